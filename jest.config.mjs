@@ -1,0 +1,11 @@
+/** One jest for the whole workspace. Sources are TypeScript as Node runs it: types stripped, ES modules. */
+export default {
+  testEnvironment: 'node',
+  testEnvironmentOptions: { customExportConditions: ['runpurse-source', 'node', 'node-addons', 'import', 'default'] },
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: { '\\.ts$': '<rootDir>/scripts/strip-types-transform.mjs' },
+  testMatch: ['**/*.test.ts'],
+  testPathIgnorePatterns: ['/node_modules/', '/dist/', '/.toolchain/'],
+  modulePathIgnorePatterns: ['/dist/', '<rootDir>/.toolchain/'],
+  testTimeout: 30_000,
+};
