@@ -1,0 +1,190 @@
+import type { Nanos, Refusal } from '@runpurse/core';
+import type { BudgetConfig, BoundName } from '../config/config.ts';
+import type { PolicyPhase } from '../policy/policy.ts';
+import type { NanosText, Usage } from '../store/entry.ts';
+
+/** Who a call is charged to: identity from the virtual key first, then what the caller claims. */
+export interface Subject {
+  readonly workspaceId: string;
+  readonly keyId: string;
+  readonly runId: string;
+  /** The caller named no run: the run is this one call. */
+  readonly implicitRun: boolean;
+  readonly sessionId?: string | undefined;
+  readonly workflowId?: string | undefined;
+  readonly agentId?: string | undefined;
+  readonly agentName?: string | undefined;
+  readonly memberId?: string | undefined;
+  readonly customerId?: string | undefined;
+  readonly stepId?: string | undefined;
+  readonly parentStepId?: string | undefined;
+  readonly toolCallId?: string | undefined;
+  readonly graphNode?: string | undefined;
+  readonly stepKind?: string | undefined;
+  readonly iteration?: number | undefined;
+  /** As stated by the caller; undefined lets the gateway see for itself whether this is a retry. */
+  readonly attempt?: number | undefined;
+  readonly properties?: Readonly<Record<string, string>> | undefined;
+}
+
+/** A call that asks to be let through. */
+export interface CallRequest {
+  readonly subject: Subject;
+  readonly kind: 'model' | 'tool';
+  /** Model (without provider prefix) or tool name. */
+  readonly name: string;
+  readonly provider?: string | undefined;
+  readonly source: 'gateway' | 'self_reported';
+  /** Reservation id; made by `gateway.ids.next('req')` or `('auth')`. */
+  readonly id: string;
+  /** Worst case; undefined: unknown price. */
+  readonly hold: Nanos | undefined;
+  /**
+   * Makes the call fit `available` (tokenizer instead of bytes, a smaller output limit when `mayClamp`).
+   * Returns the new worst case, at most `available`, or undefined. Called only when `hold` does not fit.
+   */
+  readonly fit?: ((available: Nanos, mayClamp: boolean) => Nanos | undefined) | undefined;
+  /** Fingerprint of the call's content, for the loop bound; hex or any short text. */
+  readonly fingerprint?: string | undefined;
+}
+
+/** An admitted call: its worst case is held, its intent durable. Ends exactly once, by `Admission.settle`. */
+export interface Reservation {
+  readonly id: string;
+  readonly subject: Subject;
+  readonly kind: 'model' | 'tool';
+  readonly name: string;
+  readonly provider?: string | undefined;
+  readonly attempt: number;
+  readonly source: 'gateway' | 'self_reported';
+  readonly at: number;
+  readonly hold: Nanos;
+  /** The price was unknown and no hard budget applied: it settles with cost unknown. */
+  readonly priceUnknown: boolean;
+}
+
+export type AdmissionResult =
+  | { readonly type: 'admitted'; readonly reservation: Reservation; readonly audits: readonly string[] }
+  | { readonly type: 'refused'; readonly refusal: Refusal };
+
+export interface Outcome {
+  readonly status: 'completed' | 'failed' | 'aborted' | 'released';
+  /** Actual cost. `undefined`: nobody knows; then the hold is charged and marked unconfirmed (or stays unknown without price). */
+  readonly cost: Nanos | undefined;
+  readonly usage?: Usage | undefined;
+  readonly model?: string | undefined;
+  readonly price?: { readonly source: string; readonly version: string } | undefined;
+  readonly error?: string | undefined;
+  /** Set when a call was made but its outcome never arrived. */
+  readonly unconfirmed?: true | undefined;
+}
+
+/** What a settlement did, for response headers. */
+export interface Settled {
+  readonly charged: Nanos | undefined;
+  readonly overage: Nanos;
+}
+
+/** A budget as enforced, wherever it came from. */
+export interface Budget {
+  readonly budgetId: string;
+  readonly config: BudgetConfig;
+  /** `config` for runpurse.yaml, `api` for the CLI and API, `run` for a run's own cap. */
+  readonly origin: 'config' | 'api' | 'run';
+}
+
+/** One counter of one budget for one scope id, as it stands. */
+export interface BudgetState {
+  readonly budget: Budget;
+  readonly scopeId: string;
+  readonly limit: Nanos;
+  readonly settled: Nanos;
+  readonly held: Nanos;
+  readonly overage: Nanos;
+  /** max(0, limit − settled − held). */
+  readonly remaining: Nanos;
+  /** `ok`, the highest threshold reached (`"75"`), or `exceeded`. */
+  readonly state: string;
+}
+
+export interface StartRun {
+  readonly subject: Subject;
+  readonly limit?: Nanos | undefined;
+  readonly bounds?: Partial<Record<BoundName, number>> | undefined;
+}
+
+export interface EndRun {
+  readonly status: 'completed' | 'failed' | 'stopped';
+  readonly reason?: string | undefined;
+  readonly revenue?: Nanos | undefined;
+  readonly outbound?: Nanos | undefined;
+  readonly fees?: Nanos | undefined;
+}
+
+/** What is known of a run at admission. */
+export interface RunView {
+  readonly workspaceId: string;
+  readonly runId: string;
+  readonly sessionId: string | undefined;
+  readonly workflowId: string | undefined;
+  readonly agentId: string | undefined;
+  readonly customerId: string | undefined;
+  readonly memberId: string | undefined;
+  readonly status: 'running' | 'completed' | 'failed' | 'stopped' | 'paused';
+  readonly startedAt: number;
+  readonly counts: { readonly requests: number; readonly toolCalls: number; readonly retries: number; readonly steps: number };
+  readonly spent: Nanos;
+}
+
+/**
+ * The cap that holds (DESIGN §5). All decisions are taken in one turn of the event loop, so no two calls read the same
+ * balance; `admit` resolves only when the hold's intent is durable. Rejects with StoreError when it can't be written
+ * (nothing is held then, nothing may be called).
+ */
+export interface Admission {
+  admit(call: CallRequest): Promise<AdmissionResult>;
+  /** The same questions without holding or logging anything. */
+  check(call: CallRequest): AdmissionResult;
+  /** Ends a reservation. The second and every later call returns undefined and changes nothing. */
+  settle(reservationId: string, outcome: Outcome): Settled | undefined;
+  /** An open reservation by id. */
+  reservation(id: string): Reservation | undefined;
+  /** The open reservation of a tool call id, or of a self-reported model call's step, in a run. */
+  findOpen(workspaceId: string, runId: string, kind: 'model' | 'tool', key: string): Reservation | undefined;
+  /** Id of the model call the gateway carried for this step (or with this request id), open or ended; for charging once. */
+  carried(workspaceId: string, runId: string, by: { requestId?: string | undefined; stepId?: string | undefined }): string | undefined;
+  /** A charge nobody asked for beforehand (usage reported after the fact): booked in full, as overage where it passes a limit. */
+  charge(call: CallRequest, outcome: Outcome): Promise<string>;
+
+  /** Begins a run or finds it; a second start with the same facts is a no-op, a contradiction is refused. */
+  startRun(start: StartRun): Promise<{ type: 'started' | 'exists'; run: RunView } | { type: 'refused'; refusal: Refusal }>;
+  endRun(subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>, end: EndRun): Promise<{ type: 'ended' | 'exists' } | { type: 'refused'; refusal: Refusal }>;
+  /** Stop, pause or resume, by hand. */
+  controlRun(subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>, op: 'stop' | 'pause' | 'resume', reason: string | undefined): Promise<{ type: 'done'; status: string } | { type: 'refused'; refusal: Refusal }>;
+  /** Adds revenue, outbound payments or fees to a run that exists, ended or not. */
+  bookFinance(subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>, amounts: { revenue?: Nanos | undefined; outbound?: Nanos | undefined; fees?: Nanos | undefined }): Promise<void>;
+  /** Notes a step for the steps bound and counts; no decision. */
+  noteStep(workspaceId: string, runId: string, stepId: string): void;
+  run(workspaceId: string, runId: string): RunView | undefined;
+
+  /** Budgets that apply to a subject, as they stand; for views, headers and `/v1/check`. */
+  budgetStates(subject: Partial<Subject> & { workspaceId: string }): readonly BudgetState[];
+  /** Every budget enforced now; `reloadBudgets` re-reads those of the API and CLI. */
+  budgets(): readonly Budget[];
+  reloadBudgets(): void;
+  /** Logs a decision entry (refusals are logged by `admit` itself). */
+  logDecision(decision: LoggedDecision): void;
+}
+
+export interface LoggedDecision {
+  readonly subject: Partial<Subject> & { workspaceId: string; keyId: string };
+  readonly phase: PolicyPhase;
+  readonly outcome: 'allowed' | 'denied' | 'audited' | 'skipped';
+  readonly code?: string | undefined;
+  readonly reason: string;
+  readonly rule?: string | undefined;
+  readonly ruleRevision?: string | undefined;
+  readonly about?: string | undefined;
+}
+
+export type { NanosText };
