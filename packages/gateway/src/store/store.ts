@@ -66,6 +66,16 @@ export interface SpendRow {
   readonly runs: number;
 }
 
+/** A session's totals over its runs. */
+export interface SessionTotals {
+  readonly startedAt: number;
+  readonly spentNanos: bigint;
+  readonly requests: number;
+  readonly toolCalls: number;
+  readonly retries: number;
+  readonly steps: number;
+}
+
 export interface StoredKey {
   readonly keyId: string;
   /** sha-256 of the secret, hex. */
@@ -149,8 +159,13 @@ export interface Store {
   peekRun(workspaceId: string, runId: string): RunRow | undefined;
   /** Step ids and tool-call state are re-read from these when a run comes back to memory. */
   peekRunEntries(workspaceId: string, runId: string): readonly Sequenced[];
-  /** Settled spend of a scope id between two UTC days inclusive (`YYYY-MM-DD`), or for all time. */
-  peekSpent(workspaceId: string, scope: SpendScope, id: string, fromDay?: string, toDay?: string): bigint;
+  /**
+   * Settled spend of a scope id between two UTC days inclusive (`YYYY-MM-DD`), or for all time, with the sequence number
+   * that the figure is folded up to, read in the same transaction: the caller adds what it settled after that.
+   */
+  peekSpent(workspaceId: string, scope: SpendScope, id: string, fromDay?: string, toDay?: string): { readonly nanos: bigint; readonly asOfSeq: number };
+  /** A session's folded totals over its runs (spend of ALL its runs, whenever they named the session), or undefined when never seen. */
+  peekSession(workspaceId: string, sessionId: string): SessionTotals | undefined;
   /** A key by the sha-256 of its secret, read from disk, so that a key minted by another process works at once. */
   peekKeyByHash(hash: string): StoredKey | undefined;
   /** Which of these event ids the workspace has already accepted (folded or not). */
