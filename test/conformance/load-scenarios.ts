@@ -1,0 +1,31 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { scenarioSchema, type Scenario } from './scenario.ts';
+
+const FOLDER = join(import.meta.dirname, '..', '..', 'shared', 'conformance');
+/** Not a scenario: the gateway configuration every scenario starts from. */
+const WORLD = 'world.json';
+
+/** All scenarios, by name. Throws when one does not fit the schema, naming its file. */
+export function loadScenarios(folder: string = FOLDER): readonly Scenario[] {
+  return readdirSync(folder)
+    .filter((file) => file.endsWith('.json') && file !== WORLD)
+    .sort()
+    .map((file) => parseScenario(file, readJson(join(folder, file))));
+}
+
+/** The `runpurse.yaml` every scenario stands on, before its own `gateway` part is laid over it. */
+export function loadWorld(folder: string = FOLDER): Readonly<Record<string, unknown>> {
+  return readJson(join(folder, WORLD)) as Readonly<Record<string, unknown>>;
+}
+
+function readJson(path: string): unknown {
+  return JSON.parse(readFileSync(path, 'utf8')) as unknown;
+}
+
+function parseScenario(file: string, json: unknown): Scenario {
+  const parsed = scenarioSchema.safeParse(json);
+  if (!parsed.success) throw new Error(`${file} is not a scenario: ${parsed.error.message}`);
+  if (`${parsed.data.name}.json` !== file) throw new Error(`${file} calls itself ${parsed.data.name}`);
+  return parsed.data;
+}
