@@ -1,7 +1,46 @@
 export { formatUsd, parseUsd, type Nanos } from './money/nanos.ts';
 export { STEP_KINDS, STEP_SOURCES, type AgentContext, type StepKind, type StepSource } from './attribution/context.ts';
+export {
+  EVENT_PHASES,
+  EVENT_TRUSTS,
+  EVENT_VERSION,
+  POLICY_STAGES,
+  STEP_CONFIDENCES,
+  type AgentEvent,
+  type AgentEventInput,
+  type EventPhase,
+  type EventTrust,
+  type PolicyStage,
+  type StepConfidence,
+} from './events/agent-event.ts';
+export {
+  EVENT_STATUSES,
+  METADATA_FIELDS,
+  reportedBounds,
+  reportedUsage,
+  type EventMetadata,
+  type ReportedBounds,
+  type ReportedUsage,
+} from './events/metadata.ts';
 export { REFUSALS, type Refusal, type RefusalCode } from './decisions/refusal.ts';
+export { ALLOWED, orThrow, type Decision } from './decisions/decision.ts';
 export { GatewayUnavailableError, RefusedError, RunpurseError } from './errors/runpurse-error.ts';
+export type { Ids, Timers, Transport, TransportRequest, TransportResponse } from './client/transport.ts';
+export type { Dialect, DrainedRequest, FailurePolicy, GatewayClient, GatewayClientOptions, Problem } from './client/client.ts';
+export type {
+  CallPlace,
+  ModelCall,
+  ModelResult,
+  Run,
+  RunBounds,
+  RunEnd,
+  RunFinance,
+  RunOptions,
+  Step,
+  StepStart,
+  ToolCall,
+  ToolResult,
+} from './run/run.ts';
 export {
   RUN_STATUSES,
   budgetStateShape,

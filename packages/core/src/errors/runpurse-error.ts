@@ -4,7 +4,7 @@ const MARKER = Symbol.for('runpurse.error');
 
 /**
  * Base of every error Runpurse throws. Recognise it with `RunpurseError.isInstance`, which also holds across two
- * bundled copies of core (the n8n node bundles its own).
+ * bundled copies of core (a platform package bundles its own).
  */
 export class RunpurseError extends Error {
   readonly [MARKER] = true;
