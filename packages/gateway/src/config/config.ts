@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseUsd } from '@runpurse/core';
+import { sandboxScripts } from '../providers/sandbox/script.ts';
 
 /** The shape of runpurse.yaml (DESIGN §10). Strict: an unknown key is a mistake and is named with its path. */
 
@@ -28,6 +29,8 @@ export const providerConfig = z.strictObject({
   price_as: name.optional(),
   timeout_s: z.number().positive().default(600),
   max_connections: z.number().int().positive().default(256),
+  /** What a `sandbox` provider says, by model: inline, or a file of the same shape (providers/sandbox/README.md). */
+  scripts: z.union([z.string().min(1), sandboxScripts]).optional(),
 });
 export type ProviderConfig = z.infer<typeof providerConfig>;
 
