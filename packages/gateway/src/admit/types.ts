@@ -153,6 +153,8 @@ export interface Admission {
   findOpen(workspaceId: string, runId: string, kind: 'model' | 'tool', key: string): Reservation | undefined;
   /** Id of the model call the gateway carried for this step (or with this request id), open or ended; for charging once. */
   carried(workspaceId: string, runId: string, by: { requestId?: string | undefined; stepId?: string | undefined }): string | undefined;
+  /** True when this tool call was admitted before, open or ended: the same question again is not charged again. */
+  toolCallKnown(workspaceId: string, runId: string, toolCallId: string): boolean;
   /** A charge nobody asked for beforehand (usage reported after the fact): booked in full, as overage where it passes a limit. */
   charge(call: CallRequest, outcome: Outcome): Promise<string>;
 
@@ -169,11 +171,27 @@ export interface Admission {
 
   /** Budgets that apply to a subject, as they stand; for views, headers and `/v1/check`. */
   budgetStates(subject: Partial<Subject> & { workspaceId: string }): readonly BudgetState[];
+  /** Where run and session stand after a call, for response headers. */
+  standing(reservation: Pick<Reservation, 'subject'>): Standing;
   /** Every budget enforced now; `reloadBudgets` re-reads those of the API and CLI. */
   budgets(): readonly Budget[];
   reloadBudgets(): void;
   /** Logs a decision entry (refusals are logged by `admit` itself). */
   logDecision(decision: LoggedDecision): void;
+  /** Ends authorizations that timed out and forgets what is idle; runs by itself every second. */
+  sweep(): void;
+  /** Open reservations, for /metrics and tests. */
+  readonly openCount: number;
+}
+
+/** The figures of `x-runpurse-run-cost-usd`, `-run-remaining-usd`, `-session-remaining-usd` and `-budget-state`. */
+export interface Standing {
+  readonly runSpent: Nanos;
+  /** The least that any run budget leaves; undefined without one. */
+  readonly runRemaining?: Nanos;
+  readonly sessionRemaining?: Nanos;
+  /** `ok`, the highest threshold any matching budget has reached, or `exceeded`. */
+  readonly state: string;
 }
 
 export interface LoggedDecision {

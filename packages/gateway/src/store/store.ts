@@ -74,6 +74,8 @@ export interface SessionTotals {
   readonly toolCalls: number;
   readonly retries: number;
   readonly steps: number;
+  /** The sequence these totals are folded up to. */
+  readonly asOfSeq: number;
 }
 
 export interface StoredKey {
@@ -91,7 +93,7 @@ export interface StoredKey {
   readonly revokedAt: number | undefined;
 }
 
-/** A budget made by the API or the CLI; the ones of runpurse.yaml are not stored. `body` is the parsed budget config. */
+/** A budget made by the API or the CLI; the ones of runpurse.yaml are not stored. `body` is as it would stand in runpurse.yaml. */
 export interface StoredBudget {
   readonly budgetId: string;
   readonly body: Readonly<Record<string, unknown>>;

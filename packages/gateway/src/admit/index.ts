@@ -1,0 +1,2 @@
+export { createAdmission, type AdmissionParts } from './admission.ts';
+export type * from './types.ts';

@@ -1,0 +1,268 @@
+import type { Nanos } from '@runpurse/core';
+import type { BoundName } from '../config/config.ts';
+import type { Entry } from '../store/entry.ts';
+import type { RunRow, SessionTotals, Store } from '../store/store.ts';
+import type { OpenReservation } from './reservation.ts';
+import type { RunView, Subject } from './types.ts';
+
+export interface RunCounts {
+  requests: number;
+  toolCalls: number;
+  retries: number;
+}
+
+/** What admission keeps of a run while it is in use. Comes back from the ledger when it was evicted. */
+export interface RunState {
+  readonly key: string;
+  readonly workspaceId: string;
+  readonly runId: string;
+  readonly implicit: boolean;
+  keyId: string;
+  sessionId: string | undefined;
+  workflowId: string | undefined;
+  agentId: string | undefined;
+  customerId: string | undefined;
+  memberId: string | undefined;
+  status: RunView['status'];
+  statusReason: string | undefined;
+  /** Paused by a budget: goes on by itself once the budget has room. */
+  pausedByBudget: boolean;
+  readonly startedAt: number;
+  /** The run's start entry is durable; until then every call of it brings one along. */
+  startDurable: boolean;
+  spent: Nanos;
+  readonly counts: RunCounts;
+  readonly steps: Set<string>;
+  /** Fingerprint of the last call and how often it came in a row. */
+  lastFingerprint: string | undefined;
+  repeats: number;
+  /** Attempt number of calls that failed, by step and fingerprint: the same call again is a retry. */
+  readonly failedAttempts: Map<string, number>;
+  /** Open reservations by id, and by tool call id or self-reported step for those settled by an event. */
+  readonly open: Map<string, OpenReservation>;
+  readonly openByCall: Map<string, string>;
+  /** Model calls the gateway carried: step id → request id, and all request ids. */
+  readonly carriedSteps: Map<string, string>;
+  readonly carriedRequests: Set<string>;
+  /** Tool calls already admitted by tool call id: a repeated question is answered the same, not charged again. */
+  readonly toolCalls: Set<string>;
+  /** The run's own cap and bounds. */
+  limit: Nanos | undefined;
+  bounds: Partial<Record<BoundName, number>>;
+  lastSeq: number;
+  lastUsedAt: number;
+}
+
+/** What the session bounds need: totals over the session's runs. */
+export interface SessionState {
+  readonly key: string;
+  readonly startedAt: number;
+  readonly counts: RunCounts;
+  stepsCount: number;
+  lastUsedAt: number;
+  lastSeq: number;
+}
+
+const FAILED_ATTEMPTS_KEPT = 64;
+
+/** Remembers that a call failed, so that the same call again is seen as its retry; keeps the last few. */
+export function rememberFailure(run: RunState, callKey: string, attempt: number): void {
+  run.failedAttempts.delete(callKey);
+  run.failedAttempts.set(callKey, attempt);
+  if (run.failedAttempts.size > FAILED_ATTEMPTS_KEPT) {
+    const oldest = run.failedAttempts.keys().next();
+    if (oldest.done !== true) run.failedAttempts.delete(oldest.value);
+  }
+}
+
+export function viewRun(run: RunState): RunView {
+  return {
+    workspaceId: run.workspaceId,
+    runId: run.runId,
+    sessionId: run.sessionId,
+    workflowId: run.workflowId,
+    agentId: run.agentId,
+    customerId: run.customerId,
+    memberId: run.memberId,
+    status: run.status,
+    startedAt: run.startedAt,
+    counts: { requests: run.counts.requests, toolCalls: run.counts.toolCalls, retries: run.counts.retries, steps: run.steps.size },
+    spent: run.spent,
+  };
+}
+
+/** The runs and sessions in memory. `find` never makes one. */
+export interface RunRegistry {
+  find(workspaceId: string, runId: string): RunState | undefined;
+  add(run: RunState): void;
+  /** The session's state, made or read back when needed. */
+  session(workspaceId: string, sessionId: string, now: number): SessionState;
+  /** Runs in memory. */
+  values(): IterableIterator<RunState>;
+  evict(options: { readonly now: number; readonly idleMs: number; readonly foldedSeq: number; readonly onEvict: (run: RunState) => void }): void;
+  readonly size: number;
+}
+
+const scoped = (workspaceId: string, id: string): string => `${workspaceId}\u0000${id}`;
+
+export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries' | 'peekSession' | 'lastSeq'>): RunRegistry {
+  const runs = new Map<string, RunState>();
+  const sessions = new Map<string, SessionState>();
+  let cursor = runs.values();
+
+  const session = (workspaceId: string, sessionId: string, now: number): SessionState => {
+    const key = scoped(workspaceId, sessionId);
+    let state = sessions.get(key);
+    if (state === undefined) {
+      const totals = store.peekSession(workspaceId, sessionId);
+      state = sessionFrom(key, totals, now);
+      sessions.set(key, state);
+    }
+    state.lastUsedAt = now;
+    return state;
+  };
+
+  return {
+    find(workspaceId, runId) {
+      const key = scoped(workspaceId, runId);
+      const known = runs.get(key);
+      if (known !== undefined) return known;
+      const row = store.peekRun(workspaceId, runId);
+      if (row === undefined) return undefined;
+      const run = runFrom(key, row, store.peekRunEntries(workspaceId, runId).map((sequenced) => sequenced.entry));
+      runs.set(key, run);
+      return run;
+    },
+    add(run) {
+      runs.set(run.key, run);
+    },
+    session,
+    values: () => runs.values(),
+    evict({ now, idleMs, foldedSeq, onEvict }) {
+      for (let looked = 0; looked < 20_000; looked += 1) {
+        const next = cursor.next();
+        if (next.done === true) {
+          cursor = runs.values();
+          break;
+        }
+        const run = next.value;
+        const done = run.status === 'completed' || run.status === 'failed' || run.status === 'stopped';
+        const quiet = run.lastUsedAt < now - (done ? 0 : idleMs);
+        if (!quiet || run.open.size > 0 || run.lastSeq > foldedSeq) continue;
+        runs.delete(run.key);
+        onEvict(run);
+      }
+      for (const state of sessions.values()) {
+        if (state.lastUsedAt < now - idleMs && state.lastSeq <= foldedSeq) sessions.delete(state.key);
+      }
+    },
+    get size() {
+      return runs.size;
+    },
+  };
+}
+
+/** The state of a run that begins with this subject. */
+export function newRunState(subject: Subject, now: number): RunState {
+  return {
+    ...blank(scoped(subject.workspaceId, subject.runId), subject.workspaceId, subject.runId, subject.implicitRun, now),
+    keyId: subject.keyId,
+    sessionId: subject.sessionId,
+    workflowId: subject.workflowId,
+    agentId: subject.agentId,
+    customerId: subject.customerId,
+    memberId: subject.memberId,
+  };
+}
+
+function blank(key: string, workspaceId: string, runId: string, implicit: boolean, startedAt: number): RunState {
+  return {
+    key,
+    workspaceId,
+    runId,
+    implicit,
+    keyId: '',
+    sessionId: undefined,
+    workflowId: undefined,
+    agentId: undefined,
+    customerId: undefined,
+    memberId: undefined,
+    status: 'running',
+    statusReason: undefined,
+    pausedByBudget: false,
+    startedAt,
+    startDurable: false,
+    spent: 0n,
+    counts: { requests: 0, toolCalls: 0, retries: 0 },
+    steps: new Set(),
+    lastFingerprint: undefined,
+    repeats: 0,
+    failedAttempts: new Map(),
+    open: new Map(),
+    openByCall: new Map(),
+    carriedSteps: new Map(),
+    carriedRequests: new Set(),
+    toolCalls: new Set(),
+    limit: undefined,
+    bounds: {},
+    lastSeq: 0,
+    lastUsedAt: startedAt,
+  };
+}
+
+/** A run that comes back: totals from its row, what only admission needs from its entries. */
+function runFrom(key: string, row: RunRow, entries: readonly Entry[]): RunState {
+  const run: RunState = {
+    ...blank(key, row.workspaceId, row.runId, row.implicit, row.startedAt),
+    keyId: row.keyId,
+    sessionId: row.sessionId,
+    workflowId: row.workflowId,
+    agentId: row.agentId,
+    customerId: row.customerId,
+    memberId: row.memberId,
+    status: row.status,
+    statusReason: row.statusReason,
+    startDurable: true,
+    pausedByBudget: row.status === 'paused' && isBudgetPause(row.statusReason),
+    spent: row.modelNanos + row.toolNanos + row.retryNanos,
+    counts: { requests: row.requests, toolCalls: row.toolCalls, retries: row.retries },
+    limit: row.limitNanos,
+    bounds: row.bounds ?? {},
+  };
+  for (const entry of entries) {
+    if (entry.type === 'run' || entry.type === 'settle' || entry.type === 'threshold') continue;
+    if (entry.stepId !== undefined && (entry.type === 'reserve' || STEP_EVENT.test(entry.type === 'event' ? entry.eventType : ''))) run.steps.add(entry.stepId);
+    if (entry.type !== 'reserve') continue;
+    if (entry.kind === 'tool') {
+      if (entry.toolCallId !== undefined) run.toolCalls.add(entry.toolCallId);
+    } else if (entry.source === 'gateway') {
+      run.carriedRequests.add(entry.id);
+      if (entry.stepId !== undefined) run.carriedSteps.set(entry.stepId, entry.id);
+    }
+  }
+  return run;
+}
+
+const STEP_EVENT = /^(step|handoff)\./;
+
+function sessionFrom(key: string, totals: SessionTotals | undefined, now: number): SessionState {
+  return {
+    key,
+    startedAt: totals?.startedAt ?? now,
+    counts: { requests: totals?.requests ?? 0, toolCalls: totals?.toolCalls ?? 0, retries: totals?.retries ?? 0 },
+    stepsCount: totals?.steps ?? 0,
+    lastUsedAt: now,
+    lastSeq: 0,
+  };
+}
+
+const BUDGET_PAUSE = 'Budget ';
+
+/** The reason text of a pause that a budget made; told apart from a person's by its beginning. */
+export function budgetPauseReason(budgetName: string): string {
+  return `${BUDGET_PAUSE}${budgetName} has no room for the next call`;
+}
+
+function isBudgetPause(reason: string | undefined): boolean {
+  return reason?.startsWith(BUDGET_PAUSE) ?? false;
+}
