@@ -109,13 +109,22 @@ export const boundConfig = z.strictObject({
 });
 export type BoundConfig = z.infer<typeof boundConfig>;
 
+const RULE_EFFECTS = ['allow', 'block', 'audit', 'skip'] as const;
+/** Named by DESIGN §6 and not built yet: refused at start, so that nobody believes a call waits for an approval. */
+const EFFECTS_TO_COME: readonly unknown[] = ['require_approval', 'route'];
+
 /** A policy rule (DESIGN §6). `when` is CEL; the ready-made types `models`, `providers`, `tools` are lists of glob patterns. */
 export const ruleConfig = z.strictObject({
   id: name,
   revision: z.union([z.string(), z.number().int()]).transform(String).default('1'),
   phase: z.union([z.enum(['model_request', 'tool_call', 'run_update', 'endpoint_call']), z.array(z.enum(['model_request', 'tool_call', 'run_update', 'endpoint_call'])).min(1)]),
   when: z.string().min(1).optional(),
-  effect: z.enum(['allow', 'block', 'audit', 'skip']),
+  effect: z.enum(RULE_EFFECTS, {
+    error: ({ input }) =>
+      EFFECTS_TO_COME.includes(input)
+        ? `${JSON.stringify(input)} comes with a later version of Runpurse; until then a rule can ${RULE_EFFECTS.join(', ')}`
+        : `must be one of ${RULE_EFFECTS.join(', ')}, not ${JSON.stringify(input)}`,
+  }),
   reason: z.string().min(1).max(500).optional(),
 });
 export type RuleConfig = z.infer<typeof ruleConfig>;
