@@ -1,0 +1,54 @@
+import { orThrow, REFUSALS, type ReportedUsage, type Run } from '@runpurse/core';
+import { ToyToolDenied, type ToyHooks, type ToyPlace } from './agent.ts';
+import { ToyModelError, type ToyUsage } from './model.ts';
+
+/**
+ * The adapter: hangs a run on the toy framework's hooks. Copy this file for a new framework.
+ * `carried`: the framework's model client points at the gateway.
+ */
+export function runpurseHooks(run: Run, { carried }: { readonly carried: boolean }): ToyHooks {
+  return {
+    async beforeModel(at, { model, maxTokens, inputBytes }) {
+      orThrow(await run.authorizeModel({ ...callPlace(at), model, maxOutputTokens: maxTokens, inputTokensMax: inputBytes, carried }));
+      return carried ? run.headers(callPlace(at)) : {};
+    },
+
+    afterModel(at, { model, reply, error }) {
+      if (isGatewayRefusal(error)) return;
+      const aborted = error instanceof Error && error.name === 'AbortError';
+      run.recordModel({ ...callPlace(at), model: reply?.model ?? model, usage: disjoint(reply?.usage), error, status: aborted ? 'aborted' : undefined, carried });
+    },
+
+    async beforeTool(at, { tool, args }) {
+      const decision = await run.authorizeTool({ ...callPlace(at), tool, toolCallId: at.id, input: args });
+      if (decision.type === 'denied') throw new ToyToolDenied(decision.refusal.message);
+      orThrow(decision);
+    },
+
+    afterTool(at, { error }) {
+      run.settleTool({ toolCallId: at.id, status: error === undefined ? 'completed' : 'failed', error });
+    },
+  };
+}
+
+/** Each call is a step of its own, inside the tool call (a nested agent's) around it. */
+function callPlace(at: ToyPlace) {
+  return { stepId: at.id, parentStepId: at.parentId, agentId: at.agent, attempt: at.attempt };
+}
+
+/** The gateway refused a carried call: it was not made, so there is nothing to report. */
+export function isGatewayRefusal(error: unknown): error is ToyModelError {
+  return error instanceof ToyModelError && error.code !== undefined && Object.hasOwn(REFUSALS, error.code);
+}
+
+/** OpenAI counts cached tokens as input too; reported usage is in disjoint classes. */
+function disjoint(usage: ToyUsage | undefined): ReportedUsage | undefined {
+  if (usage === undefined) return undefined;
+  const cached = usage.prompt_tokens_details?.cached_tokens ?? 0;
+  return {
+    input_tokens: usage.prompt_tokens - cached,
+    cache_read_tokens: cached,
+    output_tokens: usage.completion_tokens,
+    reasoning_tokens: usage.completion_tokens_details?.reasoning_tokens ?? 0,
+  };
+}
