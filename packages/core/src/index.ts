@@ -1,4 +1,12 @@
 export { formatUsd, parseUsd, type Nanos } from './money/nanos.ts';
+export {
+  HEADER_VALUE_BYTES_MAX,
+  contextFromHeaders,
+  contextToHeaders,
+  isContextHeader,
+  type HeaderContext,
+  type IncomingHeaders,
+} from './attribution/headers.ts';
 export { STEP_KINDS, STEP_SOURCES, type AgentContext, type StepKind, type StepSource } from './attribution/context.ts';
 export {
   EVENT_PHASES,
@@ -13,6 +21,11 @@ export {
   type PolicyStage,
   type StepConfidence,
 } from './events/agent-event.ts';
+export { EVENT_TYPES, isEventType, type EventType, type TypeMeaning } from './events/event-types.ts';
+export { mappingOf, type EventMapping, type MappedEvent, type MappedIdField } from './events/mapping.ts';
+export { asksForDecision, normalizeEvent, type EventClaims, type EventDefaults, type NormalizeResult } from './events/normalize.ts';
+export { EVENT_LIMITS, EVENT_TEXT_MAX, parseEventBody, rawAgentEvent, type EventBody, type RawAgentEvent } from './events/raw-event.ts';
+export { REDACTED, isSecretName, redact, redactText } from './events/redact.ts';
 export {
   EVENT_STATUSES,
   METADATA_FIELDS,
