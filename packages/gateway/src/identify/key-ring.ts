@@ -1,4 +1,5 @@
-import type { StoredKey } from '../store/store.ts';
+import { hash, timingSafeEqual } from 'node:crypto';
+import type { Store, StoredKey } from '../store/store.ts';
 
 /** The virtual keys, by their secret. */
 export interface KeyRing {
@@ -6,4 +7,32 @@ export interface KeyRing {
   find(secret: string): StoredKey | undefined;
   /** Forgets what is cached; called when keys changed. */
   reload(): void;
+}
+
+/** How a secret is stored and looked up: sha-256, hex. The secret itself is never kept. */
+export function hashSecret(secret: string): string {
+  return hash('sha256', secret, 'hex');
+}
+
+/**
+ * Keys read from the store on first use and kept until keys change. Looking up by hash tells a guesser nothing about how
+ * near a guess was; the found hash is compared once more in constant time.
+ */
+export function createKeyRing(store: Pick<Store, 'peekKeyByHash'>): KeyRing {
+  const known = new Map<string, StoredKey>();
+  return {
+    find(secret) {
+      const hashed = hashSecret(secret);
+      let key = known.get(hashed);
+      if (key === undefined) {
+        key = store.peekKeyByHash(hashed);
+        if (key === undefined || key.revokedAt !== undefined) return undefined;
+        known.set(hashed, key);
+      }
+      return timingSafeEqual(Buffer.from(key.hash), Buffer.from(hashed)) ? key : undefined;
+    },
+    reload() {
+      known.clear();
+    },
+  };
 }

@@ -1,0 +1,82 @@
+import { createAdmission } from './admit/index.ts';
+import { gatewayConfig, type GatewayConfig } from './config/config.ts';
+import type { Clock, Gateway, Ids } from './gateway.ts';
+import { createIds } from './ids.ts';
+import { createKeyRing } from './identify/index.ts';
+import { createPolicy } from './policy/index.ts';
+import { createPriceBook } from './pricing/index.ts';
+import { createProviders } from './proxy/providers.ts';
+import { startSandbox } from './providers/sandbox/index.ts';
+import { openSqliteStore } from './store/sqlite/index.ts';
+
+export interface GatewayOptions {
+  /** As parsed by `loadConfig`, or plain data in the shape of runpurse.yaml. */
+  readonly config?: GatewayConfig | Parameters<typeof gatewayConfig.parse>[0];
+  /** Where the ledger lives; one gateway process per directory. */
+  readonly directory: string;
+  readonly clock?: Clock;
+  readonly ids?: Ids;
+}
+
+/** Makes a gateway's parts and recovers what a crash left open. Throws with a clear message when it can't start. */
+export async function createGateway(options: GatewayOptions): Promise<Gateway & { close(): Promise<void> }> {
+  const config = isParsed(options.config) ? options.config : gatewayConfig.parse(options.config ?? {});
+  const clock = options.clock ?? { now: Date.now };
+  const ids = options.ids ?? createIds(clock);
+  const policy = createPolicy(config.policy);
+  const prices = createPriceBook({ overrides: config.prices, fallback: config.fallback_price, now: () => clock.now() });
+  const store = await openSqliteStore({
+    directory: options.directory,
+    durability: config.store.durability,
+    ...(config.store.max_size_mb === undefined ? {} : { maxSizeMb: config.store.max_size_mb }),
+  });
+  const sandboxes = new Map<string, Awaited<ReturnType<typeof startSandbox>>>();
+  try {
+    for (const provider of config.providers) {
+      if (provider.kind === 'sandbox' && provider.base_url === undefined) sandboxes.set(provider.name, await startSandbox({ scripts: provider.scripts }));
+    }
+    const providers = createProviders(
+      config.providers.map((provider) => ({ ...provider, models: provider.models ?? modelsOf(sandboxes.get(provider.name)) })),
+      prices,
+      new Map([...sandboxes].map(([name, sandbox]) => [name, sandbox.url])),
+    );
+    const keys = createKeyRing(store);
+    const admission = createAdmission({ config, store, policy, clock, ids });
+    await store.flush();
+    store.onAdminChange(() => {
+      keys.reload();
+      admission.reloadBudgets();
+    });
+    return {
+      config,
+      clock,
+      ids,
+      store,
+      keys,
+      policy,
+      prices,
+      admission,
+      providers,
+      async close() {
+        admission.close();
+        await providers.close();
+        await Promise.all([...sandboxes.values()].map((sandbox) => sandbox.close()));
+        await store.flush();
+        await store.close();
+      },
+    };
+  } catch (fault) {
+    await Promise.all([...sandboxes.values()].map((sandbox) => sandbox.close()));
+    await store.close();
+    throw fault;
+  }
+}
+
+/** A parsed configuration holds amounts as bigint and every default. */
+function isParsed(config: unknown): config is GatewayConfig {
+  return typeof config === 'object' && config !== null && 'limits' in config && 'policy' in config && 'store' in config && 'rate' in config && 'prices' in config && 'bounds' in config;
+}
+
+function modelsOf(sandbox: { readonly models: readonly string[] } | undefined): string[] | undefined {
+  return sandbox === undefined ? undefined : [...sandbox.models];
+}

@@ -1,0 +1,21 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock, Ids } from './gateway.ts';
+
+const TIME_DIGITS = 9;
+const COUNT_DIGITS = 4;
+const COUNT_MAX = 36 ** COUNT_DIGITS;
+
+/**
+ * Ids that sort by time and are unique across processes: milliseconds, a running number, and what this process drew at
+ * its start (80 bits). Made on every call, so without a draw of randomness each time.
+ */
+export function createIds(clock: Clock): Ids {
+  const processPart = randomBytes(10).toString('hex');
+  let count = 0;
+  return {
+    next(prefix) {
+      count = (count + 1) % COUNT_MAX;
+      return `${prefix}_${clock.now().toString(36).padStart(TIME_DIGITS, '0')}${count.toString(36).padStart(COUNT_DIGITS, '0')}${processPart}`;
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Refusal } from '@runpurse/core';
+import { planCall } from './admit/plan-call.ts';
+import type { Gateway } from './gateway.ts';
+import { identify } from './identify/index.ts';
+import { carry } from './proxy/carry.ts';
+import { forwardHeaders } from './proxy/forward-headers.ts';
+import { readBody } from './proxy/read-body.ts';
+import { respondRefusal } from './proxy/respond.ts';
+import { StoreError } from './store/store.ts';
+import { parseBody } from './wires/parse-body.ts';
+import type { Wire } from './wires/wire.ts';
+
+/**
+ * A model call's way through the gateway: identify → admit → proxy → meter → ledger.
+ * Up to `carry` nothing has been called or charged; from there on the reservation is settled exactly once.
+ */
+export async function handleModelCall(gateway: Gateway, wire: Wire, request: IncomingMessage, response: ServerResponse, query: string): Promise<void> {
+  const refuse = (refusal: Refusal, requestId?: string): void => respondRefusal(response, wire, refusal, requestId);
+
+  // identify: whose call, and whom it is charged to
+  const caller = identify(gateway, request.headers);
+  if (caller.type === 'refused') return refuse(caller.refusal);
+  const { subject } = caller;
+
+  const read = await readBody(request, gateway.config.limits.max_request_bytes);
+  if (read.type === 'gone') return;
+  if (read.type === 'refused') return refuse(read.refusal);
+  const parsed = parseBody(read.text);
+  if (parsed.type === 'invalid') return refuse(parsed.refusal);
+
+  // admit: policy, bounds and every matching budget; the hold is durable when this resolves
+  const id = gateway.ids.next('req');
+  const planned = planCall({ ...gateway, wire, body: parsed.body, text: read.text, subject, id });
+  if (planned.type === 'refused') return refuse(planned.refusal, id);
+  const { plan } = planned;
+  const admitted = await gateway.admission.admit(plan.request).catch((fault: unknown) => {
+    if (fault instanceof StoreError) return LEDGER_UNAVAILABLE;
+    throw fault;
+  });
+  if (admitted.type === 'refused') return refuse(admitted.refusal, id);
+  const { reservation, audits } = admitted;
+  if (response.destroyed) {
+    gateway.admission.settle(id, { status: 'released', cost: 0n, error: 'the caller left before the call was made' });
+    return;
+  }
+
+  // proxy → meter → ledger: the provider's reply passes through, is metered, and settles the hold
+  const headers = forwardHeaders(request.rawHeaders, request.headers.connection, plan.provider);
+  if (plan.provider.kind === 'sandbox') headers.push('x-sandbox-attempt', String(reservation.attempt));
+  carry(gateway, {
+    wire,
+    plan,
+    reservation,
+    audits,
+    response,
+    path: plan.provider.basePath + wire.path.slice('/v1'.length) + query,
+    headers,
+    body: wire.changeBody(read.text, parsed.body, plan.change()),
+  });
+}
+
+const LEDGER_UNAVAILABLE = {
+  type: 'refused' as const,
+  refusal: {
+    code: 'ledger_unavailable' as const,
+    message:
+      'The ledger could not be written, so this call was not made and nothing is charged. Try again when GET /readyz answers 200; the gateway log names the cause (often a full disk).',
+  },
+};

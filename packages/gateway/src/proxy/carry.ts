@@ -1,0 +1,207 @@
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import type { PlannedCall } from '../admit/plan-call.ts';
+import type { Admission, Reservation } from '../admit/types.ts';
+import type { GatewayConfig } from '../config/config.ts';
+import { decodeReply } from '../meter/decode-reply.ts';
+import { settleCall, type CallEnd } from '../meter/settle-call.ts';
+import type { PriceBook } from '../pricing/price-card.ts';
+import type { StreamMeter, Wire } from '../wires/wire.ts';
+import { CLOSING_TRAILERS, closingComment, closingFigures, openingHeaders, wholeHeaders } from './cost-headers.ts';
+import { exchange, type Exchange, type ExchangeFault, type ReplySink } from './exchange.ts';
+import { replyHeaders } from './forward-headers.ts';
+import { respondRefusal } from './respond.ts';
+
+export interface CarryParts {
+  readonly admission: Admission;
+  readonly prices: PriceBook;
+  readonly config: GatewayConfig;
+}
+
+/** An admitted call on its way: what the reply is metered, settled and answered with. */
+export interface Carried {
+  readonly wire: Wire;
+  readonly plan: PlannedCall;
+  readonly reservation: Reservation;
+  readonly audits: readonly string[];
+  readonly response: ServerResponse;
+  readonly path: string;
+  readonly headers: string[];
+  readonly body: string;
+}
+
+/**
+ * Calls the provider and passes its reply on, metering as it goes. Settles the reservation exactly once, whatever happens.
+ * A plain reply is metered whole, so that its cost is in its headers; a stream flows through and closes with its figures.
+ */
+export function carry(parts: CarryParts, carried: Carried): void {
+  const { response, plan, reservation, wire } = carried;
+  const settle = (end: CallEnd) => settleCall(parts, plan, reservation, end);
+  let reply: Reply | undefined;
+
+  const sink: ReplySink = {
+    head(status, rawHeaders, upstream) {
+      const isStream = status < 400 && String(headerValue(rawHeaders, 'content-type') ?? '').startsWith('text/event-stream');
+      reply = isStream ? streamReply(parts, carried, status, rawHeaders, upstream, settle) : plainReply(parts, carried, status, rawHeaders, settle);
+    },
+    data: (chunk, upstream) => reply?.data(chunk, upstream),
+    end: () => reply?.end(),
+    fail(fault) {
+      if (reply !== undefined) {
+        reply.fail(fault);
+        return;
+      }
+      settle({ type: 'silent', fault, streamed: plan.call.stream });
+      respondRefusal(response, wire, failedProvider(plan, fault), reservation.id);
+    },
+  };
+  const upstream = exchange(plan.provider, { path: carried.path, headers: carried.headers, body: carried.body }, sink);
+  response.on('close', () => {
+    if (response.writableFinished) return;
+    // A plain reply is awaited even when its caller has left: the provider bills it, and only the reply says how much.
+    if (plan.call.stream) upstream.abort('the caller closed the connection');
+  });
+}
+
+interface Reply {
+  data(chunk: Buffer, upstream: Exchange): void;
+  end(): void;
+  fail(fault: ExchangeFault): void;
+}
+
+function plainReply(parts: CarryParts, carried: Carried, status: number, rawHeaders: readonly (string | Buffer)[], settle: (end: CallEnd) => ReturnType<typeof settleCall>): Reply {
+  const { response, reservation, audits, wire } = carried;
+  const maxBytes = parts.config.limits.max_response_bytes;
+  let chunks: Buffer[] = [];
+  let bytes = 0;
+  let isPassedOn = false;
+
+  const facts = (body: Buffer) => decodeReply(wire, body, headerValue(rawHeaders, 'content-encoding'));
+  return {
+    data(chunk, upstream) {
+      if (!isPassedOn) {
+        chunks.push(chunk);
+        bytes += chunk.length;
+        if (bytes <= maxBytes) return;
+        // Too long to keep: charged at its hold and passed on as it comes.
+        isPassedOn = true;
+        const settled = settle({ type: 'unmetered', reason: `the reply is longer than limits.max_response_bytes (${maxBytes})` });
+        response.writeHead(status, [...replyHeaders(rawHeaders), ...wholeHeaders(parts.admission, reservation, audits, settled)]);
+        for (const kept of chunks) response.write(kept);
+        chunks = [];
+        return;
+      }
+      if (!response.write(chunk)) void resumeOnDrain(response, upstream);
+    },
+    end() {
+      if (isPassedOn) {
+        response.end();
+        return;
+      }
+      const body = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks, bytes);
+      const metered = facts(body);
+      const settled = settle(status < 400 ? { type: 'answered', facts: metered } : { type: 'rejected', status, facts: metered });
+      if (response.destroyed) return;
+      const headers = replyHeaders(rawHeaders);
+      for (const header of wholeHeaders(parts.admission, reservation, audits, settled)) headers.push(header);
+      headers.push('content-length', String(body.length));
+      response.writeHead(status, headers);
+      response.end(body);
+    },
+    fail(fault) {
+      if (isPassedOn) {
+        response.destroy();
+        return;
+      }
+      // A plain reply comes when all is made: broken off, its cost is unknown, and the hold is charged.
+      if (status < 400) settle({ type: 'silent', fault, streamed: false });
+      else settle({ type: 'rejected', status, facts: undefined });
+      respondRefusal(response, wire, failedProvider(carried.plan, fault), reservation.id);
+    },
+  };
+}
+
+function streamReply(
+  parts: CarryParts,
+  carried: Carried,
+  status: number,
+  rawHeaders: readonly (string | Buffer)[],
+  upstream: Exchange,
+  settle: (end: CallEnd) => ReturnType<typeof settleCall>,
+): Reply {
+  const { response, reservation, audits, plan, wire } = carried;
+  const maxBytes = parts.config.limits.max_stream_bytes;
+  const meter: StreamMeter = wire.meterStream({ hideUsage: plan.change().streamUsage === true });
+  let bytes = 0;
+  let cutReason: string | undefined;
+
+  const headers = replyHeaders(rawHeaders);
+  for (const header of openingHeaders(parts.admission, reservation, audits)) headers.push(header);
+  headers.push('trailer', CLOSING_TRAILERS);
+  if (!response.destroyed) {
+    response.writeHead(status, headers);
+    response.flushHeaders();
+  }
+
+  const close = (end: CallEnd): void => {
+    const rest = meter.flush();
+    const settled = settle(end);
+    if (response.destroyed) return;
+    if (rest !== undefined) response.write(rest);
+    const figures = closingFigures(parts.admission, reservation, settled);
+    response.write(closingComment(reservation.id, figures));
+    response.addTrailers(figures.map(([name, value]) => [`x-runpurse-${name}`, value]));
+    if (end.type === 'answered') response.end();
+    else response.destroy();
+  };
+
+  return {
+    data(chunk) {
+      bytes += chunk.length;
+      if (bytes > maxBytes && cutReason === undefined) {
+        cutReason = `the stream passed limits.max_stream_bytes (${maxBytes})`;
+        upstream.abort(cutReason);
+        return;
+      }
+      const passedOn = meter.push(chunk);
+      if (passedOn === undefined || response.destroyed) return;
+      if (!response.write(passedOn)) void resumeOnDrain(response, upstream);
+    },
+    end() {
+      close({ type: 'answered', facts: meter.facts() });
+    },
+    fail(fault) {
+      close({ type: 'partial', facts: meter.facts(), reason: cutReason ?? fault.message, byCaller: fault.type === 'aborted' && cutReason === undefined });
+    },
+  };
+}
+
+async function resumeOnDrain(response: ServerResponse, upstream: Exchange): Promise<void> {
+  upstream.pause();
+  await Promise.race([once(response, 'drain'), once(response, 'close')]).catch(() => undefined);
+  upstream.resume();
+}
+
+function headerValue(rawHeaders: readonly (string | Buffer)[], name: string): string | undefined {
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (String(rawHeaders[index]).toLowerCase() === name) return String(rawHeaders[index + 1]);
+  }
+  return undefined;
+}
+
+const CHARGED_TEXT: Readonly<Record<ExchangeFault['type'], string>> = {
+  unreachable: 'Nothing was charged.',
+  no_answer: 'The provider may have worked on it, so its worst case is charged and marked unconfirmed.',
+  timeout: 'The provider may have worked on it, so its worst case is charged and marked unconfirmed.',
+  broken: 'The provider may bill it, so its worst case is charged and marked unconfirmed.',
+  aborted: 'The provider may bill it, so its worst case is charged and marked unconfirmed.',
+};
+
+function failedProvider(plan: PlannedCall, fault: ExchangeFault) {
+  const charged = fault.type === 'no_answer' && plan.call.stream ? 'Nothing was charged.' : CHARGED_TEXT[fault.type];
+  return {
+    code: 'provider_failed' as const,
+    message: `Provider ${plan.provider.name} failed on model ${plan.model}: ${fault.message}. ${charged} Check the provider's status and its base_url in runpurse.yaml before trying again.`,
+    details: { provider: plan.provider.name, model: plan.model, run_id: plan.request.subject.runId },
+  };
+}
