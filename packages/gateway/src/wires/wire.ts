@@ -1,4 +1,4 @@
-import type { Refusal } from '@runpurse/core';
+import type { Nanos, Refusal } from '@runpurse/core';
 import type { Usage } from '../store/entry.ts';
 
 /** A parsed JSON object as it came from a caller or provider; read with care, never trusted. */
@@ -21,6 +21,26 @@ export interface ModelCall {
   readonly wantsStreamUsage: boolean;
   /** True when the call may answer with audio (priced apart). */
   readonly audioOutput: boolean;
+  /** The provider adds input we can't see (stored history, files): only the model's context window bounds it. */
+  readonly inputUnbounded?: true | undefined;
+  /** How often the provider may read the input within this one call (its own tools loop); 1 when left out. */
+  readonly turnsMax?: number | undefined;
+  /** Something asked for has no stated bound; a hard budget must refuse the call and say this. */
+  readonly unbounded?: { readonly param: string; readonly reason: string } | undefined;
+  /** The dearest cache write the call can cause; left out: none. */
+  readonly cacheWrite?: '5m' | '1h' | undefined;
+  /** How many of the input tokens may be audio (priced apart). */
+  readonly audioInputTokensMax?: number | undefined;
+  /** Output tokens billed beyond the limit, per choice (a rejected prediction). */
+  readonly outputTokensExtra?: number | undefined;
+  /** The dearest service tier the call may be served in, in percent of the list price; 100 when left out. */
+  readonly ratePercentMax?: number | undefined;
+  /** The model may generate tokens nobody sees: bytes of output then do not bound what an unfinished reply cost. */
+  readonly hiddenReasoning?: true | undefined;
+  /** Every call is billed `webSearchesMax` searches and the reply does not count them. */
+  readonly webSearchesUnreported?: true | undefined;
+  /** Upper bound of flat fees (containers, file searches). */
+  readonly feesMax?: Nanos | undefined;
 }
 
 /** Changes that admission makes to a body; everything else stays byte for byte as the caller sent it. */
@@ -43,6 +63,14 @@ export interface ReplyFacts {
   readonly complete: boolean;
   /** The provider reported an error inside a stream. */
   readonly error: string | undefined;
+  /** The usage covers the whole reply, even when the stream broke after it. */
+  readonly usageFinal?: true | undefined;
+  /** The work goes on after this reply (`background`), so what it costs can't be known from it. */
+  readonly pending?: true | undefined;
+  /** Service tier that served the call, in percent of the list price, when the reply states one. */
+  readonly ratePercent?: number | undefined;
+  /** Flat fees of built-in tools the reply shows as used. */
+  readonly fees?: Nanos | undefined;
 }
 
 /** Reads a stream as it passes. `push` returns what to hand on to the caller (the hidden usage chunk is left out). */
