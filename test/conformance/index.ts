@@ -3,3 +3,4 @@ export { loadScenarios } from './load-scenarios.ts';
 export { judge, type Verdict } from './judge.ts';
 export { runConformance, type TestRunner } from './run-conformance.ts';
 export type { Scenario, ScenarioAgent, ScenarioTool } from './scenario.ts';
+export { startGateway, type RunningGateway } from './start-gateway.ts';

@@ -14,9 +14,10 @@ export function loadScenarios(folder: string = FOLDER): readonly Scenario[] {
     .map((file) => parseScenario(file, readJson(join(folder, file))));
 }
 
-/** The `runpurse.yaml` every scenario stands on, before its own `gateway` part is laid over it. */
-export function loadWorld(folder: string = FOLDER): Readonly<Record<string, unknown>> {
-  return readJson(join(folder, WORLD)) as Readonly<Record<string, unknown>>;
+/** The gateway configuration every scenario stands on, before its own `gateway` part is laid over it. */
+export function loadWorld(modelUrl: string, folder: string = FOLDER): Readonly<Record<string, unknown>> {
+  const text = readFileSync(join(folder, WORLD), 'utf8').replaceAll('${SCRIPTED_MODEL_URL}', modelUrl);
+  return JSON.parse(text) as Readonly<Record<string, unknown>>;
 }
 
 function readJson(path: string): unknown {

@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunShape } from '@runpurse/core';
 import { openFrontDoor } from './front-door.ts';
 import type { Mode, PlayEnv } from './harness.ts';
+import { loadWorld } from './load-scenarios.ts';
 import type { Scenario, ScenarioAgent, ScenarioTool } from './scenario.ts';
 import { startGateway } from './start-gateway.ts';
 import { startStubModel, type StubModel } from './stub-model/server.ts';
@@ -43,8 +41,7 @@ export async function setStage(scenario: Scenario, mode: Mode): Promise<Stage> {
       if (n === actions.gateway_down_after_model_calls) await door.fallAway();
     },
   });
-  const dataFolder = await mkdtemp(join(tmpdir(), 'runpurse-conformance-'));
-  const gateway = await startGateway({ dataFolder, scenario, modelUrl: model.url });
+  const gateway = await startGateway({ config: { ...loadWorld(model.url), ...scenario.gateway } });
   const door = await openFrontDoor(gateway.url, { disturb: actions.disturb_events === true });
   if (actions.gateway_down_after_model_calls === 0) await door.fallAway();
 
@@ -72,16 +69,15 @@ export async function setStage(scenario: Scenario, mode: Mode): Promise<Stage> {
       signal: cancel.signal,
     },
     model,
-    dataFolder,
+    dataFolder: gateway.dataFolder,
     toolsRun: () => toolsRun.toSorted((a, b) => a.modelCalls - b.modelCalls || a.name.localeCompare(b.name)).map(({ name }) => name),
     reports: () => door.reports,
     readRun: gateway.readRun,
     stopGateway: gateway.stop,
     close: async () => {
       await door.close();
-      await gateway.stop();
       await model.close();
-      await rm(dataFolder, { recursive: true, force: true });
+      await gateway.remove();
     },
   };
 }

@@ -8,15 +8,23 @@ import { ToyModelError, type ToyUsage } from './model.ts';
  */
 export function runpurseHooks(run: Run, { carried }: { readonly carried: boolean }): ToyHooks {
   return {
+    async beforeRun() {
+      orThrow(await run.start());
+    },
+
+    async afterRun({ error }) {
+      if (error === undefined) return run.end({ status: 'completed' });
+      await run.end({ status: isAbort(error) ? 'stopped' : 'failed', reason: error instanceof Error ? error.message : String(error) });
+    },
+
     async beforeModel(at, { model, maxTokens, inputBytes }) {
       orThrow(await run.authorizeModel({ ...callPlace(at), model, maxOutputTokens: maxTokens, inputTokensMax: inputBytes, carried }));
       return carried ? run.headers(callPlace(at)) : {};
     },
 
-    afterModel(at, { model, reply, error }) {
+    async afterModel(at, { model, reply, error }) {
       if (isGatewayRefusal(error)) return;
-      const aborted = error instanceof Error && error.name === 'AbortError';
-      run.recordModel({ ...callPlace(at), model: reply?.model ?? model, usage: disjoint(reply?.usage), error, status: aborted ? 'aborted' : undefined, carried });
+      run.recordModel({ ...callPlace(at), model: reply?.model ?? model, usage: disjoint(reply?.usage), error, status: isAbort(error) ? 'aborted' : undefined, carried });
     },
 
     async beforeTool(at, { tool, args }) {
@@ -25,7 +33,7 @@ export function runpurseHooks(run: Run, { carried }: { readonly carried: boolean
       orThrow(decision);
     },
 
-    afterTool(at, { error }) {
+    async afterTool(at, { error }) {
       run.settleTool({ toolCallId: at.id, status: error === undefined ? 'completed' : 'failed', error });
     },
   };
@@ -34,6 +42,10 @@ export function runpurseHooks(run: Run, { carried }: { readonly carried: boolean
 /** Each call is a step of its own, inside the tool call (a nested agent's) around it. */
 function callPlace(at: ToyPlace) {
   return { stepId: at.id, parentStepId: at.parentId, agentId: at.agent, attempt: at.attempt };
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
 }
 
 /** The gateway refused a carried call: it was not made, so there is nothing to report. */

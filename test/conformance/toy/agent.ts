@@ -1,6 +1,6 @@
 import { callModel, ToyModelError, type ToyMessage, type ToyReply, type ToyToolCall } from './model.ts';
 
-/** A toy agent framework: a loop, its tools, and four hooks an adapter can hang on. It knows nothing of Runpurse. */
+/** A toy agent framework: a loop, its tools, and hooks an adapter can hang on. It knows nothing of Runpurse. */
 export interface ToyAgent {
   readonly name: string;
   readonly instructions: string;
@@ -33,19 +33,35 @@ export interface ToyPlace {
   readonly attempt: number;
 }
 export interface ToyHooks {
+  /** Throwing keeps the run from beginning. */
+  beforeRun(): Promise<void>;
+  afterRun(end: { readonly error?: unknown }): Promise<void>;
   /** Throwing keeps the call from being made; what it returns are headers for the call. */
   beforeModel(place: ToyPlace, call: { readonly model: string; readonly maxTokens: number; readonly inputBytes: number }): Promise<Readonly<Record<string, string>>>;
-  afterModel(place: ToyPlace, end: { readonly model: string; readonly reply?: ToyReply; readonly error?: unknown }): void;
+  afterModel(place: ToyPlace, end: { readonly model: string; readonly reply?: ToyReply; readonly error?: unknown }): Promise<void>;
   /** Throwing a ToyToolDenied keeps the tool from running and tells the model why. */
   beforeTool(place: ToyPlace, call: { readonly tool: string; readonly args: unknown }): Promise<void>;
-  afterTool(place: ToyPlace, end: { readonly error?: unknown }): void;
+  afterTool(place: ToyPlace, end: { readonly error?: unknown }): Promise<void>;
 }
 export class ToyToolDenied extends Error {
   override readonly name = 'ToyToolDenied';
 }
 
-/** Runs the agent until its model answers without asking for a tool. */
+/** Runs an agent on a task, with the hooks around it. */
 export async function runToyAgent(agent: ToyAgent, input: string, context: ToyContext): Promise<string> {
+  try {
+    await context.hooks.beforeRun();
+    const output = await loop(agent, input, context);
+    await context.hooks.afterRun({});
+    return output;
+  } catch (error) {
+    await context.hooks.afterRun({ error });
+    throw error;
+  }
+}
+
+/** Calls the model until it answers without asking for a tool. Inside a tool this is a nested agent. */
+export async function loop(agent: ToyAgent, input: string, context: ToyContext): Promise<string> {
   const messages: ToyMessage[] = [
     { role: 'system', content: agent.instructions },
     { role: 'user', content: input },
@@ -68,10 +84,10 @@ async function modelStep(agent: ToyAgent, messages: readonly ToyMessage[], conte
     const headers = await hooks.beforeModel(place, { model: agent.model, maxTokens: agent.maxTokens, inputBytes: JSON.stringify(body).length });
     try {
       const reply = await callModel(body, { ...connection, headers, signal });
-      hooks.afterModel(place, { model: agent.model, reply });
+      await hooks.afterModel(place, { model: agent.model, reply });
       return reply;
     } catch (error) {
-      hooks.afterModel(place, { model: agent.model, error });
+      await hooks.afterModel(place, { model: agent.model, error });
       const mayRetry = error instanceof ToyModelError && error.status >= 500;
       if (!mayRetry || attempt > agent.maxRetries) throw error;
     }
@@ -93,10 +109,10 @@ async function toolStep(agent: ToyAgent, call: ToyToolCall, context: ToyContext)
   try {
     if (tool === undefined) throw new Error(`no tool ${call.function.name}`);
     const result = await tool.execute(args, { ...context, parentId: call.id });
-    hooks.afterTool(place, {});
+    await hooks.afterTool(place, {});
     return answer(result);
   } catch (error) {
-    hooks.afterTool(place, { error });
+    await hooks.afterTool(place, { error });
     return answer(`Error: ${error instanceof Error ? error.message : String(error)}`);
   }
 }

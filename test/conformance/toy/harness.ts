@@ -1,12 +1,12 @@
-import { GatewayUnavailableError, orThrow, RefusedError, type RefusalCode, type Run } from '@runpurse/core';
+import { GatewayUnavailableError, RefusedError, type RefusalCode, type Run } from '@runpurse/core';
 import type { AdapterHarness, PlayEnv, PlayOutcome } from '../harness.ts';
-import type { Scenario, ScenarioAgent } from '../scenario.ts';
+import type { ScenarioAgent } from '../scenario.ts';
 import { isGatewayRefusal, runpurseHooks } from './adapter.ts';
-import { runToyAgent, type ToyAgent, type ToyContext, type ToyHooks } from './agent.ts';
+import { loop, runToyAgent, type ToyAgent, type ToyContext, type ToyHooks } from './agent.ts';
 import { openClient } from './client.ts';
 
 /** Breaks the hooks in one way; see ../broken. */
-export type Mutation = (hooks: ToyHooks, play: { readonly run: Run; readonly env: PlayEnv; readonly scenario: Scenario }) => ToyHooks;
+export type Mutation = (hooks: ToyHooks, play: { readonly run: Run; readonly env: PlayEnv }) => ToyHooks;
 
 /** The toy's harness. */
 export function toyHarness(name: string, mutate: Mutation = (hooks) => hooks): AdapterHarness {
@@ -18,9 +18,12 @@ export function toyHarness(name: string, mutate: Mutation = (hooks) => hooks): A
     async play(scenario, env) {
       const client = openClient(env);
       const run = client.run({ runId: env.runId, sessionId: env.sessionId, workflowId: env.workflowId, customerId: env.customerId, agentId: scenario.agent.name });
-      const hooks = mutate(runpurseHooks(run, { carried: env.mode === 'carried' }), { run, env, scenario });
+      const hooks = mutate(runpurseHooks(run, { carried: env.mode === 'carried' }), { run, env });
       const context = { connection: env.model, hooks, signal: env.signal, stream: scenario.task.stream, parentId: undefined };
-      const outcome = await playRun(run, () => runToyAgent(toyAgent(scenario.agent, env), scenario.task.input, context), env.signal);
+      const outcome = await runToyAgent(toyAgent(scenario.agent, env), scenario.task.input, context).then(
+        (output): PlayOutcome => ({ type: 'completed', output }),
+        (error: unknown) => readOutcome(error, env.signal),
+      );
       await client.close();
       return outcome;
     },
@@ -30,25 +33,12 @@ export function toyHarness(name: string, mutate: Mutation = (hooks) => hooks): A
 /** The template to copy: an agent loop, the adapter in adapter.ts, and no exceptions. */
 export const harness = toyHarness('toy');
 
-/** The run around the agent: begins it, and ends it the way the agent ended. */
-async function playRun(run: Run, agent: () => Promise<string>, signal: AbortSignal): Promise<PlayOutcome> {
-  try {
-    orThrow(await run.start());
-    const output = await agent();
-    await run.end({ status: 'completed' });
-    return { type: 'completed', output };
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    await run.end({ status: signal.aborted ? 'stopped' : 'failed', reason: message });
-    return signal.aborted ? { type: 'cancelled' } : readOutcome(error, message);
-  }
-}
-
-function readOutcome(error: unknown, message: string): PlayOutcome {
+function readOutcome(error: unknown, signal: AbortSignal): PlayOutcome {
+  if (signal.aborted) return { type: 'cancelled' };
   if (RefusedError.isInstance(error)) return { type: 'refused', code: error.refusal.code };
   if (isGatewayRefusal(error)) return { type: 'refused', code: error.code as RefusalCode };
   if (error instanceof GatewayUnavailableError) return { type: 'unavailable' };
-  return { type: 'failed', message };
+  return { type: 'failed', message: error instanceof Error ? error.message : String(error) };
 }
 
 /** The scenario's agent in the toy framework; an agent behind a tool runs with the same hooks, inside the tool call. */
@@ -65,7 +55,7 @@ function toyAgent(agent: ScenarioAgent, env: PlayEnv): ToyAgent {
       parameters: { type: 'object', properties: Object.fromEntries(tool.parameters.map((name) => [name, { type: 'string' }])), required: [...tool.parameters] },
       execute: async (args: Readonly<Record<string, unknown>>, inside: ToyContext) => {
         const result = await env.runTool(tool.name, args);
-        return tool.agent === undefined ? result : runToyAgent(toyAgent(tool.agent, env), String(args['task'] ?? ''), inside);
+        return tool.agent === undefined ? result : loop(toyAgent(tool.agent, env), String(args['task'] ?? ''), inside);
       },
     })),
   };
