@@ -58,10 +58,12 @@ export default tseslint.config(
       'no-restricted-imports': only(['zod$'], 'Core is pure: it imports nothing but zod. Time, ids and transport come in as arguments.'),
       'no-restricted-globals': [
         'error',
-        ...['process', 'Buffer', 'fetch', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'crypto', 'console'].map((name) => ({
-          name,
-          message: 'Core is pure and runs where this may not exist: take it as an argument.',
-        })),
+        ...['process', 'Buffer', 'fetch', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'crypto', 'console'].map(
+          (name) => ({
+            name,
+            message: 'Core is pure and runs where this may not exist: take it as an argument.',
+          }),
+        ),
       ],
       'no-restricted-properties': [
         'error',
@@ -78,7 +80,9 @@ export default tseslint.config(
   {
     files: ['packages/gateway/src/**/*.ts'],
     ignores: TESTS,
-    rules: { 'no-restricted-imports': never([...ADAPTERS, '(?:\\.\\./)+core/'], 'The gateway imports @runpurse/core by its name, and no adapter.') },
+    rules: {
+      'no-restricted-imports': never([...ADAPTERS, '(?:\\.\\./)+core/'], 'The gateway imports @runpurse/core by its name, and no adapter.'),
+    },
   },
   {
     files: ['packages/adapters/*/src/**/*.ts'],

@@ -90,7 +90,10 @@ function runOrExit(what, hint, command, args, options) {
   const result = spawnSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', env, shell: isWindows, ...options });
   if (result.status === 0) return;
   process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
-  const reason = result.error?.code === 'ENOENT' ? `${command} was not found` : (result.error?.message ?? `it ended with ${result.signal ?? result.status}`);
+  const reason =
+    result.error?.code === 'ENOENT'
+      ? `${command} was not found`
+      : (result.error?.message ?? `it ended with ${result.signal ?? result.status}`);
   fail(`${what} failed: ${reason}. ${hint}`);
 }
 
@@ -101,12 +104,19 @@ function installToolchain() {
   rmSync(toolchainStamp, { force: true });
   writeFileSync(join(toolchain, 'package.json'), '{ "private": true }\n');
   const what = `Fetching Node ${NODE_VERSION} and pnpm ${PNPM_VERSION}`;
-  const hint = 'It needs npm and a registry it can reach (see `npm config get registry`); nothing was left half done, run the command again.';
+  const hint =
+    'It needs npm and a registry it can reach (see `npm config get registry`); nothing was left half done, run the command again.';
   // The `node` package puts its binary in place with an install script; `-s` of the outer npm must not hide an error.
   const flags = ['--no-save', '--no-audit', '--no-fund', '--ignore-scripts=false', '--loglevel=error', '--workspaces=false'];
   const packages = [`node@${NODE_VERSION}`, `pnpm@${PNPM_VERSION}`];
   runOrExit(what, hint, isWindows ? 'npm.cmd' : 'npm', ['install', ...flags, ...packages], { cwd: toolchain, env: process.env });
-  runOrExit(what, `There may be no Node ${NODE_VERSION} for ${process.platform}-${process.arch}.`, join(toolchainBin, 'node'), ['--version'], { cwd: root });
+  runOrExit(
+    what,
+    `There may be no Node ${NODE_VERSION} for ${process.platform}-${process.arch}.`,
+    join(toolchainBin, 'node'),
+    ['--version'],
+    { cwd: root },
+  );
   writeFileSync(toolchainStamp, wantedToolchain);
 }
 
@@ -119,7 +129,9 @@ function installWorkspace(lockfile) {
   writeFileSync(installStamp, lockfile);
 }
 
-const lockfile = createHash('sha256').update(readText(join(root, 'pnpm-lock.yaml'))).digest('hex');
+const lockfile = createHash('sha256')
+  .update(readText(join(root, 'pnpm-lock.yaml')))
+  .digest('hex');
 if (readText(toolchainStamp) !== wantedToolchain || readText(installStamp) !== lockfile) {
   withLock(() => {
     installToolchain();

@@ -45,7 +45,10 @@ function start(command: readonly string[], environment: Record<string, string> =
   });
 }
 
-async function run(command: readonly string[], environment?: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
+async function run(
+  command: readonly string[],
+  environment?: Record<string, string>,
+): Promise<{ code: number; stdout: string; stderr: string }> {
   const child = start(command, environment);
   const [stdout, stderr, [code]] = await Promise.all([
     child.stdout === null ? '' : text(child.stdout),
@@ -115,7 +118,7 @@ describe('scripts/toolchain.mjs', () => {
     expect((await exited)[0]).toBe(code);
   });
 
-  it("lets the command end in its own way on a signal", async () => {
+  it('lets the command end in its own way on a signal', async () => {
     await run(hello);
     const child = start(['node', '-e', 'process.on("SIGTERM", () => process.exit(5)); console.log("up"); setInterval(() => {}, 1000)']);
     const exited = once(child, 'exit');

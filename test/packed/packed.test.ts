@@ -88,14 +88,20 @@ describe.each(packages.map(({ manifest, folder }) => [manifest.name, folder] as 
   it('holds its build, its README and its licence, and neither sources nor tests', async () => {
     const { stdout } = await run('tar', ['-tzf', tarballOf.get(name) ?? '']);
     const files = stdout.trim().split('\n');
-    expect(files).toEqual(expect.arrayContaining(['package/dist/index.js', 'package/dist/index.d.ts', 'package/README.md', 'package/LICENSE']));
+    expect(files).toEqual(
+      expect.arrayContaining(['package/dist/index.js', 'package/dist/index.d.ts', 'package/README.md', 'package/LICENSE']),
+    );
     expect(files.filter((path) => /\/src\/|\.test\.|(?<!\.d)\.ts$/.test(path))).toEqual([]);
   });
 
   it('is imported by its name, and required', async () => {
     const imported = await node(['--input-type=module', '-e', `console.log(Object.keys(await import('${name}')).sort().join())`]);
     expect(imported).not.toBe('');
-    const required = await node(['--input-type=commonjs', '-e', `console.log(Object.keys(require('${name}')).filter((key) => key !== '__esModule').sort().join())`]);
+    const required = await node([
+      '--input-type=commonjs',
+      '-e',
+      `console.log(Object.keys(require('${name}')).filter((key) => key !== '__esModule').sort().join())`,
+    ]);
     expect(required).toBe(imported);
   });
 });

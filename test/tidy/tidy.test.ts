@@ -50,13 +50,17 @@ describe('the tree', () => {
   });
 
   it('holds no binaries and no fetched code', () => {
-    const foreign = files.filter((path) => /(?:^|\/)(?:node_modules|dist|vendor|\.toolchain)\/|\.(?:node|so|dylib|dll|exe|wasm|tgz|zip|db|sqlite|sqlite3)$/.test(path));
+    const foreign = files.filter((path) =>
+      /(?:^|\/)(?:node_modules|dist|vendor|\.toolchain)\/|\.(?:node|so|dylib|dll|exe|wasm|tgz|zip|db|sqlite|sqlite3)$/.test(path),
+    );
     expect(foreign).toEqual([]);
     expect(files.filter((path) => statSync(join(ROOT, path)).size > 1024 * 1024)).toEqual([]);
   });
 
   it('keeps source files short enough to read', () => {
-    const long = sources.filter((path) => inSource(path) && !path.endsWith('.test.ts')).map((path) => [path, read(path).split('\n').length] as const);
+    const long = sources
+      .filter((path) => inSource(path) && !path.endsWith('.test.ts'))
+      .map((path) => [path, read(path).split('\n').length] as const);
     expect(long.filter(([, lines]) => lines > 400)).toEqual([]);
   });
 
@@ -91,7 +95,11 @@ describe('documents', () => {
   const documents = text.filter((path) => path.endsWith('.md') && !path.startsWith('.changeset/'));
 
   it.each(documents)('%s links only to what exists', (path) => {
-    const links = [...read(path).replace(/```[\s\S]*?```/g, '').matchAll(/\]\(([^)\s]+)(?:\s+"[^"]*")?\)/g)].map((match) => match[1] ?? '');
+    const links = [
+      ...read(path)
+        .replace(/```[\s\S]*?```/g, '')
+        .matchAll(/\]\(([^)\s]+)(?:\s+"[^"]*")?\)/g),
+    ].map((match) => match[1] ?? '');
     const broken = links
       .filter((link) => !/^[a-z]+:/.test(link))
       .filter((link) => {
@@ -103,13 +111,18 @@ describe('documents', () => {
     expect(broken).toEqual([]);
   });
 
-  it.each(['README.md', 'CONTRIBUTING.md', 'LICENSE', 'docs/architecture.md', 'docs/protocol.md', 'docs/glossary.md'])('%s is there', (path) => {
-    expect(existsSync(join(ROOT, path))).toBe(true);
-  });
+  it.each(['README.md', 'CONTRIBUTING.md', 'LICENSE', 'docs/architecture.md', 'docs/protocol.md', 'docs/glossary.md'])(
+    '%s is there',
+    (path) => {
+      expect(existsSync(join(ROOT, path))).toBe(true);
+    },
+  );
 
   it('names in the README and CONTRIBUTING only commands that package.json has', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    const named = ['README.md', 'CONTRIBUTING.md'].flatMap((path) => [...read(path).matchAll(/npm run (?:-s )?([\w:-]+)/g)].map((match) => match[1] ?? ''));
+    const named = ['README.md', 'CONTRIBUTING.md'].flatMap((path) =>
+      [...read(path).matchAll(/npm run (?:-s )?([\w:-]+)/g)].map((match) => match[1] ?? ''),
+    );
     expect(named.filter((name) => !(name in scripts))).toEqual([]);
   });
 });

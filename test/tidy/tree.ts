@@ -6,7 +6,11 @@ export const ROOT = dirname(dirname(import.meta.dirname));
 
 /** Files of the repository as git would commit them: tracked, and new ones that are not ignored. */
 export function repositoryFiles(): readonly string[] {
-  const output = execFileSync('git', ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 26 });
+  const output = execFileSync('git', ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  });
   return [...new Set(output.split('\0'))].filter((path) => path !== '' && existsSync(join(ROOT, path))).sort();
 }
 

@@ -50,7 +50,13 @@ function chatErrorEvent(error: { readonly type: string; readonly message: string
 }
 
 function head(reply: SandboxReply, object: string): object {
-  return { id: `chatcmpl-${reply.fingerprint}`, object, created: reply.createdSeconds, model: reply.model, system_fingerprint: 'fp_sandbox' };
+  return {
+    id: `chatcmpl-${reply.fingerprint}`,
+    object,
+    created: reply.createdSeconds,
+    model: reply.model,
+    system_fingerprint: 'fp_sandbox',
+  };
 }
 
 function toolCall(call: SandboxReply['toolCalls'][number]): object {

@@ -16,7 +16,8 @@ export interface Conversation {
   readonly inputTokens: number;
 }
 
-export type ConversationRead = { readonly type: 'read'; readonly conversation: Conversation } | { readonly type: 'invalid'; readonly message: string };
+export type ConversationRead =
+  { readonly type: 'read'; readonly conversation: Conversation } | { readonly type: 'invalid'; readonly message: string };
 
 /** Words of a text: the sandbox's tokens. */
 export function countTokens(text: string): number {

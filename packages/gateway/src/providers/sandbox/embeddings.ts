@@ -13,7 +13,10 @@ export function answerEmbeddings(body: JsonObject): EmbeddingsAnswer {
   if (typeof model !== 'string' || model === '') return { type: 'invalid', message: 'you must provide a model parameter' };
   const inputs = typeof input === 'string' || isTokens(input) ? [input] : Array.isArray(input) ? input : undefined;
   if (inputs === undefined || inputs.length === 0) return { type: 'invalid', message: "Missing required parameter: 'input'." };
-  const size = typeof dimensions === 'number' && Number.isInteger(dimensions) && dimensions > 0 ? Math.min(dimensions, MAX_DIMENSIONS) : DEFAULT_DIMENSIONS;
+  const size =
+    typeof dimensions === 'number' && Number.isInteger(dimensions) && dimensions > 0
+      ? Math.min(dimensions, MAX_DIMENSIONS)
+      : DEFAULT_DIMENSIONS;
   const tokens = inputs.reduce<number>((sum, one) => sum + (isTokens(one) ? one.length : Math.max(1, countTokens(String(one)))), 0);
   const data = inputs.map((one, index) => {
     const vector = vectorOf(isTokens(one) ? one.join(' ') : String(one), size);

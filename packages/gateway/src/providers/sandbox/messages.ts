@@ -20,7 +20,10 @@ function plainMessage(reply: SandboxReply): object {
 }
 
 function* streamMessage(reply: SandboxReply): Generator<StreamPiece> {
-  const event = (type: string, fields: object, kind: StreamPiece['kind'] = 'frame'): StreamPiece => ({ text: sse({ type, ...fields }, type), kind });
+  const event = (type: string, fields: object, kind: StreamPiece['kind'] = 'frame'): StreamPiece => ({
+    text: sse({ type, ...fields }, type),
+    kind,
+  });
   const opening = reply.usage === undefined ? {} : { usage: usage(reply.usage, Math.min(1, reply.usage.outputTokens)) };
   yield event('message_start', { message: { ...head(reply), content: [], stop_reason: null, stop_sequence: null, ...opening } });
   let index = 0;

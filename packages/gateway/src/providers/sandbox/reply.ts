@@ -89,7 +89,11 @@ function usageOf(conversation: Conversation, scripted: ScriptedReply | undefined
 
 /** The first words of a text, whole when all is kept. */
 function keepShare(text: string, share: number): string {
-  return share >= 1 ? text : piecesOf(text, 1).slice(0, Math.floor(countTokens(text) * share)).join('');
+  return share >= 1
+    ? text
+    : piecesOf(text, 1)
+        .slice(0, Math.floor(countTokens(text) * share))
+        .join('');
 }
 
 /** A text in pieces of a few words, as a model streams it; joined again they are the text. */

@@ -95,7 +95,12 @@ describe('streams', () => {
     const plain = await events('/chat/completions', { model: 'echo', messages: hello, stream: true });
     expect(plain.at(-1)).toBe('[DONE]');
     expect(plain.some((event) => event !== ('[DONE]' as Loose) && event['usage'] !== undefined)).toBe(false);
-    const asked = await events('/chat/completions', { model: 'echo', messages: hello, stream: true, stream_options: { include_usage: true } });
+    const asked = await events('/chat/completions', {
+      model: 'echo',
+      messages: hello,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
     expect(asked.at(-2)).toMatchObject({ choices: [], usage: { prompt_tokens: 2, completion_tokens: 4 } });
     expect(asked[0]).toMatchObject({ usage: null, choices: [{ delta: { role: 'assistant' } }] });
     const text = plain.slice(0, -1).map((event) => event['choices']?.[0]?.['delta']?.['content'] ?? '');
@@ -128,7 +133,15 @@ describe('streams', () => {
   });
 
   it('streams messages in the order of Anthropic, usage at both ends', async () => {
-    await start({ m: [{ text: 'hm', tool_calls: [{ name: 'lookup', arguments: { id: 7 } }], usage: { input_tokens: 30, cache_read_tokens: 9, output_tokens: 12 } }] });
+    await start({
+      m: [
+        {
+          text: 'hm',
+          tool_calls: [{ name: 'lookup', arguments: { id: 7 } }],
+          usage: { input_tokens: 30, cache_read_tokens: 9, output_tokens: 12 },
+        },
+      ],
+    });
     const all = await events('/messages', { model: 'm', max_tokens: 50, messages: hello, stream: true });
     expect(all.map((event) => event['type'])).toEqual([
       'message_start',
@@ -184,13 +197,17 @@ describe('scripts', () => {
 
   it('repeats the last turn past its end', async () => {
     await start(agent);
-    const long = await json('/chat/completions', { model: 'agent', messages: [...hello, ...Array.from({ length: 9 }, () => [said, hello[0]]).flat()] });
+    const long = await json('/chat/completions', {
+      model: 'agent',
+      messages: [...hello, ...Array.from({ length: 9 }, () => [said, hello[0]]).flat()],
+    });
     expect(long['choices']?.[0]?.['message']?.['content']).toBe('done');
   });
 
   it('chooses a case by the last user message and counts its turns from there', async () => {
     await start({ m: { cases: [{ prompt_contains: 'refund', turns: [{ text: 'one' }, { text: 'two' }] }], turns: [{ text: 'default' }] } });
-    const ask = async (messages: unknown[]) => (await json('/chat/completions', { model: 'm', messages }))['choices']?.[0]?.['message']?.['content'];
+    const ask = async (messages: unknown[]) =>
+      (await json('/chat/completions', { model: 'm', messages }))['choices']?.[0]?.['message']?.['content'];
     expect(await ask(hello)).toBe('default');
     const refund = { role: 'user', content: [{ type: 'text', text: 'a refund, please' }] };
     expect(await ask([...hello, said, refund])).toBe('one');
@@ -216,8 +233,14 @@ describe('scripts', () => {
   ])('cuts 400 scripted output tokens at max_tokens %i to %i', async (limit, output, finish) => {
     await start({ m: [{ text: 'a b c d e f g h', usage: { output_tokens: 400, reasoning_tokens: 300 } }] });
     const reply = await json('/chat/completions', { model: 'm', messages: hello, max_tokens: limit });
-    expect(reply['usage']).toMatchObject({ completion_tokens: output, completion_tokens_details: { reasoning_tokens: Math.min(300, output) } });
-    expect(reply['choices']?.[0]).toMatchObject({ finish_reason: finish, message: { content: finish === 'stop' ? 'a b c d e f g h' : 'a b' } });
+    expect(reply['usage']).toMatchObject({
+      completion_tokens: output,
+      completion_tokens_details: { reasoning_tokens: Math.min(300, output) },
+    });
+    expect(reply['choices']?.[0]).toMatchObject({
+      finish_reason: finish,
+      message: { content: finish === 'stop' ? 'a b c d e f g h' : 'a b' },
+    });
     expect(await json('/responses', { model: 'm', input: 'x', max_output_tokens: limit })).toMatchObject({
       status: finish === 'stop' ? 'completed' : 'incomplete',
       usage: { output_tokens: output },
@@ -250,7 +273,9 @@ describe('scripts', () => {
   });
 
   it('says cached tokens the way each wire counts them, and the model that answered', async () => {
-    await start({ m: [{ text: 'a', model: 'm-2026', usage: { input_tokens: 10, cache_read_tokens: 90, cache_write_5m_tokens: 5, output_tokens: 1 } }] });
+    await start({
+      m: [{ text: 'a', model: 'm-2026', usage: { input_tokens: 10, cache_read_tokens: 90, cache_write_5m_tokens: 5, output_tokens: 1 } }],
+    });
     expect(await json('/chat/completions', { model: 'm', messages: hello })).toMatchObject({
       model: 'm-2026',
       usage: { prompt_tokens: 105, prompt_tokens_details: { cached_tokens: 90 } },
@@ -271,11 +296,14 @@ describe('scripts', () => {
     await expect(response.text()).rejects.toThrow();
   });
 
-  it.each(['/chat/completions', '/messages', '/responses'])('breaks a stream of %s off before its end when it has less content', async (path) => {
-    await start({ m: [{ text: 'a', error: { after_chunks: 99 } }] });
-    const response = await post(path, { model: 'm', messages: hello, input: 'x', max_tokens: 9, stream: true });
-    await expect(response.text()).rejects.toThrow();
-  });
+  it.each(['/chat/completions', '/messages', '/responses'])(
+    'breaks a stream of %s off before its end when it has less content',
+    async (path) => {
+      await start({ m: [{ text: 'a', error: { after_chunks: 99 } }] });
+      const response = await post(path, { model: 'm', messages: hello, input: 'x', max_tokens: 9, stream: true });
+      await expect(response.text()).rejects.toThrow();
+    },
+  );
 
   it('reports an error inside a stream', async () => {
     await start({ m: [{ text: 'a b c d e f', error: { after_chunks: 1, how: 'event', message: 'overloaded' } }] });
@@ -294,7 +322,9 @@ describe('scripts', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'sandbox-')), 'scripts.yaml');
     writeFileSync(file, 'm:\n  - text: from the file\n');
     await start(file);
-    expect((await json('/chat/completions', { model: 'm', messages: hello }))['choices']?.[0]?.['message']?.['content']).toBe('from the file');
+    expect((await json('/chat/completions', { model: 'm', messages: hello }))['choices']?.[0]?.['message']?.['content']).toBe(
+      'from the file',
+    );
     writeFileSync(file, 'm:\n  - txt: oops\n');
     await expect(startSandbox({ scripts: file })).rejects.toThrow(/scripts\.yaml/);
   });

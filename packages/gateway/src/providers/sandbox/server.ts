@@ -88,7 +88,9 @@ function loadScripts(scripts: SandboxScripts | string | undefined): SandboxScrip
   const value: unknown = typeof scripts === 'string' ? parseYaml(readFileSync(scripts, 'utf8')) : scripts;
   const parsed = sandboxScripts.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new Error(`The sandbox scripts${typeof scripts === 'string' ? ` in ${scripts}` : ''} are not valid:\n${z.prettifyError(parsed.error)}`);
+  throw new Error(
+    `The sandbox scripts${typeof scripts === 'string' ? ` in ${scripts}` : ''} are not valid:\n${z.prettifyError(parsed.error)}`,
+  );
 }
 
 interface SandboxState {
@@ -100,16 +102,25 @@ interface SandboxState {
 async function answer(request: IncomingMessage, response: ServerResponse, state: SandboxState): Promise<void> {
   const path = (request.url ?? '/').replace(/\?.*$/, '').replace(/^(?:\/v1)+(?=\/)/, '');
   if (request.method === 'GET' && path === '/models') return sendJson(response, 200, listModels(state));
-  if (request.method !== 'POST') return sendError(request, response, 404, { type: 'invalid_request_error', message: `Unknown request URL: ${request.method} ${request.url}` });
+  if (request.method !== 'POST')
+    return sendError(request, response, 404, {
+      type: 'invalid_request_error',
+      message: `Unknown request URL: ${request.method} ${request.url}`,
+    });
   const body = await readJson(request);
-  if (body === undefined) return sendError(request, response, 400, { type: 'invalid_request_error', message: 'We could not parse the JSON body of your request.' });
+  if (body === undefined)
+    return sendError(request, response, 400, {
+      type: 'invalid_request_error',
+      message: 'We could not parse the JSON body of your request.',
+    });
   if (path === '/embeddings') {
     const embeddings = answerEmbeddings(body);
     if (embeddings.type === 'answer') return sendJson(response, 200, embeddings.body);
     return sendError(request, response, 400, { type: 'invalid_request_error', message: embeddings.message });
   }
   const rendering = RENDERINGS[path];
-  if (rendering === undefined) return sendError(request, response, 404, { type: 'invalid_request_error', message: `Unknown request URL: POST ${request.url}` });
+  if (rendering === undefined)
+    return sendError(request, response, 404, { type: 'invalid_request_error', message: `Unknown request URL: POST ${request.url}` });
   await answerConversation(request, response, { body, rendering, state });
 }
 
@@ -122,8 +133,14 @@ async function answerConversation(
   if (read.type === 'invalid') return sendError(request, response, 400, { type: 'invalid_request_error', message: read.message });
   const { conversation } = read;
   const attempt = attemptOf(request);
-  const scripted = chooseReply(Object.hasOwn(state.scripts, conversation.model) ? state.scripts[conversation.model] : undefined, { ...conversation, attempt });
-  const fingerprint = createHash('sha256').update(`${attempt}\0${JSON.stringify(body)}`).digest('hex').slice(0, 24);
+  const scripted = chooseReply(Object.hasOwn(state.scripts, conversation.model) ? state.scripts[conversation.model] : undefined, {
+    ...conversation,
+    attempt,
+  });
+  const fingerprint = createHash('sha256')
+    .update(`${attempt}\0${JSON.stringify(body)}`)
+    .digest('hex')
+    .slice(0, 24);
   const reply = composeReply(conversation, scripted, { fingerprint, createdSeconds: Math.floor(state.now() / 1000) });
 
   if (scripted !== undefined && scripted.delay_ms > 0) await sleep(scripted.delay_ms);
@@ -148,7 +165,12 @@ async function breakOff(response: ServerResponse): Promise<void> {
   response.destroy();
 }
 
-async function sendStream(response: ServerResponse, rendering: Rendering, reply: SandboxReply, scripted: ScriptedReply | undefined): Promise<void> {
+async function sendStream(
+  response: ServerResponse,
+  rendering: Rendering,
+  reply: SandboxReply,
+  scripted: ScriptedReply | undefined,
+): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' });
   const error = scripted?.error;
   let contentSent = 0;
@@ -208,5 +230,10 @@ function sendError(
 ): void {
   const isAnthropic = (request.url ?? '').includes('/messages');
   const { type, message, code } = error;
-  sendJson(response, status, isAnthropic ? { type: 'error', error: { type, message } } : { error: { message, type, param: null, code: code ?? null } }, headers);
+  sendJson(
+    response,
+    status,
+    isAnthropic ? { type: 'error', error: { type, message } } : { error: { message, type, param: null, code: code ?? null } },
+    headers,
+  );
 }

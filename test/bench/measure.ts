@@ -1,0 +1,138 @@
+import { once } from 'node:events';
+import { join } from 'node:path';
+import type { ChildProcess } from 'node:child_process';
+import type { LoadJob, LoadResult } from './load.ts';
+import { cpuMicros, LOAD_CORE, startNode, stop } from './process.ts';
+import type { Target } from './targets.ts';
+
+/** One window of load on one target. */
+export interface Sample extends LoadResult {
+  readonly requestsPerSecond: number;
+  readonly cpuMicrosPerRequest: number;
+}
+
+export interface WindowOptions {
+  readonly connections: number;
+  readonly milliseconds: number;
+  readonly stream?: boolean;
+  readonly rampMilliseconds?: number;
+  readonly path?: string;
+  readonly body?: string;
+}
+
+/** The load process, used window by window. */
+export class LoadGenerator {
+  readonly #child: ChildProcess;
+  #windows = 0;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.stderr?.pipe(process.stderr);
+  }
+
+  static async start(): Promise<LoadGenerator> {
+    const child = startNode(LOAD_CORE, [join(import.meta.dirname, 'load.ts')], { ipc: true });
+    await once(child, 'message');
+    return new LoadGenerator(child);
+  }
+
+  async window(target: Target, options: WindowOptions): Promise<Sample> {
+    this.#windows += 1;
+    const ramp = options.rampMilliseconds ?? 0;
+    const job: LoadJob = {
+      port: target.port,
+      path: options.path ?? '/v1/chat/completions',
+      headers: target.headers,
+      body: options.body ?? chatBody(target.model, options.stream === true),
+      connections: options.connections,
+      milliseconds: options.milliseconds,
+      warmupMilliseconds: ramp + Math.min(500, options.milliseconds / 4),
+      rampMilliseconds: ramp,
+      requestsPerRun: 8,
+      runPrefix: `run-${this.#windows}`,
+    };
+    let cpuBefore = 0;
+    let cpuAfter = 0;
+    const result = await new Promise<LoadResult>((resolve, reject) => {
+      const listen = (message: { type: 'measuring' } | { type: 'measured' } | { type: 'result'; result: LoadResult }) => {
+        if (message.type === 'measuring') cpuBefore = cpuMicros(target.pid);
+        else if (message.type === 'measured') cpuAfter = cpuMicros(target.pid);
+        else {
+          this.#child.off('message', listen);
+          this.#child.off('exit', died);
+          resolve(message.result);
+        }
+      };
+      const died = () => reject(new Error('The load generator died.'));
+      this.#child.on('message', listen);
+      this.#child.once('exit', died);
+      this.#child.send(job);
+    });
+    return {
+      ...result,
+      requestsPerSecond: result.requests / result.seconds,
+      cpuMicrosPerRequest: (cpuAfter - cpuBefore) / Math.max(1, result.requests),
+    };
+  }
+
+  stop(): Promise<void> {
+    return stop(this.#child);
+  }
+}
+
+/** Samples by target, taken in turns so that a noisy minute falls on all of them. */
+export async function interleave(
+  load: LoadGenerator,
+  targets: readonly Target[],
+  options: WindowOptions & { readonly rounds: number },
+): Promise<ReadonlyMap<string, readonly Sample[]>> {
+  const samples = new Map<string, Sample[]>(targets.map((target) => [target.name, []]));
+  for (let round = 0; round < options.rounds; round += 1) {
+    // Each round begins elsewhere, so that no target is always the one after the heaviest.
+    const order = targets.map((_, index) => targets[(index + round) % targets.length]);
+    for (const target of order) {
+      if (target === undefined) continue;
+      samples.get(target.name)?.push(await load.window(target, options));
+      process.stderr.write('.');
+    }
+  }
+  process.stderr.write('\n');
+  return samples;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? NaN) : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
+}
+
+/** Median over the rounds of `value(one) / value(other)` in the same round. */
+export function medianRatio(
+  samples: ReadonlyMap<string, readonly Sample[]>,
+  one: string,
+  other: string,
+  value: (sample: Sample) => number,
+): number {
+  const others = samples.get(other) ?? [];
+  return median(
+    (samples.get(one) ?? []).map((sample, round) => {
+      const against = others[round];
+      return against === undefined ? NaN : value(sample) / value(against);
+    }),
+  );
+}
+
+function chatBody(model: string, stream: boolean): string {
+  return JSON.stringify({
+    model,
+    messages: [
+      {
+        role: 'system',
+        content: 'You are the support agent of a shop. Answer in one sentence and never promise what the policy does not.',
+      },
+      { role: 'user', content: 'Where is the refund of my order 4711? I sent the parcel back on Monday and have the receipt.' },
+    ],
+    max_tokens: 200,
+    ...(stream ? { stream: true, stream_options: { include_usage: true } } : {}),
+  });
+}
