@@ -138,3 +138,7 @@ export function sessionConflict(run: RunState, claimed: string): Refusal {
     details: { run_id: run.runId },
   };
 }
+
+export function unknownRunRefusal(runId: string): Refusal {
+  return { code: 'not_found', message: `There is no run ${runId} in this workspace. Check the id, and that the key belongs to the run's workspace.`, details: { run_id: runId } };
+}

@@ -14,7 +14,7 @@ export interface OpenReservation extends Reservation {
   matches: readonly BudgetMatch[];
   readonly fingerprint: string | undefined;
   /** Settled by an event or by its time-out, not by the model path. */
-  readonly awaited: boolean;
+  readonly isAwaited: boolean;
   /** Key in the run's openByCall, if any. */
   readonly callKey: string | undefined;
 }

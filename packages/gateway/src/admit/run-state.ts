@@ -75,6 +75,23 @@ export function rememberFailure(run: RunState, callKey: string, attempt: number)
   }
 }
 
+/** The key under which a failed call is remembered. */
+export function failureKey(stepId: string | undefined, fingerprint: string): string {
+  return `${stepId ?? ''}\u0000${fingerprint}`;
+}
+
+/** True when the run has ended for good. */
+export function isOver(run: Pick<RunState, 'status'>): boolean {
+  return run.status === 'completed' || run.status === 'failed' || run.status === 'stopped';
+}
+
+/** A run that a budget paused goes on. */
+export function resumeRun(run: RunState): void {
+  run.status = 'running';
+  run.statusReason = undefined;
+  run.pausedByBudget = false;
+}
+
 export function viewRun(run: RunState): RunView {
   return {
     workspaceId: run.workspaceId,
@@ -95,8 +112,8 @@ export function viewRun(run: RunState): RunView {
 export interface RunRegistry {
   find(workspaceId: string, runId: string): RunState | undefined;
   add(run: RunState): void;
-  /** The session's state, made or read back when needed. */
-  session(workspaceId: string, sessionId: string, now: number): SessionState;
+  /** The session's state, read back when needed; undefined when no bound looks at sessions. */
+  boundedSession(workspaceId: string, sessionId: string, now: number): SessionState | undefined;
   /** Runs in memory. */
   values(): IterableIterator<RunState>;
   evict(options: { readonly now: number; readonly idleMs: number; readonly foldedSeq: number; readonly onEvict: (run: RunState) => void }): void;
@@ -105,12 +122,13 @@ export interface RunRegistry {
 
 const scoped = (workspaceId: string, id: string): string => `${workspaceId}\u0000${id}`;
 
-export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries' | 'peekSession' | 'lastSeq'>): RunRegistry {
+export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries' | 'peekSession'>, hasSessionBounds: boolean): RunRegistry {
   const runs = new Map<string, RunState>();
   const sessions = new Map<string, SessionState>();
   let cursor = runs.values();
 
-  const session = (workspaceId: string, sessionId: string, now: number): SessionState => {
+  const boundedSession = (workspaceId: string, sessionId: string, now: number): SessionState | undefined => {
+    if (!hasSessionBounds) return undefined;
     const key = scoped(workspaceId, sessionId);
     let state = sessions.get(key);
     if (state === undefined) {
@@ -136,7 +154,7 @@ export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries
     add(run) {
       runs.set(run.key, run);
     },
-    session,
+    boundedSession,
     values: () => runs.values(),
     evict({ now, idleMs, foldedSeq, onEvict }) {
       for (let looked = 0; looked < 20_000; looked += 1) {
@@ -146,8 +164,7 @@ export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries
           break;
         }
         const run = next.value;
-        const done = run.status === 'completed' || run.status === 'failed' || run.status === 'stopped';
-        const quiet = run.lastUsedAt < now - (done ? 0 : idleMs);
+        const quiet = run.lastUsedAt < now - (isOver(run) ? 0 : idleMs);
         if (!quiet || run.open.size > 0 || run.lastSeq > foldedSeq) continue;
         runs.delete(run.key);
         onEvict(run);

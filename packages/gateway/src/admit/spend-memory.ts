@@ -2,17 +2,32 @@ import type { Nanos } from '@runpurse/core';
 import type { Store } from '../store/store.ts';
 import { windowDays, windowKey, type Window } from './windows.ts';
 import type { BudgetScope } from '../config/config.ts';
+import type { ContextFields } from '../store/entry.ts';
+
+/** Whose charge it is: the ids of every scope that counts it. */
+type Charged = Omit<ContextFields, 'stepId' | 'parentStepId' | 'toolCallId' | 'graphNode'>;
 
 /** A charge that is in the ledger's queue but perhaps not folded into the views yet. */
 interface RecentCharge {
   readonly seq: number;
+  /** When it was reserved: the window it belongs to. */
   readonly at: number;
   readonly charged: Nanos;
-  readonly ids: Readonly<Record<Exclude<BudgetScope, 'request'>, string | undefined>>;
-  readonly workspaceId: string;
+  readonly subject: Charged;
 }
 
 type CountedScope = Exclude<BudgetScope, 'request'>;
+
+const ID_OF: Readonly<Record<CountedScope, (subject: Charged) => string | undefined>> = {
+  run: (subject) => subject.runId,
+  session: (subject) => subject.sessionId,
+  workflow: (subject) => subject.workflowId,
+  agent: (subject) => subject.agentId,
+  member: (subject) => subject.memberId,
+  customer: (subject) => subject.customerId,
+  workspace: (subject) => subject.workspaceId,
+  key: (subject) => subject.keyId,
+};
 
 /**
  * Exact spend of any scope id at any instant: what the views have folded plus the charges made after that. Lets a counter
@@ -37,7 +52,7 @@ export function createSpendMemory(store: Pick<Store, 'peekSpent' | 'peekSession'
       for (let index = recent.length - 1; index >= 0; index -= 1) {
         const charge = recent[index];
         if (charge === undefined || charge.seq <= asOfSeq) break;
-        if (charge.workspaceId === workspaceId && charge.ids[scope] === id && windowKey(window, charge.at) === instance) total += charge.charged;
+        if (charge.subject.workspaceId === workspaceId && ID_OF[scope](charge.subject) === id && windowKey(window, charge.at) === instance) total += charge.charged;
       }
       return total;
     },

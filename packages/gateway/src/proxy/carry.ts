@@ -150,7 +150,7 @@ function streamReply(
     if (rest !== undefined) response.write(rest);
     const figures = closingFigures(parts.admission, reservation, settled);
     response.write(closingComment(reservation.id, figures));
-    response.addTrailers(figures.map(([name, value]) => [`x-runpurse-${name}`, value]));
+    response.addTrailers(figures.map(([name, value]): [string, string] => [`x-runpurse-${name}`, value]));
     if (end.type === 'answered') response.end();
     else response.destroy();
   };

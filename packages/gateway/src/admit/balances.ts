@@ -1,0 +1,138 @@
+import type { Nanos } from '@runpurse/core';
+import type { BudgetBook, BudgetMatch } from './budget-book.ts';
+import { availableUnder, type Counter, type Counters } from './counters.ts';
+import type { OpenReservation } from './reservation.ts';
+import type { RunState } from './run-state.ts';
+import type { SpendMemory } from './spend-memory.ts';
+import type { BudgetState, Standing, Subject } from './types.ts';
+
+/** The subject with what its run already knows filled in: a call that leaves its session out still counts to it. */
+export function inherit(subject: Subject, run: RunState): Subject {
+  return {
+    ...subject,
+    sessionId: subject.sessionId ?? run.sessionId,
+    workflowId: subject.workflowId ?? run.workflowId,
+    agentId: subject.agentId ?? run.agentId,
+    customerId: subject.customerId ?? run.customerId,
+    memberId: subject.memberId ?? run.memberId,
+  };
+}
+
+/** Budgets and their counters together: where every limit stands. */
+export interface Balances {
+  counterOf(match: BudgetMatch, run: RunState | undefined, workspaceId: string, now: number): Counter | undefined;
+  /** Each counter once, however many budgets look at it. */
+  countersOf(matches: readonly BudgetMatch[], run: RunState, now: number): Counter[];
+  /** What a call may still cost under a budget; `freed` is a hold that this call takes over. */
+  roomUnder(match: BudgetMatch, run: RunState, now: number, freed: OpenReservation | undefined): Nanos;
+  stateOf(match: BudgetMatch, run: RunState | undefined, workspaceId: string, now: number): BudgetState;
+  standing(subject: Subject, run: RunState | undefined, now: number): Standing;
+  /** Puts an open reservation's hold on every counter that counts it and lacks it. */
+  placeHold(reservation: OpenReservation): void;
+  /** Budgets changed: all counters are read anew, with the holds of the calls in flight. */
+  rebuild(open: Iterable<OpenReservation>): void;
+}
+
+export function createBalances(parts: { readonly counters: Counters; readonly book: BudgetBook; readonly memory: SpendMemory }): Balances {
+  const { counters, book, memory } = parts;
+
+  const counterOf: Balances['counterOf'] = (match, run, workspaceId, now) => {
+    if (match.counterKey === undefined) return undefined;
+    const { scope, window } = match.budget.config;
+    return counters.get(match.counterKey, () => {
+      if (scope === 'request') return 0n;
+      if (scope === 'run' && window === 'lifetime' && run !== undefined) return run.spent;
+      return memory.spent(scope, workspaceId, match.scopeId, window, now);
+    });
+  };
+
+  const stateOf: Balances['stateOf'] = (match, run, workspaceId, now) => {
+    const { settled, held, overage } = counterOf(match, run, workspaceId, now) ?? { settled: 0n, held: 0n, overage: 0n };
+    const remaining = match.limit - settled - held;
+    const above = settled > match.limit ? settled - match.limit : 0n;
+    return {
+      budget: match.budget,
+      scopeId: match.scopeId,
+      limit: match.limit,
+      settled,
+      held,
+      overage: overage > above ? overage : above,
+      remaining: remaining > 0n ? remaining : 0n,
+      state: remaining <= 0n ? 'exceeded' : highestThreshold(match, settled),
+    };
+  };
+
+  const placeHold = (reservation: OpenReservation): void => {
+    const { run } = reservation;
+    const matches = book.match(inherit(reservation.subject, run), run.limit, reservation.at);
+    for (const counter of countersOf(matches, run, reservation.at)) {
+      if (reservation.counters.includes(counter)) continue;
+      counter.held += reservation.hold;
+      counter.openHolds += 1;
+      reservation.counters.push(counter);
+    }
+    reservation.matches = matches;
+  };
+
+  const countersOf: Balances['countersOf'] = (matches, run, now) => {
+    const found: Counter[] = [];
+    for (const match of matches) {
+      const counter = counterOf(match, run, run.workspaceId, now);
+      if (counter !== undefined && !found.includes(counter)) found.push(counter);
+    }
+    return found;
+  };
+
+  return {
+    counterOf,
+    countersOf,
+    stateOf,
+    placeHold,
+    roomUnder(match, run, now, freed) {
+      const counter = counterOf(match, run, run.workspaceId, now);
+      if (counter === undefined) return match.limit;
+      const room = availableUnder({ counter, limit: match.limit });
+      return freed?.counters.includes(counter) === true ? room + freed.hold : room;
+    },
+    standing(subject, run, now) {
+      let runRemaining: Nanos | undefined;
+      let sessionRemaining: Nanos | undefined;
+      let state = 'ok';
+      for (const match of book.match(subject, run?.limit, now)) {
+        if (match.counterKey === undefined) continue;
+        const at = stateOf(match, run, subject.workspaceId, now);
+        if (rank(at.state) > rank(state)) state = at.state;
+        if (match.budget.config.action === 'alert_only') continue;
+        const { scope } = match.budget.config;
+        if (scope === 'run' && (runRemaining === undefined || at.remaining < runRemaining)) runRemaining = at.remaining;
+        if (scope === 'session' && (sessionRemaining === undefined || at.remaining < sessionRemaining)) sessionRemaining = at.remaining;
+      }
+      return {
+        runSpent: run?.spent ?? 0n,
+        state,
+        ...(runRemaining === undefined ? {} : { runRemaining }),
+        ...(sessionRemaining === undefined ? {} : { sessionRemaining }),
+      };
+    },
+    rebuild(open) {
+      counters.clear();
+      for (const reservation of open) {
+        reservation.counters = [];
+        placeHold(reservation);
+      }
+    },
+  };
+}
+
+function highestThreshold(match: BudgetMatch, settled: Nanos): string {
+  let reached = 0;
+  for (const percent of match.budget.config.thresholds) {
+    if (percent > reached && settled * 100n >= match.limit * BigInt(percent)) reached = percent;
+  }
+  return reached === 0 ? 'ok' : String(reached);
+}
+
+function rank(state: string): number {
+  if (state === 'ok') return 0;
+  return state === 'exceeded' ? 101 : Number(state);
+}

@@ -1,0 +1,222 @@
+import { formatUsd, type Nanos } from '@runpurse/core';
+import type { Clock } from '../gateway.ts';
+import type { Entry, ReserveEntry, SettleEntry, ThresholdEntry } from '../store/entry.ts';
+import type { Store } from '../store/store.ts';
+import { inherit, type Balances } from './balances.ts';
+import type { Counters, Limit } from './counters.ts';
+import type { DecidedFits } from './decide.ts';
+import { runEntry, settleEntry, thresholdEntry } from './entries.ts';
+import type { OpenReservation } from './reservation.ts';
+import type { RunLedger } from './run-ledger.ts';
+import { failureKey, rememberFailure, type RunRegistry, type RunState } from './run-state.ts';
+import type { SpendMemory } from './spend-memory.ts';
+import type { CallRequest, Outcome, Settled, Subject } from './types.ts';
+
+export interface ReservationParts {
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly counters: Counters;
+  readonly balances: Balances;
+  readonly memory: SpendMemory;
+  readonly registry: RunRegistry;
+  readonly ledger: RunLedger;
+}
+
+/** The open reservations: held once, ended once. */
+export interface Reservations {
+  readonly open: ReadonlyMap<string, OpenReservation>;
+  /** Holds what `decide` found to fit, in the same turn. */
+  hold(call: CallRequest, run: RunState, decided: DecidedFits, now: number): OpenReservation;
+  /** As if the call had never asked: its intent could not be written. */
+  undo(reservation: OpenReservation): void;
+  /** Ends a reservation; undefined when it has ended before. */
+  settle(id: string, outcome: Outcome): Settled | undefined;
+  noteStep(run: RunState, subject: Subject, now: number): void;
+  /** Charges authorizations whose end nobody reported since `before`. */
+  expire(before: number): void;
+  /** Charges at its hold what a crash left open. */
+  recover(lost: readonly ReserveEntry[]): void;
+}
+
+export function createReservations(parts: ReservationParts): Reservations {
+  const { clock, store, counters, balances, memory, registry, ledger } = parts;
+  const open = new Map<string, OpenReservation>();
+
+  /** Counts a call in or, when it was never made, out again, for its run and session. */
+  const count = (reservation: OpenReservation, by: 1 | -1): void => {
+    const { run, subject } = reservation;
+    const session = subject.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, subject.sessionId, reservation.at);
+    for (const counts of session === undefined ? [run.counts] : [run.counts, session.counts]) {
+      if (reservation.kind === 'model') counts.requests += by;
+      else counts.toolCalls += by;
+      if (reservation.attempt > 1) counts.retries += by;
+    }
+    if (session !== undefined) session.lastSeq = Number.MAX_SAFE_INTEGER;
+  };
+
+  const noteStep = (run: RunState, subject: Subject, now: number): void => {
+    if (subject.stepId === undefined || run.steps.has(subject.stepId)) return;
+    run.steps.add(subject.stepId);
+    const session = subject.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, subject.sessionId, now);
+    if (session !== undefined) session.stepsCount += 1;
+  };
+
+  const remove = (reservation: OpenReservation): void => {
+    open.delete(reservation.id);
+    reservation.run.open.delete(reservation.id);
+    const { callKey, run } = reservation;
+    if (callKey !== undefined && run.openByCall.get(callKey) === reservation.id) run.openByCall.delete(callKey);
+  };
+
+  const thresholds = (reservation: OpenReservation, charged: Nanos, now: number): ThresholdEntry[] => {
+    const entries: ThresholdEntry[] = [];
+    if (charged <= 0n) return entries;
+    for (const match of reservation.matches) {
+      const counter = match.counterKey === undefined ? undefined : counters.peek(match.counterKey);
+      if (counter === undefined || match.limit <= 0n) continue;
+      const before = counter.settled - charged;
+      for (const percent of match.budget.config.thresholds) {
+        const mark = match.limit * BigInt(percent);
+        if (before * 100n < mark && counter.settled * 100n >= mark) entries.push(thresholdEntry(reservation, match, percent, counter.settled, now));
+      }
+    }
+    return entries;
+  };
+
+  const settleOpen = (reservation: OpenReservation, outcome: Outcome): Settled => {
+    const now = clock.now();
+    const { run, subject } = reservation;
+    remove(reservation);
+    // Nobody knows the cost: the worst case is charged; without a price it stays unknown.
+    const isReleased = outcome.status === 'released';
+    const isAtHold = !isReleased && outcome.cost === undefined && !reservation.priceUnknown;
+    const charged = isReleased ? 0n : (outcome.cost ?? (isAtHold ? reservation.hold : undefined));
+    const booked = charged ?? 0n;
+
+    run.spent += booked;
+    run.lastUsedAt = now;
+    counters.settle(reservation.counters, reservation.hold, booked, now, Number.MAX_SAFE_INTEGER);
+    if (isReleased) count(reservation, -1);
+    if (outcome.status === 'failed' && reservation.fingerprint !== undefined) {
+      rememberFailure(run, failureKey(subject.stepId, reservation.fingerprint), reservation.attempt);
+    }
+    const entries: Entry[] = [settleEntry(reservation, outcome, charged, isAtHold || outcome.unconfirmed === true, now), ...thresholds(reservation, booked, now)];
+    if (run.implicit && run.status === 'running') {
+      run.status = outcome.status === 'completed' ? 'completed' : 'failed';
+      entries.push(runEntry(run, 'end', now, outcome.error === undefined ? {} : { reason: outcome.error }));
+    }
+    const seq = ledger.appendBehind(run, entries, now);
+    for (const counter of reservation.counters) counter.lastSeq = seq;
+    memory.note({ seq, at: reservation.at, charged: booked, subject });
+    return { charged, overage: booked > reservation.hold ? booked - reservation.hold : 0n };
+  };
+
+  return {
+    open,
+    noteStep,
+    hold(call, run, decided, now) {
+      const subject = inherit(call.subject, run);
+      const limits: Limit[] = [];
+      for (const match of decided.budgets) {
+        const counter = match.budget.config.action === 'alert_only' ? undefined : balances.counterOf(match, run, run.workspaceId, now);
+        if (counter !== undefined) limits.push({ counter, limit: match.limit });
+      }
+      const blocked = counters.reserve(decided.counters, limits, decided.hold, now);
+      if (blocked !== undefined) throw new Error(`a hold of $${formatUsd(decided.hold)} no longer fits: decide and hold must share one turn`);
+
+      const callKey = callKeyOf(call);
+      const reservation: OpenReservation = {
+        id: call.id,
+        subject,
+        kind: call.kind,
+        name: call.name,
+        provider: call.provider,
+        attempt: decided.attempt,
+        source: call.source,
+        at: now,
+        hold: decided.hold,
+        priceUnknown: decided.priceUnknown,
+        run,
+        counters: decided.counters,
+        matches: decided.budgets,
+        fingerprint: call.fingerprint,
+        isAwaited: callKey !== undefined || call.kind === 'tool',
+        callKey,
+      };
+      open.set(call.id, reservation);
+      run.open.set(call.id, reservation);
+      if (callKey !== undefined) run.openByCall.set(callKey, call.id);
+      if (call.kind === 'tool') {
+        if (subject.toolCallId !== undefined) run.toolCalls.add(subject.toolCallId);
+      } else if (call.source === 'gateway') {
+        run.carriedRequests.add(call.id);
+        if (subject.stepId !== undefined) run.carriedSteps.set(subject.stepId, call.id);
+      }
+      count(reservation, 1);
+      noteStep(run, subject, now);
+      if (call.fingerprint !== undefined && decided.attempt === 1) {
+        run.repeats = run.lastFingerprint === call.fingerprint ? run.repeats + 1 : 1;
+        run.lastFingerprint = call.fingerprint;
+      }
+      return reservation;
+    },
+
+    undo(reservation) {
+      remove(reservation);
+      counters.settle(reservation.counters, reservation.hold, 0n, clock.now(), 0);
+      count(reservation, -1);
+      const { run, subject } = reservation;
+      if (reservation.kind === 'tool' && subject.toolCallId !== undefined) run.toolCalls.delete(subject.toolCallId);
+      run.carriedRequests.delete(reservation.id);
+      if (subject.stepId !== undefined && run.carriedSteps.get(subject.stepId) === reservation.id) run.carriedSteps.delete(subject.stepId);
+    },
+
+    settle(id, outcome) {
+      const reservation = open.get(id);
+      return reservation === undefined ? undefined : settleOpen(reservation, outcome);
+    },
+
+    expire(before) {
+      for (const reservation of open.values()) {
+        if (reservation.at > before) break;
+        if (reservation.isAwaited) settleOpen(reservation, { status: 'aborted', cost: undefined, error: 'it was authorized, but its end was never reported' });
+      }
+    },
+
+    recover(lost) {
+      const now = clock.now();
+      for (const reserve of lost) {
+        const settle: SettleEntry = {
+          type: 'settle',
+          at: now,
+          id: reserve.id,
+          workspaceId: reserve.workspaceId,
+          runId: reserve.runId,
+          status: 'aborted',
+          cost: reserve.hold,
+          unconfirmed: true,
+          error: 'the gateway stopped before the answer was recorded; charged at its hold',
+        };
+        const { workspaceId, keyId, runId } = reserve;
+        const end: Entry[] = reserve.implicitRun === true ? [{ type: 'run', at: now, op: 'end', status: 'failed', reason: settle.error, workspaceId, keyId, runId }] : [];
+        const seq = store.lastSeq + 1;
+        store.appendBehind([settle, ...end]);
+        memory.note({ seq, at: reserve.at, charged: BigInt(reserve.hold), subject: reserve });
+      }
+    },
+  };
+}
+
+/** A self-reported hold for the same step gives way to the call that the gateway carries. */
+export function takeoverOf(call: CallRequest, run: RunState): OpenReservation | undefined {
+  if (call.kind !== 'model' || call.source !== 'gateway' || call.subject.stepId === undefined) return undefined;
+  const id = run.openByCall.get(`model:${call.subject.stepId}`);
+  return id === undefined ? undefined : run.open.get(id);
+}
+
+/** The name by which an event will end this call, if one will. */
+function callKeyOf(call: CallRequest): string | undefined {
+  const { stepId, toolCallId } = call.subject;
+  if (call.kind === 'tool') return toolCallId === undefined ? undefined : `tool:${toolCallId}`;
+  return call.source === 'self_reported' && stepId !== undefined ? `model:${stepId}` : undefined;
+}

@@ -1,0 +1,142 @@
+import { formatUsd, type Refusal } from '@runpurse/core';
+import type { Clock } from '../gateway.ts';
+import type { Store } from '../store/store.ts';
+import { inherit, type Balances } from './balances.ts';
+import type { BudgetBook } from './budget-book.ts';
+import { amountFields, capEntry, runEntry } from './entries.ts';
+import { runStateRefusal, sessionConflict, unknownRunRefusal } from './refusals.ts';
+import type { RunLedger } from './run-ledger.ts';
+import { isOver, newRunState, viewRun, type RunRegistry, type RunState } from './run-state.ts';
+import type { Admission, Subject } from './types.ts';
+
+export interface RunLifeParts {
+  readonly clock: Clock;
+  readonly store: Pick<Store, 'lastSeq'>;
+  readonly registry: RunRegistry;
+  readonly ledger: RunLedger;
+  readonly book: BudgetBook;
+  readonly balances: Balances;
+}
+
+/** How runs begin, end, stop, pause and go on. */
+export interface RunLife extends Pick<Admission, 'startRun' | 'endRun' | 'controlRun' | 'bookFinance'> {
+  /** First stated attribution stays with the run. A session named late takes over what the run has spent and holds. */
+  adopt(run: RunState, subject: Subject, now: number): void;
+}
+
+const STATUS_AFTER = { stop: 'stopped', pause: 'paused', resume: 'running' } as const;
+
+export function createRunLife(parts: RunLifeParts): RunLife {
+  const { clock, store, registry, ledger, book, balances } = parts;
+  const find = (subject: { readonly workspaceId: string; readonly runId: string }): RunState | undefined => registry.find(subject.workspaceId, subject.runId);
+  const refused = (refusal: Refusal): { readonly type: 'refused'; readonly refusal: Refusal } => ({ type: 'refused', refusal });
+
+  const adopt: RunLife['adopt'] = (run, subject, now) => {
+    run.lastUsedAt = now;
+    run.workflowId ??= subject.workflowId;
+    run.agentId ??= subject.agentId;
+    run.customerId ??= subject.customerId;
+    run.memberId ??= subject.memberId;
+    if (run.sessionId !== undefined || subject.sessionId === undefined) return;
+    run.sessionId = subject.sessionId;
+    if (run.spent === 0n && run.open.size === 0) return;
+    for (const reservation of run.open.values()) balances.placeHold(reservation);
+    for (const match of book.match(inherit(subject, run), run.limit, now)) {
+      const { scope, window } = match.budget.config;
+      const counter = scope === 'session' && window === 'lifetime' ? balances.counterOf(match, run, run.workspaceId, now) : undefined;
+      if (counter === undefined) continue;
+      counter.settled += run.spent;
+      counter.lastSeq = store.lastSeq;
+      break;
+    }
+  };
+
+  /** A run that exists is started again: the same is a no-op, more is added, tighter caps are taken, looser refused. */
+  const restart = async (run: RunState, { subject, limit, bounds }: Parameters<Admission['startRun']>[0], now: number): ReturnType<Admission['startRun']> => {
+    if (subject.sessionId !== undefined && run.sessionId !== undefined && subject.sessionId !== run.sessionId) return refused(sessionConflict(run, subject.sessionId));
+    if (isOver(run)) return refused(runStateRefusal(run));
+    if (limit !== undefined && run.limit !== undefined && limit > run.limit) {
+      return refused({
+        code: 'conflict',
+        message: `Run ${run.runId} began with a cap of $${formatUsd(run.limit)}; a run's own cap can only be tightened, not raised to $${formatUsd(limit)}. To go on: start a new run, or leave the cap out and let the operator's budget decide.`,
+        param: 'limit_usd',
+        details: { run_id: run.runId, limit_usd: formatUsd(run.limit) },
+      });
+    }
+    const hasTighterCap = limit !== undefined && limit !== run.limit;
+    const tighterBounds = tighten(run.bounds, bounds);
+    const namesSession = run.sessionId === undefined && subject.sessionId !== undefined;
+    adopt(run, subject, now);
+    if (hasTighterCap) {
+      run.limit = limit;
+      for (const reservation of run.open.values()) balances.placeHold(reservation);
+    }
+    if (tighterBounds !== undefined) run.bounds = tighterBounds;
+    if (hasTighterCap || tighterBounds !== undefined || namesSession) await ledger.append(run, [capEntry(run, now)], now);
+    else if (!run.startDurable) await ledger.append(run, [], now);
+    return { type: 'exists', run: viewRun(run) };
+  };
+
+  return {
+    adopt,
+
+    async startRun(start) {
+      const now = clock.now();
+      const known = find(start.subject);
+      if (known !== undefined) return restart(known, start, now);
+      const run = newRunState(start.subject, now);
+      run.limit = start.limit;
+      run.bounds = start.bounds ?? {};
+      registry.add(run);
+      await ledger.append(run, [], now);
+      return { type: 'started', run: viewRun(run) };
+    },
+
+    async endRun(subject, end) {
+      const run = find(subject);
+      if (run === undefined) return refused(unknownRunRefusal(subject.runId));
+      if (isOver(run)) return run.status === end.status || run.status === 'stopped' ? { type: 'exists' } : refused(runStateRefusal(run));
+      run.status = end.status;
+      run.statusReason = end.reason;
+      run.pausedByBudget = false;
+      const now = clock.now();
+      await ledger.append(run, [runEntry(run, 'end', now, { ...(end.reason === undefined ? {} : { reason: end.reason }), ...amountFields(end) })], now);
+      return { type: 'ended' };
+    },
+
+    async controlRun(subject, op, reason) {
+      const run = find(subject);
+      if (run === undefined) return refused(unknownRunRefusal(subject.runId));
+      const status = STATUS_AFTER[op];
+      if (isOver(run)) return run.status === status ? { type: 'done', status } : refused(runStateRefusal(run));
+      if (run.status === status && !run.pausedByBudget) return { type: 'done', status };
+      run.status = status;
+      run.statusReason = op === 'resume' ? undefined : (reason ?? `${status} by request`);
+      run.pausedByBudget = false;
+      const now = clock.now();
+      await ledger.append(run, [runEntry(run, op, now, run.statusReason === undefined ? {} : { reason: run.statusReason })], now);
+      return { type: 'done', status };
+    },
+
+    async bookFinance(subject, amounts) {
+      const run = find(subject);
+      if (run === undefined) return;
+      const now = clock.now();
+      await ledger.append(run, [runEntry(run, 'finance', now, amountFields(amounts))], now);
+    },
+  };
+}
+
+/** The tighter of two sets of bounds; undefined when nothing gets tighter. */
+function tighten<Bounds extends Partial<Record<string, number>>>(current: Bounds, wanted: Bounds | undefined): Bounds | undefined {
+  if (wanted === undefined) return undefined;
+  let isTighter = false;
+  const next: Record<string, number | undefined> = { ...current };
+  for (const [name, limit] of Object.entries(wanted)) {
+    const known = next[name];
+    if (limit === undefined || (known !== undefined && known <= limit)) continue;
+    next[name] = limit;
+    isTighter = true;
+  }
+  return isTighter ? (next as Bounds) : undefined;
+}
