@@ -41,6 +41,8 @@ export interface RunRow {
   /** Settled calls whose price is unknown, and charges at the hold that nobody confirmed. */
   readonly unknownCosts: number;
   readonly unconfirmedCosts: number;
+  /** What the unknown costs are of, such as `model:gpt-9`: sorted, each once. */
+  readonly unknownNames?: readonly string[] | undefined;
   readonly requests: number;
   readonly toolCalls: number;
   readonly retries: number;

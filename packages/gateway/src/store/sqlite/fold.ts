@@ -1,0 +1,326 @@
+import type { ContextFields, DecisionEntry, Entry, EventEntry, ReserveEntry, RunEntry, SettleEntry } from '../entry.ts';
+import type { SpendScope } from '../store.ts';
+import { costLine, deniedTool, isRefusedCall, stepOfEvent, toolOfEvent, unknownName } from '../../views/run-rules.ts';
+import type { Database } from './database.ts';
+import type { PostingKind } from './postings.ts';
+import { addDeniedTool, addReservedTool, addSeenTool, addStep, applyRunEntry, nanosOf, newRunFold, setStatus, type RunFold } from './run-fold.ts';
+import { addSpend, createViewWriter, newSpendDelta, type FoldedChunk, type SpendDelta, type ViewWriter } from './view-writer.ts';
+
+/** A ledger row as read for folding. */
+export interface LedgerRow {
+  readonly seq: number;
+  readonly body: string;
+}
+
+/** Folds ledger rows into the view tables. Rows come in order, each once; a call is one transaction. */
+export interface Folder {
+  fold(rows: readonly LedgerRow[]): void;
+}
+
+/** Runs kept between calls, so that a run in progress is not read back for each. */
+const RUNS_KEPT = 5_000;
+
+/**
+ * A chunk is folded in memory first (sums per run, per scope and day, lists of sequence numbers) and written at its end:
+ * a thousand entries of one run cost one row.
+ */
+export function createFolder(views: Database): Folder {
+  const writer = createViewWriter(views);
+  const runs = new Map<string, RunFold>();
+
+  const fold = views.transaction((rows: readonly LedgerRow[]) => {
+    const entries = JSON.parse(`[${rows.map((row) => row.body).join(',')}]`) as Entry[];
+    const chunk = newChunk(writer, runs);
+    rows.forEach((row, index) => {
+      const entry = entries[index];
+      if (entry !== undefined) foldEntry(chunk, row, entry);
+    });
+    const last = rows.at(-1);
+    if (last !== undefined) writer.write(chunk, last.seq);
+  });
+
+  return {
+    fold(rows) {
+      try {
+        fold.immediate(rows);
+      } catch (error) {
+        // What was folded in memory is not in the tables.
+        runs.clear();
+        throw error;
+      }
+      forgetRuns(runs);
+    },
+  };
+}
+
+/** Ended runs leave at once, they are seldom touched again; of the others the oldest go when they are many. */
+function forgetRuns(runs: Map<string, RunFold>): void {
+  for (const [key, run] of runs) {
+    if (run.endedAt !== undefined || runs.size > RUNS_KEPT) runs.delete(key);
+  }
+}
+
+/** What a call of `fold` gathers before it writes. */
+interface Chunk extends FoldedChunk {
+  readonly writer: ViewWriter;
+}
+
+function newChunk(writer: ViewWriter, runs: Map<string, RunFold>): Chunk {
+  return { writer, runs, spend: new Map(), open: new Map(), eventIds: [], postings: new Map() };
+}
+
+function foldEntry(chunk: Chunk, row: LedgerRow, entry: Entry): void {
+  const workspaceId = entry.workspaceId;
+  const run = foldByType(chunk, entry, row);
+  post(chunk, row.seq, 'all', workspaceId, '');
+  post(chunk, row.seq, 'type', workspaceId, entry.type);
+  if (entry.type === 'event') post(chunk, row.seq, 'type', workspaceId, entry.eventType);
+  if (entry.runId !== undefined) post(chunk, row.seq, 'run', workspaceId, entry.runId);
+  const states = entry.type !== 'settle' && entry.type !== 'threshold';
+  const sessionId = (states ? entry.sessionId : undefined) ?? run?.sessionId;
+  const agentId = (states ? entry.agentId : undefined) ?? run?.agentId;
+  if (sessionId !== undefined) post(chunk, row.seq, 'session', workspaceId, sessionId);
+  if (agentId !== undefined) post(chunk, row.seq, 'agent', workspaceId, agentId);
+}
+
+/** Says which run the entry belongs to. */
+function foldByType(chunk: Chunk, entry: Entry, row: LedgerRow): RunFold | undefined {
+  switch (entry.type) {
+    case 'run':
+      return foldRunEntry(chunk, entry);
+    case 'reserve':
+      return foldReserve(chunk, entry, row);
+    case 'settle':
+      return foldSettle(chunk, entry);
+    case 'event':
+      return foldEvent(chunk, entry);
+    case 'decision':
+      return foldDecision(chunk, entry);
+    case 'threshold':
+      return entry.runId === undefined ? undefined : findRun(chunk, entry.workspaceId, entry.runId);
+  }
+}
+
+function foldRunEntry(chunk: Chunk, entry: RunEntry): RunFold {
+  const run = beginRun(chunk, entry, entry.at);
+  applyRunEntry(run, entry);
+  if (entry.revenue === undefined && entry.outbound === undefined && entry.fees === undefined) return run;
+  const revenue = entry.revenue === undefined ? undefined : nanosOf(entry.revenue);
+  const outbound = nanosOf(entry.outbound ?? '0');
+  const fees = nanosOf(entry.fees ?? '0');
+  for (const [scope, id] of runScopes(run)) {
+    const delta = bookUnder(chunk, run, scope, id, utcDay(entry.at));
+    if (revenue !== undefined) delta.revenue = (delta.revenue ?? 0n) + revenue;
+    delta.outbound += outbound;
+    delta.fees += fees;
+  }
+  return run;
+}
+
+function foldReserve(chunk: Chunk, entry: ReserveEntry, row: LedgerRow): RunFold {
+  const run = beginRun(chunk, entry, entry.at);
+  if (entry.implicitRun === true) run.implicit = true;
+  countCall(run, entry, 1);
+  if (entry.stepId !== undefined) addStep(run, entry.stepId);
+  if (entry.kind === 'tool' && entry.toolCallId !== undefined) addReservedTool(run, entry.toolCallId);
+  chunk.open.set(entry.id, { reserve: entry, body: row.body, stored: false, ended: false });
+  return run;
+}
+
+function foldSettle(chunk: Chunk, entry: SettleEntry): RunFold | undefined {
+  const opened = chunk.open.get(entry.id) ?? chunk.writer.openReservation(entry.id);
+  // A reservation ends once: a second settle has nothing to end.
+  if (opened === undefined || opened.ended) return findRun(chunk, entry.workspaceId, entry.runId);
+  chunk.open.set(entry.id, { ...opened, ended: true });
+  const { reserve } = opened;
+  const run = beginRun(chunk, reserve, reserve.at);
+  if (entry.status === 'released') countCall(run, reserve, -1);
+  else charge(chunk, run, reserve, entry);
+  if (run.implicit && run.endedAt === undefined) {
+    setStatus(run, entry.status === 'completed' ? 'completed' : 'failed', entry.status === 'completed' ? undefined : entry.error, entry.at);
+  }
+  return run;
+}
+
+function foldEvent(chunk: Chunk, entry: EventEntry): RunFold | undefined {
+  if (entry.dedupe === true) chunk.eventIds.push({ workspaceId: entry.workspaceId, eventId: entry.eventId });
+  if (entry.runId === undefined) return undefined;
+  const run = beginRun(chunk, { ...entry, runId: entry.runId }, entry.at);
+  const stepId = stepOfEvent(entry);
+  if (stepId !== undefined) addStep(run, stepId);
+  const tool = toolOfEvent(entry);
+  if (tool !== undefined) addSeenTool(run, tool.toolCallId, tool.name);
+  return run;
+}
+
+function foldDecision(chunk: Chunk, entry: DecisionEntry): RunFold | undefined {
+  if (entry.runId === undefined) return undefined;
+  const known = findRun(chunk, entry.workspaceId, entry.runId);
+  if (!isRefusedCall(entry) || (entry.stepId === undefined && entry.toolCallId === undefined)) return known;
+  // A refused call may come before the run: what it says of steps and tools waits, unseen, for the run to begin.
+  const run = known ?? makeRun(chunk, entry.workspaceId, entry.runId, entry.keyId, entry.at);
+  run.dirty = true;
+  if (entry.stepId !== undefined) addStep(run, entry.stepId);
+  const denied = deniedTool(entry);
+  if (denied !== undefined) addDeniedTool(run, denied);
+  return run;
+}
+
+/** The cost and counts of a call that ended, in its run and under each of its spend scopes, on the day of its reservation. */
+function charge(chunk: Chunk, run: RunFold, reserve: ReserveEntry, settle: SettleEntry): void {
+  const line = costLine(reserve);
+  const cost = settle.cost === null ? 0n : nanosOf(settle.cost);
+  const unknown = settle.cost === null;
+  run.nanos[line] += cost;
+  if (unknown) {
+    run.unknownCosts += 1;
+    run.unknownNames.add(unknownName(reserve.kind, reserve.name));
+  }
+  if (settle.unconfirmed === true) run.unconfirmedCosts += 1;
+  const day = utcDay(reserve.at);
+  for (const [scope, id] of callScopes(run, reserve, settle)) {
+    const delta = bookUnder(chunk, run, scope, id, day);
+    delta[line] += cost;
+    if (unknown) delta.unknownCosts += 1;
+    if (reserve.kind === 'model') delta.requests += 1;
+    else delta.toolCalls += 1;
+    if (reserve.attempt > 1) delta.retries += 1;
+  }
+}
+
+function countCall(run: RunFold, reserve: ReserveEntry, by: 1 | -1): void {
+  run.dirty = true;
+  if (reserve.kind === 'model') run.requests += by;
+  else run.reservedTools += by;
+  if (reserve.attempt > 1) run.retries += by;
+}
+
+type ScopeId = readonly [scope: SpendScope, id: string];
+
+/** Where a call's cost is booked. What the call does not state itself it has from its run. */
+function callScopes(run: RunFold, reserve: ReserveEntry, settle: SettleEntry): ScopeId[] {
+  const scopes: ScopeId[] = [['workspace', reserve.workspaceId], ['key', reserve.keyId], ['run', reserve.runId]];
+  add(scopes, 'member', reserve.memberId ?? run.memberId);
+  add(scopes, 'customer', reserve.customerId ?? run.customerId);
+  add(scopes, 'agent', reserve.agentId ?? run.agentId);
+  add(scopes, 'workflow', reserve.workflowId ?? run.workflowId);
+  add(scopes, 'session', reserve.sessionId ?? run.sessionId);
+  if (reserve.kind === 'model') {
+    scopes.push(['model', settle.model ?? reserve.name]);
+    add(scopes, 'provider', reserve.provider);
+  } else scopes.push(['tool', reserve.name]);
+  return scopes;
+}
+
+/** Where a run's revenue and payments are booked. */
+function runScopes(run: RunFold): ScopeId[] {
+  const scopes: ScopeId[] = [['workspace', run.workspaceId], ['key', run.keyId], ['run', run.runId]];
+  add(scopes, 'member', run.memberId);
+  add(scopes, 'customer', run.customerId);
+  add(scopes, 'agent', run.agentId);
+  add(scopes, 'workflow', run.workflowId);
+  add(scopes, 'session', run.sessionId);
+  return scopes;
+}
+
+function add(scopes: ScopeId[], scope: SpendScope, id: string | undefined): void {
+  if (id !== undefined) scopes.push([scope, id]);
+}
+
+/** The chunk's sums of a scope id on a day. A run counts once under a scope id, on the day it first spent there. */
+function bookUnder(chunk: Chunk, run: RunFold, scope: SpendScope, id: string, day: string): SpendDelta {
+  const delta = spendDelta(chunk, run.workspaceId, scope, id, day);
+  const touch = `${scope}:${id}`;
+  if (run.touched !== 'all' && !run.touched.has(touch)) {
+    run.touched.add(touch);
+    run.dirty = true;
+    delta.runs += 1;
+  }
+  return delta;
+}
+
+function spendDelta(chunk: Chunk, workspaceId: string, scope: SpendScope, id: string, day: string): SpendDelta {
+  const key = `${scope}\u0000${id}\u0000${day}\u0000${workspaceId}`;
+  let delta = chunk.spend.get(key);
+  if (delta === undefined) {
+    delta = newSpendDelta(workspaceId, scope, id, day);
+    chunk.spend.set(key, delta);
+  }
+  return delta;
+}
+
+/** The run an entry names, made by its first entry; the first entry that states a session, agent … states it for the run. */
+function beginRun(chunk: Chunk, stated: ContextFields, at: number): RunFold {
+  const run = findRun(chunk, stated.workspaceId, stated.runId) ?? makeRun(chunk, stated.workspaceId, stated.runId, stated.keyId, at);
+  run.dirty = true;
+  if (!run.begun) {
+    run.begun = true;
+    run.startedAt = at;
+    run.keyId = stated.keyId;
+  }
+  run.memberId ??= stated.memberId;
+  run.agentId ??= stated.agentId;
+  for (const [field, scope] of LATE_STATED) {
+    if (run[field] !== undefined || stated[field] === undefined) continue;
+    run[field] = stated[field];
+    bookEarlierSpend(chunk, run, scope, stated[field]);
+  }
+  return run;
+}
+
+/** What a run may state after it has spent: the whole run belongs to it all the same. */
+const LATE_STATED = [
+  ['sessionId', 'session'],
+  ['workflowId', 'workflow'],
+  ['customerId', 'customer'],
+] as const satisfies readonly (readonly [keyof RunFold, SpendScope])[];
+
+/** Books what the run spent before it named its session also under that session, on the days it was spent. */
+function bookEarlierSpend(chunk: Chunk, run: RunFold, scope: SpendScope, id: string): void {
+  if (run.touched === 'all' || run.touched.size === 0) return;
+  const before = new Map<string, SpendDelta>();
+  for (const stored of chunk.writer.spendByDay(run.workspaceId, 'run', run.runId)) before.set(stored.day, stored);
+  for (const delta of chunk.spend.values()) {
+    if (delta.workspaceId !== run.workspaceId || delta.scope !== 'run' || delta.id !== run.runId) continue;
+    const stored = before.get(delta.day);
+    if (stored === undefined) before.set(delta.day, { ...delta });
+    else addSpend(stored, delta);
+  }
+  for (const earlier of [...before.values()].sort((a, b) => (a.day < b.day ? -1 : 1))) {
+    addSpend(bookUnder(chunk, run, scope, id, earlier.day), { ...earlier, runs: 0 });
+  }
+}
+
+const runKey = (workspaceId: string, runId: string): string => `${workspaceId}\u0000${runId}`;
+
+function findRun(chunk: Chunk, workspaceId: string, runId: string): RunFold | undefined {
+  const key = runKey(workspaceId, runId);
+  const kept = chunk.runs.get(key);
+  if (kept !== undefined) return kept;
+  const stored = chunk.writer.run(workspaceId, runId);
+  if (stored !== undefined) chunk.runs.set(key, stored);
+  return stored;
+}
+
+function makeRun(chunk: Chunk, workspaceId: string, runId: string, keyId: string, at: number): RunFold {
+  const run = newRunFold(workspaceId, runId, keyId, at);
+  chunk.runs.set(runKey(workspaceId, runId), run);
+  return run;
+}
+
+function post(chunk: Chunk, seq: number, kind: PostingKind, workspaceId: string, id: string): void {
+  const key = `${kind}\u0000${id}\u0000${workspaceId}`;
+  const posting = chunk.postings.get(key);
+  if (posting === undefined) chunk.postings.set(key, { kind, workspaceId, id, seqs: [seq] });
+  else posting.seqs.push(seq);
+}
+
+const DAY_MS = 86_400_000;
+let lastDay = { number: Number.NaN, text: '' };
+
+/** The UTC day of a time, `YYYY-MM-DD`. */
+function utcDay(at: number): string {
+  const number = Math.floor(at / DAY_MS);
+  if (number !== lastDay.number) lastDay = { number, text: new Date(number * DAY_MS).toISOString().slice(0, 10) };
+  return lastDay.text;
+}

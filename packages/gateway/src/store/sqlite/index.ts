@@ -1,0 +1,2 @@
+export { openSqliteAdmin, type SqliteAdmin } from './admin.ts';
+export { openSqliteStore, type SqliteStore, type SqliteStoreOptions } from './open.ts';

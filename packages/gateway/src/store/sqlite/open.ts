@@ -1,0 +1,197 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
+import type { ReserveEntry } from '../entry.ts';
+import { StoreError, type RunFilter, type RunRow, type Sequenced, type SpendRow, type Store } from '../store.ts';
+import { pollAdmin } from './admin.ts';
+import { readAdminTables } from './admin-tables.ts';
+import { FILES, lockDirectory, openForReading, type Durability } from './database.ts';
+import { createGroupCommit } from './group-commit.ts';
+import type { FolderOptions, FromFolder, FromWriter, Question, ToFolder, ToWriter, WriterOptions } from './messages.ts';
+import { createRecentEventIds } from './recent-event-ids.ts';
+import { createQuestions, firstMessage, startThread } from './threads.ts';
+import { createViewQueries } from './view-queries.ts';
+
+export interface SqliteStoreOptions {
+  /** Made when it does not exist. One gateway process at a time uses it. */
+  readonly directory: string;
+  /** `full`: what is appended survives power loss. `relaxed`: it survives a killed process. */
+  readonly durability: Durability;
+  /** Bound on the ledger file and on the views file each; a write past it fails like a full disk. */
+  readonly maxSizeMb?: number | undefined;
+  /** For the note in the directory that says since when it is in use. */
+  readonly clock?: { now(): number } | undefined;
+}
+
+/** The embedded store, with what only a file has. */
+export interface SqliteStore extends Store {
+  /** Changes the bound on the ledger's size while it runs; undefined lifts it. */
+  resize(maxSizeMb: number | undefined): void;
+}
+
+/** How far the views may fall behind under load before they are folded, and how long the ledger is quiet before they are anyway. */
+const FOLD_LAG_ENTRIES = 2_000;
+const FOLD_IDLE_MS = 50;
+
+/** Opens the ledger in a directory: takes its lock, brings the schema up to date and folds the views to the ledger's end. */
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<SqliteStore> {
+  const { directory } = options;
+  mkdirSync(directory, { recursive: true });
+  const lock = lockDirectory(directory, options.clock?.now() ?? Date.now());
+  const workers: Worker[] = [];
+  try {
+    const writerOptions: WriterOptions = { directory, durability: options.durability, maxSizeMb: options.maxSizeMb };
+    const writer = startThread('writer-thread', writerOptions);
+    workers.push(writer);
+    const { lastSeq } = await firstMessage<Extract<FromWriter, { kind: 'ready' }>>(writer);
+    const folderOptions: FolderOptions = { directory, lastSeq, maxSizeMb: options.maxSizeMb };
+    const folder = startThread('views-thread', folderOptions);
+    workers.push(folder);
+    await firstMessage(folder);
+    return createStore(directory, lastSeq, writer, folder, () => lock.release());
+  } catch (error) {
+    await Promise.all(workers.map((worker) => worker.terminate()));
+    lock.release();
+    throw error;
+  }
+}
+
+function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, folder: Worker, release: () => void): SqliteStore {
+  const ledgerDatabase = openForReading(join(directory, FILES.ledger));
+  const viewsDatabase = openForReading(join(directory, FILES.views));
+  const adminDatabase = openForReading(join(directory, FILES.admin));
+  const views = createViewQueries(viewsDatabase, ledgerDatabase);
+  const admin = readAdminTables(adminDatabase);
+  const recentEventIds = createRecentEventIds();
+  const left = views.openReservations();
+  const tell = (message: ToWriter): void => writer.postMessage(message);
+  const tellFolder = (message: ToFolder): void => folder.postMessage(message);
+  let foldedSeq = lastSeqAtOpen;
+  let foldAskedSeq = lastSeqAtOpen;
+  let foldTimer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const askFold = (): void => {
+    clearTimeout(foldTimer);
+    foldTimer = undefined;
+    if (closed || commit.settledSeq <= foldAskedSeq) return;
+    foldAskedSeq = commit.settledSeq;
+    tellFolder({ kind: 'fold', through: foldAskedSeq });
+  };
+  /** One fold is under way at most; the next one starts when it reports. */
+  const considerFold = (): void => {
+    if (foldedSeq < foldAskedSeq) return;
+    if (commit.settledSeq - foldedSeq >= FOLD_LAG_ENTRIES) askFold();
+    else if (commit.settledSeq > foldedSeq) foldTimer ??= setTimeout(askFold, FOLD_IDLE_MS).unref();
+  };
+  const onFolded = (seq: number): void => {
+    foldedSeq = Math.max(foldedSeq, seq);
+    recentEventIds.forgetThrough(foldedSeq);
+    considerFold();
+  };
+
+  const commit = createGroupCommit({
+    lastSeq: lastSeqAtOpen,
+    sink: {
+      write: (ranges, lines) => tell({ kind: 'write', ranges, lines }),
+      probe: () => tell({ kind: 'probe' }),
+    },
+    onAttempt: considerFold,
+  });
+
+  const fromWriter = createQuestions((id, message: (id: number) => ToWriter) => tell(message(id)));
+  const fromFolder = createQuestions((id, message: { readonly question: Question; readonly args: readonly unknown[] }) =>
+    tellFolder({ kind: 'ask', id, through: commit.settledSeq, ...message }),
+  );
+  /** Asks the views once everything appended so far was tried, so that a read sees all earlier appends. */
+  const ask = async (question: Question, ...args: readonly unknown[]): Promise<unknown> => {
+    await commit.attempted();
+    return fromFolder.ask({ question, args });
+  };
+
+  const lose = (which: string, error: Error | undefined): void => {
+    if (closed) return;
+    const lost = new StoreError(`The store's ${which} thread ended unexpectedly; restart the gateway.`, error);
+    if (which === 'writer') {
+      commit.die(lost);
+      fromWriter.fail(lost);
+    }
+    fromFolder.fail(lost);
+  };
+  writer.on('message', (message: FromWriter) => {
+    if (message.kind === 'written') commit.written(message.error);
+    else if (message.kind === 'answer') fromWriter.answer(message);
+  });
+  writer.on('error', (error) => lose('writer', error));
+  writer.on('exit', () => lose('writer', undefined));
+  folder.on('message', (message: FromFolder) => {
+    if (message.kind === 'folded') {
+      if (message.error !== undefined) foldAskedSeq = message.seq;
+      onFolded(message.seq);
+    } else if (message.kind === 'answer') fromFolder.answer(message);
+  });
+  folder.on('error', (error) => lose('views', error));
+  folder.on('exit', () => lose('views', undefined));
+
+  const listeners: (() => void)[] = [];
+  const adminPoll = pollAdmin(adminDatabase, admin, () => listeners.forEach((listener) => listener()));
+
+  return {
+    append(entries) {
+      const durable = commit.append(entries);
+      recentEventIds.note(entries, commit.lastSeq, durable);
+      return durable;
+    },
+    appendBehind(entries) {
+      commit.appendBehind(entries);
+      recentEventIds.note(entries, commit.lastSeq, undefined);
+    },
+    flush: () => commit.flush(),
+    get lastSeq() {
+      return commit.lastSeq;
+    },
+    get foldedSeq() {
+      return foldedSeq;
+    },
+    get failing() {
+      return commit.failing;
+    },
+    openReservations: (): readonly ReserveEntry[] => left,
+    peekRun: views.run,
+    peekRunEntries: views.runEntries,
+    peekSpent: views.spent,
+    peekSession: views.session,
+    peekKeyByHash: admin.keyByHash,
+    knownEventIds: (workspaceId, eventIds) => recentEventIds.addKnown(workspaceId, eventIds, views.knownEventIds(workspaceId, eventIds)),
+    run: async (workspaceId, runId) => (await ask('run', workspaceId, runId)) as RunRow | undefined,
+    runs: async (filter: RunFilter) => (await ask('runs', filter)) as { rows: RunRow[]; nextCursor: string | undefined },
+    entries: async (filter) => (await ask('entries', filter)) as Sequenced[],
+    spend: async (workspaceId, scope, spendOptions) => (await ask('spend', workspaceId, scope, spendOptions)) as SpendRow[],
+    spendByDay: async (workspaceId, fromDay, toDay) => (await ask('spendByDay', workspaceId, fromDay, toDay)) as (SpendRow & { day: string })[],
+    putKey: async (key) => void (await fromWriter.ask((id) => ({ kind: 'put-key', id, key }))),
+    keys: admin.keys,
+    putBudget: async (budget) => void (await fromWriter.ask((id) => ({ kind: 'put-budget', id, budget }))),
+    deleteBudget: async (budgetId) => (await fromWriter.ask((id) => ({ kind: 'delete-budget', id, budgetId }))) === true,
+    budgets: admin.budgets,
+    onAdminChange: (listener) => void listeners.push(listener),
+    rebuild: async () => (await ask('rebuild')) as { entries: number; differences: string[] },
+    resize: (maxSizeMb) => tell({ kind: 'resize', maxSizeMb }),
+    async close() {
+      if (closed) return;
+      if (!commit.failing) await commit.flush();
+      closed = true;
+      clearTimeout(foldTimer);
+      adminPoll.stop();
+      const ends = [writer, folder].map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
+      tell({ kind: 'close' });
+      tellFolder({ kind: 'close' });
+      await Promise.all(ends);
+      const gone = new StoreError('The store is closed.');
+      commit.die(gone);
+      fromWriter.fail(gone);
+      fromFolder.fail(gone);
+      for (const database of [viewsDatabase, ledgerDatabase, adminDatabase]) database.close();
+      release();
+    },
+  };
+}

@@ -1,0 +1,160 @@
+import type { NanosText, RunEntry } from '../entry.ts';
+import type { RunRow } from '../store.ts';
+
+/** What the fold keeps of a run: its row, and the sets behind its distinct counts. */
+export interface RunFold {
+  readonly workspaceId: string;
+  readonly runId: string;
+  keyId: string;
+  sessionId: string | undefined;
+  workflowId: string | undefined;
+  agentId: string | undefined;
+  memberId: string | undefined;
+  customerId: string | undefined;
+  status: RunRow['status'];
+  statusReason: string | undefined;
+  implicit: boolean;
+  /** False while only refused calls were seen: the run does not exist yet. */
+  begun: boolean;
+  startedAt: number;
+  endedAt: number | undefined;
+  readonly nanos: { model: bigint; tool: bigint; retry: bigint };
+  revenueNanos: bigint | undefined;
+  outboundNanos: bigint;
+  feesNanos: bigint;
+  unknownCosts: number;
+  unconfirmedCosts: number;
+  requests: number;
+  /** Tool calls with a reservation that was not released. */
+  reservedTools: number;
+  retries: number;
+  limitNanos: bigint | undefined;
+  bounds: Readonly<Record<string, number>> | undefined;
+  /** `model:…` and `tool:…` whose settled price is unknown. */
+  readonly unknownNames: Set<string>;
+  /** Spend scopes this run was counted under, so that it is counted once; `all` when none can come any more. */
+  readonly touched: Set<string> | 'all';
+  readonly steps: Set<string>;
+  readonly toolsReserved: Set<string>;
+  /** Tool call id → name. */
+  readonly toolsSeen: Map<string, string>;
+  readonly toolsDenied: Set<string>;
+  /** Rows of the sets that are not stored yet. */
+  newParts: RunPart[];
+  dirty: boolean;
+}
+
+export type PartKind = 'step' | 'reserved' | 'seen' | 'denied';
+
+export interface RunPart {
+  readonly part: PartKind;
+  readonly id: string;
+  readonly name: string;
+}
+
+export function newRunFold(workspaceId: string, runId: string, keyId: string, at: number): RunFold {
+  return {
+    workspaceId,
+    runId,
+    keyId,
+    sessionId: undefined,
+    workflowId: undefined,
+    agentId: undefined,
+    memberId: undefined,
+    customerId: undefined,
+    status: 'running',
+    statusReason: undefined,
+    implicit: false,
+    begun: false,
+    startedAt: at,
+    endedAt: undefined,
+    nanos: { model: 0n, tool: 0n, retry: 0n },
+    revenueNanos: undefined,
+    outboundNanos: 0n,
+    feesNanos: 0n,
+    unknownCosts: 0,
+    unconfirmedCosts: 0,
+    requests: 0,
+    reservedTools: 0,
+    retries: 0,
+    limitNanos: undefined,
+    bounds: undefined,
+    unknownNames: new Set(),
+    touched: new Set(),
+    steps: new Set(),
+    toolsReserved: new Set(),
+    toolsSeen: new Map(),
+    toolsDenied: new Set(),
+    newParts: [],
+    dirty: true,
+  };
+}
+
+/** Puts what an entry states into the sets; a set tells whether it is new. */
+export function addStep(run: RunFold, stepId: string): void {
+  if (run.steps.has(stepId)) return;
+  run.steps.add(stepId);
+  run.newParts.push({ part: 'step', id: stepId, name: '' });
+}
+
+export function addReservedTool(run: RunFold, toolCallId: string): void {
+  if (run.toolsReserved.has(toolCallId)) return;
+  run.toolsReserved.add(toolCallId);
+  run.newParts.push({ part: 'reserved', id: toolCallId, name: '' });
+}
+
+export function addSeenTool(run: RunFold, toolCallId: string, name: string): void {
+  if (run.toolsSeen.has(toolCallId)) return;
+  run.toolsSeen.set(toolCallId, name);
+  run.newParts.push({ part: 'seen', id: toolCallId, name });
+}
+
+export function addDeniedTool(run: RunFold, toolCallId: string): void {
+  if (run.toolsDenied.has(toolCallId)) return;
+  run.toolsDenied.add(toolCallId);
+  run.newParts.push({ part: 'denied', id: toolCallId, name: '' });
+}
+
+/** Tools that only events speak of: no reservation stands for them and nobody denied them. */
+export function eventOnlyTools(run: RunFold): string[] {
+  const names: string[] = [];
+  for (const [toolCallId, name] of run.toolsSeen) {
+    if (!run.toolsReserved.has(toolCallId) && !run.toolsDenied.has(toolCallId)) names.push(name);
+  }
+  return names;
+}
+
+const ENDED: ReadonlySet<RunRow['status']> = new Set(['completed', 'failed', 'stopped']);
+
+/** Takes over what a run's own entry says: status, end, amounts, cap. */
+export function applyRunEntry(run: RunFold, entry: RunEntry): void {
+  const starts = entry.op === 'start';
+  if (starts && entry.implicitRun === true) run.implicit = true;
+  // A run that goes on keeps its state when its start or an amount is written once more.
+  if (!starts && entry.op !== 'finance' && entry.status !== run.status) setStatus(run, entry.status, entry.reason, entry.at);
+  if (entry.revenue !== undefined) run.revenueNanos = (run.revenueNanos ?? 0n) + nanosOf(entry.revenue);
+  if (entry.outbound !== undefined) run.outboundNanos += nanosOf(entry.outbound);
+  if (entry.fees !== undefined) run.feesNanos += nanosOf(entry.fees);
+  if (entry.limit !== undefined) run.limitNanos = nanosOf(entry.limit);
+  if (entry.bounds !== undefined) run.bounds = entry.bounds;
+}
+
+export function setStatus(run: RunFold, status: RunRow['status'], reason: string | undefined, at: number): void {
+  run.status = status;
+  run.statusReason = reason;
+  run.endedAt = ENDED.has(status) ? at : undefined;
+}
+
+/** An amount of the ledger. Text that is no integer is a fault of the writer and counts as nothing rather than stop the fold. */
+export function nanosOf(text: NanosText): bigint {
+  return INTEGER.test(text) ? BigInt(text) : 0n;
+}
+
+const INTEGER = /^-?\d{1,30}$/;
+
+const LARGEST = 2n ** 63n - 1n;
+
+/** What an INTEGER column holds; beyond 9.2 billion dollars an amount stays at that. */
+export function storable(nanos: bigint): bigint {
+  return nanos > LARGEST ? LARGEST : nanos < -LARGEST ? -LARGEST : nanos;
+}
