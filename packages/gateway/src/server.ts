@@ -24,7 +24,7 @@ export async function startServer(gateway: Gateway, options: { readonly host?: s
     const url = request.url ?? '/';
     const question = url.indexOf('?');
     const path = modelPath(question === -1 ? url : url.slice(0, question));
-    const wire = WIRES[path];
+    const wire = WIRES.get(path);
     if (wire === undefined) {
       void api(request, response);
       return;

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Nanos, Refusal } from '@runpurse/core';
-import type { PriceBook, PriceCard, WorstCase } from '../pricing/price-card.ts';
+import { boundsOf, outputLimitWithin } from '../pricing/index.ts';
+import type { PriceBook, PriceCard } from '../pricing/price-card.ts';
 import type { Provider, Providers } from '../proxy/providers.ts';
 import type { BodyChange, JsonObject, ModelCall, Wire } from '../wires/wire.ts';
 import type { CallRequest, Subject } from './types.ts';
@@ -39,24 +40,23 @@ export function planCall(options: {
   if (resolved.type === 'refused') return resolved;
   const { provider, model } = resolved;
   const card = prices.find(provider, model) ?? prices.fallback;
-  const bounds = card === undefined ? undefined : worstBounds(call, card);
+  const bounded = card === undefined ? undefined : boundsOf(call, card);
 
   let clampedLimit: number | undefined;
-  const fit =
-    card === undefined || bounds === undefined
-      ? undefined
-      : (available: Nanos, mayClamp: boolean): Nanos | undefined => {
-          const counted = call.inputUnbounded === true ? bounds.inputTokens : Math.min(bounds.inputTokens, wire.countInputTokens(body, model));
-          const exact: WorstCase = { ...bounds, inputTokens: counted };
-          const hold = card.worstCase(exact);
-          if (hold <= available) return hold;
-          if (!mayClamp || call.choices === 0) return undefined;
-          const within = card.outputTokensWithin(available, exact);
-          const perChoice = within === undefined ? 0 : Math.floor(within / call.choices);
-          if (perChoice < 1) return undefined;
-          clampedLimit = perChoice;
-          return card.worstCase({ ...exact, outputTokens: perChoice * call.choices });
-        };
+  const fit = (available: Nanos, mayClamp: boolean): Nanos | undefined => {
+    if (card === undefined) return undefined;
+    const inputTokens = wire.countInputTokens(body, model);
+    const exact = boundsOf(call, card, { inputTokens });
+    if (exact.type === 'unbounded') return undefined;
+    const hold = card.worstCase(exact.bounds);
+    if (hold <= available) return hold;
+    const limit = mayClamp ? outputLimitWithin(call, card, available, { inputTokens }) : undefined;
+    if (limit === undefined) return undefined;
+    const clamped = boundsOf({ ...call, outputTokensLimit: limit }, card, { inputTokens });
+    if (clamped.type === 'unbounded') return undefined;
+    clampedLimit = limit;
+    return card.worstCase(clamped.bounds);
+  };
 
   const asksStreamUsage = wire.name === 'chat' && call.stream && !call.wantsStreamUsage;
   return {
@@ -69,7 +69,8 @@ export function planCall(options: {
         provider: provider.name,
         source: 'gateway',
         id,
-        hold: card === undefined || bounds === undefined ? undefined : card.worstCase(bounds),
+        hold: card !== undefined && bounded?.type === 'bounded' ? card.worstCase(bounded.bounds) : undefined,
+        unbounded: bounded?.type === 'unbounded' ? bounded.refusal : undefined,
         fit,
         fingerprint: hash('sha1', text, 'base64'),
       },
@@ -85,12 +86,4 @@ export function planCall(options: {
       }),
     },
   };
-}
-
-/** The most tokens a call can use; undefined when its output has no known limit, so no worst case exists. */
-function worstBounds(call: ModelCall, card: PriceCard): WorstCase | undefined {
-  const perChoice = call.choices === 0 ? 0 : (call.outputTokensLimit ?? card.outputTokensMax);
-  const inputTokens = call.inputUnbounded === true ? card.inputTokensMax : call.inputTokensMax;
-  if (perChoice === undefined || inputTokens === undefined) return undefined;
-  return { inputTokens, outputTokens: perChoice * call.choices, webSearches: call.webSearchesMax, audioOutput: call.audioOutput };
 }

@@ -92,12 +92,17 @@ export function policyRefusal(call: CallRequest, by: RuleMatch): Refusal {
 }
 
 export function priceRefusal(call: CallRequest, budget: string): Refusal {
+  const { unbounded } = call;
+  const why =
+    unbounded?.message ?? `The price of model ${call.name}${call.provider === undefined ? '' : ` at provider ${call.provider}`} is not known, so neither is the most this call can cost.`;
+  const todo =
+    unbounded === undefined
+      ? 'state its price under prices: (or a fallback_price:) in runpurse.yaml; a local model is free when its prices are "0"'
+      : 'give the call that bound, or state the limits under prices: in runpurse.yaml';
   return {
     code: 'price_unknown',
-    message:
-      `The most ${what(call)}${call.provider === undefined ? '' : ` at provider ${call.provider}`} can cost is unknown, and budget "${budget}" can't be kept without it. Nothing was called or charged. ` +
-      `To go on: state a price under prices: (or fallback_price:) in runpurse.yaml, or set max_tokens if the model's output limit is what is missing.`,
-    param: 'model',
+    message: `${why} Budget "${budget}" can't be kept without it. Nothing was called or charged. To go on: ${todo}.`,
+    param: unbounded?.param ?? 'model',
     blockedBy: budget,
     details: { model: call.name, run_id: call.subject.runId, ...(call.provider === undefined ? {} : { provider: call.provider }) },
   };

@@ -39,6 +39,8 @@ export interface CallRequest {
   readonly id: string;
   /** Worst case; undefined: unknown price. */
   readonly hold: Nanos | undefined;
+  /** Why no worst case exists, when the model's price is known but the call has no bound; what a hard budget refuses it with. */
+  readonly unbounded?: Refusal | undefined;
   /**
    * Makes the call fit `available` (tokenizer instead of bytes, a smaller output limit when `mayClamp`).
    * Returns the new worst case, at most `available`, or undefined. Called only when `hold` does not fit.

@@ -1,43 +1,56 @@
-import type { Admission, Reservation, Settled } from '../admit/types.ts';
+import type { Admission, Outcome, Reservation, Settled } from '../admit/types.ts';
+import type { Clock } from '../gateway.ts';
 import type { PlannedCall } from '../admit/plan-call.ts';
-import { chargeFor } from '../pricing/index.ts';
+import { chargeFor, type CallEnd } from '../pricing/index.ts';
 import type { PriceBook } from '../pricing/price-card.ts';
 import type { ExchangeFault } from '../proxy/exchange.ts';
 import type { ReplyFacts } from '../wires/wire.ts';
 
 /** How a carried call ended, as the exchange saw it. */
-export type CallEnd =
+export type CallOutcome =
   /** A whole reply with a status below 400. */
   | { readonly type: 'answered'; readonly facts: ReplyFacts }
-  /** The provider said no: nothing was produced. */
+  /** The provider said no: nothing was produced, unless its reply holds usage. */
   | { readonly type: 'rejected'; readonly status: number; readonly facts: ReplyFacts | undefined }
   /** A reply too long to meter was passed on. */
   | { readonly type: 'unmetered'; readonly reason: string }
-  /** The reply broke off, or we cut it. */
+  /** The reply broke off, or was cut. */
   | { readonly type: 'partial'; readonly facts: ReplyFacts; readonly reason: string; readonly byCaller: boolean }
   /** No reply began. */
   | { readonly type: 'silent'; readonly fault: ExchangeFault; readonly streamed: boolean };
+
+export interface SettleParts {
+  readonly admission: Admission;
+  readonly prices: PriceBook;
+  readonly clock: Clock;
+}
 
 /**
  * Turns the end of a call into its settlement: prices the model that ANSWERED, charges broken replies for what was
  * produced, and charges the hold where nobody can know. Ends the reservation.
  */
-export function settleCall(parts: { readonly admission: Admission; readonly prices: PriceBook }, plan: PlannedCall, reservation: Reservation, end: CallEnd): Settled | undefined {
+export function settleCall(parts: SettleParts, plan: PlannedCall, reservation: Reservation, end: CallOutcome): Settled | undefined {
   const { admission } = parts;
   switch (end.type) {
-    case 'answered':
-      return admission.settle(reservation.id, { status: end.facts.error === undefined ? 'completed' : 'failed', ...charged(parts, plan, reservation, end.facts), ...errorOf(end.facts.error) });
+    case 'answered': {
+      const isBroken = end.facts.error !== undefined || !end.facts.complete;
+      return admission.settle(reservation.id, {
+        status: isBroken ? 'failed' : 'completed',
+        ...charged(parts, plan, reservation, end.facts, 'replied'),
+        ...(isBroken ? { error: end.facts.error ?? 'the stream ended before it was complete' } : {}),
+      });
+    }
     case 'partial':
       return admission.settle(reservation.id, {
         status: end.byCaller ? 'aborted' : 'failed',
-        ...charged(parts, plan, reservation, end.facts),
+        ...charged(parts, plan, reservation, end.facts, end.byCaller ? 'aborted' : 'broken'),
         error: end.facts.error ?? end.reason,
       });
     case 'rejected':
       // A provider that bills a refused call says so in a usage block.
       return admission.settle(reservation.id, {
         status: 'failed',
-        ...(end.facts?.usage === undefined ? { cost: 0n } : charged(parts, plan, reservation, end.facts)),
+        ...(end.facts?.usage === undefined ? { cost: 0n } : charged(parts, plan, reservation, end.facts, 'replied')),
         error: `the provider answered ${end.status}`,
       });
     case 'unmetered':
@@ -54,19 +67,15 @@ export function settleCall(parts: { readonly admission: Admission; readonly pric
   }
 }
 
-function charged(parts: { readonly prices: PriceBook }, plan: PlannedCall, reservation: Reservation, facts: ReplyFacts) {
+function charged(parts: SettleParts, plan: PlannedCall, reservation: Reservation, facts: ReplyFacts, end: CallEnd): Omit<Outcome, 'status'> {
   const card = parts.prices.findAnswered(plan.provider, plan.model, facts.model) ?? plan.card;
-  if (card === undefined) return { cost: undefined, ...(facts.usage === undefined ? {} : { usage: facts.usage }), ...(facts.model === undefined ? {} : { model: facts.model }) };
-  const charge = chargeFor(facts, card, plan.call, reservation.hold);
+  const hold = reservation.priceUnknown ? undefined : reservation.hold;
+  const { cost, usage, unconfirmed } = chargeFor(facts, card, plan.call, hold, { end, elapsedMs: parts.clock.now() - reservation.at });
   return {
-    cost: charge.cost,
-    ...(charge.usage === undefined ? {} : { usage: charge.usage }),
-    ...(charge.unconfirmed ? { unconfirmed: true as const } : {}),
+    cost,
+    ...(usage === undefined ? {} : { usage }),
+    ...(unconfirmed ? { unconfirmed } : {}),
     ...(facts.model === undefined ? {} : { model: facts.model }),
-    price: { source: card.source, version: card.version },
+    ...(card === undefined ? {} : { price: { source: card.source, version: card.version } }),
   };
-}
-
-function errorOf(error: string | undefined): { error?: string } {
-  return error === undefined ? {} : { error };
 }

@@ -1,20 +1,17 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { PlannedCall } from '../admit/plan-call.ts';
-import type { Admission, Reservation } from '../admit/types.ts';
+import type { Reservation } from '../admit/types.ts';
 import type { GatewayConfig } from '../config/config.ts';
 import { decodeReply } from '../meter/decode-reply.ts';
-import { settleCall, type CallEnd } from '../meter/settle-call.ts';
-import type { PriceBook } from '../pricing/price-card.ts';
+import { settleCall, type CallOutcome, type SettleParts } from '../meter/settle-call.ts';
 import type { StreamMeter, Wire } from '../wires/wire.ts';
 import { CLOSING_TRAILERS, closingComment, closingFigures, openingHeaders, wholeHeaders } from './cost-headers.ts';
 import { exchange, type Exchange, type ExchangeFault, type ReplySink } from './exchange.ts';
 import { replyHeaders } from './forward-headers.ts';
 import { respondRefusal } from './respond.ts';
 
-export interface CarryParts {
-  readonly admission: Admission;
-  readonly prices: PriceBook;
+export interface CarryParts extends SettleParts {
   readonly config: GatewayConfig;
 }
 
@@ -36,7 +33,7 @@ export interface Carried {
  */
 export function carry(parts: CarryParts, carried: Carried): void {
   const { response, plan, reservation, wire } = carried;
-  const settle = (end: CallEnd) => settleCall(parts, plan, reservation, end);
+  const settle = (end: CallOutcome) => settleCall(parts, plan, reservation, end);
   let reply: Reply | undefined;
 
   const sink: ReplySink = {
@@ -69,7 +66,7 @@ interface Reply {
   fail(fault: ExchangeFault): void;
 }
 
-function plainReply(parts: CarryParts, carried: Carried, status: number, rawHeaders: readonly (string | Buffer)[], settle: (end: CallEnd) => ReturnType<typeof settleCall>): Reply {
+function plainReply(parts: CarryParts, carried: Carried, status: number, rawHeaders: readonly (string | Buffer)[], settle: (end: CallOutcome) => ReturnType<typeof settleCall>): Reply {
   const { response, reservation, audits, wire } = carried;
   const maxBytes = parts.config.limits.max_response_bytes;
   let chunks: Buffer[] = [];
@@ -127,7 +124,7 @@ function streamReply(
   status: number,
   rawHeaders: readonly (string | Buffer)[],
   upstream: Exchange,
-  settle: (end: CallEnd) => ReturnType<typeof settleCall>,
+  settle: (end: CallOutcome) => ReturnType<typeof settleCall>,
 ): Reply {
   const { response, reservation, audits, plan, wire } = carried;
   const maxBytes = parts.config.limits.max_stream_bytes;
@@ -143,7 +140,7 @@ function streamReply(
     response.flushHeaders();
   }
 
-  const close = (end: CallEnd): void => {
+  const close = (end: CallOutcome): void => {
     const rest = meter.flush();
     const settled = settle(end);
     if (response.destroyed) return;
