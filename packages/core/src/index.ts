@@ -35,9 +35,12 @@ export {
   type ReportedBounds,
   type ReportedUsage,
 } from './events/metadata.ts';
+export { usageOfTotals, type UsageTotals } from './events/usage-of-totals.ts';
 export { REFUSALS, type Refusal, type RefusalCode } from './decisions/refusal.ts';
+export { refusalOf } from './decisions/refusal-of.ts';
 export { ALLOWED, orThrow, type Decision } from './decisions/decision.ts';
 export { GatewayUnavailableError, RefusedError, RunpurseError } from './errors/runpurse-error.ts';
+export { createGatewayClient } from './client/gateway-client.ts';
 export type { Ids, Timers, Transport, TransportRequest, TransportResponse } from './client/transport.ts';
 export type { Dialect, DrainedRequest, FailurePolicy, GatewayClient, GatewayClientOptions, Problem } from './client/client.ts';
 export type {

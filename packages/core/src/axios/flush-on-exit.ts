@@ -1,0 +1,63 @@
+import { spawnSync } from 'node:child_process';
+import type { DrainedRequest, GatewayClient } from '../client/client.ts';
+
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+const EXIT_FLUSH_MS_MAX = 5_000;
+
+/** Clients still to be flushed. One set of listeners serves them all. */
+const clients = new Set<GatewayClient>();
+let isListening = false;
+
+/**
+ * Delivers what waits when the process ends: on a natural end and on a signal asynchronously, after `process.exit()` and
+ * uncaught errors by a short-lived child process, since nothing asynchronous runs then. Only when events wait.
+ */
+export function flushOnExit(client: GatewayClient): void {
+  clients.add(client);
+  if (isListening) return;
+  isListening = true;
+  process.on('beforeExit', () => void flushAll());
+  process.on('exit', deliverSynchronously);
+  for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) process.on(signal, onSignal);
+}
+
+async function flushAll(): Promise<void> {
+  const waiting = [...clients].filter((client) => client.pending > 0);
+  if (waiting.length === 0) return;
+  // A pending request keeps the process alive, a retry's sleep does not: what is left then goes at 'exit'.
+  await Promise.all(waiting.map((client) => client.flush()));
+}
+
+/** The host's own listener decides whether a signal ends the process; without one the signal does what it always did. */
+function onSignal(signal: keyof typeof SIGNALS): void {
+  const isOnlyListener = process.listenerCount(signal) === 1;
+  const done = flushAll();
+  if (!isOnlyListener) return;
+  void done.finally(() => {
+    process.removeListener(signal, onSignal);
+    process.kill(process.pid, signal);
+  });
+}
+
+function deliverSynchronously(): void {
+  const requests = [...clients].flatMap((client) => client.drain());
+  if (requests.length === 0) return;
+  spawnSync(process.execPath, ['--input-type=commonjs', '--eval', SENDER], {
+    input: JSON.stringify(requests satisfies DrainedRequest[]),
+    stdio: ['pipe', 'ignore', 'ignore'],
+    timeout: EXIT_FLUSH_MS_MAX,
+    env: { ...process.env, NODE_OPTIONS: '', ELECTRON_RUN_AS_NODE: '1' },
+    windowsHide: true,
+  });
+}
+
+/** Runs in the child: the requests come by stdin (the key never stands in a process list), and each is sent once, in order. */
+const SENDER = `
+let text = '';
+process.stdin.on('data', (chunk) => { text += chunk; }).on('end', async () => {
+  for (const { url, headers, body } of JSON.parse(text)) {
+    await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal: AbortSignal.timeout(2000) }).catch(() => {});
+  }
+  process.exit(0);
+});
+`;

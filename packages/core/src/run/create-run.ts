@@ -1,0 +1,358 @@
+import type { AgentContext } from '../attribution/context.ts';
+import { contextToHeaders, HEADER_VALUE_BYTES_MAX } from '../attribution/headers.ts';
+import { ALLOWED, type Decision } from '../decisions/decision.ts';
+import { RunpurseError } from '../errors/runpurse-error.ts';
+import type { AgentEventInput } from '../events/agent-event.ts';
+import { METADATA_FIELDS, reportedBounds, type EventMetadata } from '../events/metadata.ts';
+import { redactText } from '../events/redact.ts';
+import { utf8ByteLength } from '../client/byte-length.ts';
+import type { Problem } from '../client/client.ts';
+import type { Ids } from '../client/transport.ts';
+import { inputHash } from './input-hash.ts';
+import type { CallPlace, ModelCall, ModelResult, Run, RunEnd, RunFinance, RunOptions, Step, StepStart, ToolCall, ToolResult } from './run.ts';
+import { sha256 } from './sha256.ts';
+
+/** What a run needs of its client. */
+export interface RunPorts {
+  readonly ids: Ids;
+  readonly asksCarriedCalls: boolean;
+  readonly wireStepId: (stepId: string, attempt: number | undefined) => string;
+  readonly record: (event: AgentEventInput) => void;
+  readonly ask: (event: AgentEventInput) => Promise<Decision>;
+  readonly deliver: (runId: string) => Promise<boolean>;
+  readonly onProblem: (problem: Problem) => void;
+}
+
+export function createRun(options: RunOptions, ports: RunPorts): Run {
+  return new ReportingRun(options, ports);
+}
+
+const ID_FIELDS = ['agentId', 'agentName', 'runId', 'sessionId', 'workflowId', 'customerId', 'stepId', 'parentStepId', 'toolCallId', 'handoffId', 'graphNode'] as const;
+const ERROR_TEXT_MAX = 500;
+
+/** A tool call that was asked about, so that its end carries the same facts (an Alephant gateway compares them). */
+interface OpenTool {
+  readonly fields: EventFields;
+  readonly decision: Promise<Decision>;
+}
+
+type EventFields = Omit<AgentEventInput, 'type'>;
+
+class ReportingRun implements Run {
+  readonly runId: string;
+  readonly context: AgentContext;
+  readonly #options: RunOptions;
+  readonly #ports: RunPorts;
+  /** Ids every event of the run carries. */
+  readonly #ids: EventFields;
+  readonly #openTools = new Map<string, OpenTool>();
+  /** Denied or settled: nothing more is to be said about them. */
+  readonly #endedTools = new Set<string>();
+  readonly #modelPlaces = new Map<string, CallPlace>();
+  #sequence = 0;
+  #started: Promise<Decision> | undefined;
+  #ended: Promise<void> | undefined;
+
+  constructor(options: RunOptions, ports: RunPorts) {
+    this.#options = checked(options);
+    this.#ports = ports;
+    const { name: _name, limitUsd: _limit, bounds: _bounds, ...context } = options;
+    this.context = { ...usableIds(context), runId: usableId(options.runId) ?? ports.ids.next('run') };
+    this.runId = this.context.runId ?? '';
+    this.#ids = {
+      run_id: this.runId,
+      session_id: this.context.sessionId,
+      workflow_id: this.context.workflowId,
+      customer_id: this.context.customerId,
+      agent_id: this.context.agentId,
+      agent_name: this.context.agentName,
+    };
+  }
+
+  get sessionId(): string | undefined {
+    return this.context.sessionId;
+  }
+
+  start(): Promise<Decision> {
+    this.#started ??= this.#ask('run.started', {
+      ...this.#place({}),
+      name: this.#options.name,
+      event_phase: 'before',
+      policy_stage: 'pre_action',
+      step_kind: 'planning',
+      metadata: {
+        limit_usd: this.#options.limitUsd,
+        bounds: this.#options.bounds,
+        session_name: this.context.sessionName,
+        session_path: this.context.sessionPath,
+        properties: this.context.properties,
+      },
+    });
+    return this.#started;
+  }
+
+  headers(place: Parameters<Run['headers']>[0] = {}): Record<string, string> {
+    const own = usableIds(definedOnly(place));
+    const context: AgentContext = { ...this.context, ...own, runId: this.runId };
+    const { stepId, attempt } = context;
+    return contextToHeaders(stepId === undefined ? context : { ...context, stepId: this.#ports.wireStepId(stepId, attempt) });
+  }
+
+  step(start: StepStart): Step {
+    const stepId = usableId(start.stepId) ?? this.#ports.ids.next('step');
+    const fields: EventFields = { ...this.#place({ ...start, stepId }), name: start.name, step_kind: start.kind };
+    this.#record('step.started', { ...fields, event_phase: 'state', policy_stage: 'audit_only' });
+    let isOpen = true;
+    const end = (type: string, metadata: EventMetadata): void => {
+      if (!isOpen) return;
+      isOpen = false;
+      this.#record(type, { ...fields, ...AFTER, metadata });
+    };
+    return {
+      stepId,
+      complete: () => end('step.completed', { status: 'completed' }),
+      fail: (error) => end('step.failed', { status: 'failed', message: errorText(error) }),
+    };
+  }
+
+  async authorizeModel(call: ModelCall): Promise<Decision> {
+    const place = definedOnly(placeOf(call));
+    this.#modelPlaces.set(call.stepId, place);
+    if (call.carried && !this.#ports.asksCarriedCalls) return ALLOWED;
+    const decision = await this.#ask('llm.call.started', {
+      ...this.#place(place),
+      name: call.model,
+      event_phase: 'before',
+      policy_stage: 'pre_action',
+      step_kind: 'llm_call',
+      metadata: {
+        model: call.model,
+        provider: call.provider,
+        carried: call.carried || undefined,
+        max_output_tokens: call.maxOutputTokens,
+        input_tokens_max: call.inputTokensMax,
+      },
+    });
+    if (!decision.proceed) this.#modelPlaces.delete(call.stepId);
+    return decision;
+  }
+
+  recordModel(result: ModelResult): void {
+    const place = { ...this.#modelPlaces.get(result.stepId), ...definedOnly(placeOf(result)) };
+    this.#modelPlaces.delete(result.stepId);
+    const status = result.status ?? (result.error === undefined ? 'completed' : 'failed');
+    this.#record(status === 'completed' ? 'llm.call.completed' : 'llm.call.failed', {
+      ...this.#place(place),
+      ...AFTER,
+      name: result.model,
+      step_kind: 'llm_call',
+      metadata: {
+        model: result.model,
+        provider: result.provider,
+        carried: result.carried === true || undefined,
+        usage: result.usage,
+        status,
+        message: result.error === undefined ? undefined : errorText(result.error),
+        request_id: result.requestId,
+      },
+    });
+  }
+
+  authorizeTool(call: ToolCall): Promise<Decision> {
+    const key = toolKey(call.toolCallId, call.attempt);
+    const open = this.#openTools.get(key);
+    if (open !== undefined) return open.decision;
+    this.#endedTools.delete(key);
+    const fields: EventFields = {
+      ...this.#place(placeOf(call)),
+      tool_call_id: usableId(call.toolCallId),
+      name: call.tool,
+      step_kind: 'tool_call',
+      input_hash: this.#hash(call.input),
+    };
+    const decision = this.#ask('tool.call.requested', {
+      ...fields,
+      event_phase: 'before',
+      policy_stage: 'pre_action',
+      metadata: { tool_name: call.tool },
+    }).then((answer) => {
+      if (!answer.proceed) this.#closeTool(key);
+      return answer;
+    });
+    this.#openTools.set(key, { fields, decision });
+    return decision;
+  }
+
+  settleTool(result: ToolResult): void {
+    const key = this.#openKey(result.toolCallId, result.place?.attempt);
+    if (this.#endedTools.has(key)) return;
+    const fields = this.#openTools.get(key)?.fields ?? {
+      ...this.#place(result.place ?? {}),
+      tool_call_id: usableId(result.toolCallId),
+      name: result.tool,
+      step_kind: 'tool_call' as const,
+    };
+    this.#closeTool(key);
+    this.#record(result.status === 'completed' ? 'tool.call.completed' : 'tool.call.failed', {
+      ...fields,
+      ...AFTER,
+      metadata: {
+        tool_name: fields.name ?? result.tool,
+        status: result.status,
+        cost_usd: this.#amount('costUsd', result.costUsd),
+        message: result.error === undefined ? undefined : errorText(result.error),
+      },
+    });
+  }
+
+  record(event: AgentEventInput): void {
+    this.#ports.record({ ...this.#ids, sequence: this.#next(), ...definedOnly(event) });
+  }
+
+  finance(amounts: RunFinance): void {
+    this.#record('finance.recorded', { event_phase: 'state', policy_stage: 'audit_only', step_kind: 'unknown', metadata: this.#amounts(amounts) });
+  }
+
+  end(end: RunEnd): Promise<void> {
+    this.#ended ??= this.#end(end);
+    return this.#ended;
+  }
+
+  async #end(end: RunEnd): Promise<void> {
+    const isCompleted = end.status === 'completed';
+    this.#record(isCompleted ? 'run.completed' : 'run.failed', {
+      ...this.#place({}),
+      ...AFTER,
+      name: this.#options.name,
+      step_kind: isCompleted ? 'final_answer' : 'error_recovery',
+      metadata: { status: end.status, message: end.reason === undefined ? undefined : errorText(end.reason), ...this.#amounts(end) },
+    });
+    await this.#ports.deliver(this.runId);
+  }
+
+  #record(type: string, fields: EventFields): void {
+    this.#ports.record(this.#event(type, fields));
+  }
+
+  #ask(type: string, fields: EventFields): Promise<Decision> {
+    return this.#ports.ask(this.#event(type, fields));
+  }
+
+  /** Every event states what it is, so that no gateway has to guess (facts §2c, gotchas). */
+  #event(type: string, { metadata, ...fields }: EventFields): AgentEventInput {
+    return {
+      ...this.#ids,
+      step_source: 'runtime',
+      step_confidence: 'high',
+      sequence: this.#next(),
+      ...definedOnly(fields),
+      type,
+      metadata: definedOnly(metadata ?? {}),
+    };
+  }
+
+  #next(): number {
+    this.#sequence += 1;
+    return this.#sequence;
+  }
+
+  #place(place: CallPlace): EventFields {
+    const { context } = this;
+    const of = usableIds(definedOnly(place));
+    return {
+      step_id: of.stepId ?? context.stepId,
+      parent_step_id: of.parentStepId ?? context.parentStepId,
+      graph_node: of.graphNode ?? context.graphNode,
+      handoff_id: of.handoffId ?? context.handoffId,
+      agent_id: of.agentId ?? context.agentId,
+      agent_name: of.agentName ?? (of.agentId === undefined ? context.agentName : undefined),
+      iteration: place.iteration ?? context.iteration,
+      attempt: place.attempt ?? context.attempt,
+      state_hash: context.stateHash,
+    };
+  }
+
+  /** The open call of an id: of the attempt stated, else the newest. */
+  #openKey(toolCallId: string, attempt: number | undefined): string {
+    if (attempt !== undefined) return toolKey(toolCallId, attempt);
+    const prefix = `${toolCallId}\n`;
+    const keys = [...this.#openTools.keys(), ...this.#endedTools].filter((key) => key.startsWith(prefix));
+    return keys.findLast((key) => this.#openTools.has(key)) ?? keys.at(-1) ?? toolKey(toolCallId, undefined);
+  }
+
+  #closeTool(key: string): void {
+    this.#openTools.delete(key);
+    this.#endedTools.add(key);
+  }
+
+  #hash(input: unknown): string | undefined {
+    try {
+      return inputHash(input);
+    } catch (error) {
+      this.#ports.onProblem({ code: 'event_invalid', message: `A tool's input can't be fingerprinted, so loops of it are not seen: ${errorText(error)}` });
+      return undefined;
+    }
+  }
+
+  #amounts({ revenueUsd, outboundUsd, feesUsd }: RunFinance): EventMetadata {
+    return {
+      revenue_usd: this.#amount('revenueUsd', revenueUsd),
+      outbound_usd: this.#amount('outboundUsd', outboundUsd),
+      fees_usd: this.#amount('feesUsd', feesUsd),
+    };
+  }
+
+  #amount(name: string, text: string | undefined): string | undefined {
+    if (text === undefined) return undefined;
+    const amount = METADATA_FIELDS.cost_usd.safeParse(text);
+    if (amount.success) return amount.data;
+    this.#ports.onProblem({ code: 'event_invalid', message: `${name} ${JSON.stringify(redactText(String(text)))} is no dollar amount such as "0.086" and is left out, so it counts as unknown.` });
+    return undefined;
+  }
+}
+
+const AFTER = { event_phase: 'after', policy_stage: 'post_action' } as const;
+
+function toolKey(toolCallId: string, attempt: number | undefined): string {
+  return `${toolCallId}\n${attempt ?? 1}`;
+}
+
+function placeOf({ stepId, parentStepId, graphNode, agentId, agentName, handoffId, iteration, attempt }: CallPlace): CallPlace {
+  return { stepId, parentStepId, graphNode, agentId, agentName, handoffId, iteration, attempt };
+}
+
+/** A cap that can't be read would be no cap: that is the caller's mistake and is thrown, before anything is spent. */
+function checked(options: RunOptions): RunOptions {
+  if (options.limitUsd !== undefined && !METADATA_FIELDS.limit_usd.safeParse(options.limitUsd).success) {
+    throw new RunpurseError('invalid_option', `limitUsd must be a dollar amount such as "0.50", not ${JSON.stringify(redactText(String(options.limitUsd)))}.`);
+  }
+  const bounds = reportedBounds.strict().safeParse(options.bounds ?? {});
+  if (!bounds.success) throw new RunpurseError('invalid_option', `bounds.${bounds.error.issues[0]?.path.join('.') ?? ''} ${bounds.error.issues[0]?.message ?? 'is not valid'}.`);
+  return options;
+}
+
+/** The same id in headers and events: trimmed, and when too long for a header cut, with a hash that keeps it unique. */
+function usableId(id: string | undefined): string | undefined {
+  const text = id?.trim();
+  if (text === undefined || text === '') return undefined;
+  return utf8ByteLength(text) <= HEADER_VALUE_BYTES_MAX ? text : `${text.slice(0, 48).toWellFormed()}~${sha256(text)}`;
+}
+
+function usableIds<Place extends CallPlace & AgentContext>(place: Place): Place {
+  const usable: Record<string, unknown> = { ...(place as object) };
+  for (const field of ID_FIELDS) {
+    if (Object.hasOwn(place, field)) usable[field] = usableId(place[field]);
+  }
+  return definedOnly(usable) as Place;
+}
+
+function definedOnly<Fields extends object>(fields: Fields): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Fields;
+}
+
+/** What went wrong, without secrets and not longer than a line or two: error texts like to quote what was sent. */
+function errorText(error: unknown): string {
+  const text = error instanceof Error ? error.message || error.name : typeof error === 'string' ? error : 'failed';
+  return redactText(text).slice(0, ERROR_TEXT_MAX).toWellFormed();
+}
+
