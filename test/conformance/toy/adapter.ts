@@ -1,6 +1,6 @@
-import { orThrow, REFUSALS, type ReportedUsage, type Run } from '@runpurse/core';
+import { orThrow, refusalOf, usageOfTotals, type ReportedUsage, type Run } from '@runpurse/core';
 import { ToyToolDenied, type ToyHooks, type ToyPlace } from './agent.ts';
-import { ToyModelError, type ToyUsage } from './model.ts';
+import type { ToyUsage } from './model.ts';
 
 /**
  * The adapter: hangs a run on the toy framework's hooks. Copy this file for a new framework.
@@ -23,8 +23,9 @@ export function runpurseHooks(run: Run, { carried }: { readonly carried: boolean
     },
 
     async afterModel(at, { model, reply, error }) {
-      if (isGatewayRefusal(error)) return;
-      run.recordModel({ ...callPlace(at), model: reply?.model ?? model, usage: disjoint(reply?.usage), error, status: isAbort(error) ? 'aborted' : undefined, carried });
+      // The gateway refused this carried call: it was not made, so there is nothing to report.
+      if (refusalOf(error) !== undefined) return;
+      run.recordModel({ ...callPlace(at), model: reply?.model ?? model, usage: reportedUsage(reply?.usage), error, status: isAbort(error) ? 'aborted' : undefined, carried });
     },
 
     async beforeTool(at, { tool, args }) {
@@ -48,19 +49,13 @@ function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
 }
 
-/** The gateway refused a carried call: it was not made, so there is nothing to report. */
-export function isGatewayRefusal(error: unknown): error is ToyModelError {
-  return error instanceof ToyModelError && error.code !== undefined && Object.hasOwn(REFUSALS, error.code);
-}
-
-/** OpenAI counts cached tokens as input too; reported usage is in disjoint classes. */
-function disjoint(usage: ToyUsage | undefined): ReportedUsage | undefined {
+/** OpenAI's totals contain their parts; what is reported is in disjoint classes. */
+function reportedUsage(usage: ToyUsage | undefined): ReportedUsage | undefined {
   if (usage === undefined) return undefined;
-  const cached = usage.prompt_tokens_details?.cached_tokens ?? 0;
-  return {
-    input_tokens: usage.prompt_tokens - cached,
-    cache_read_tokens: cached,
-    output_tokens: usage.completion_tokens,
-    reasoning_tokens: usage.completion_tokens_details?.reasoning_tokens ?? 0,
-  };
+  return usageOfTotals({
+    input: usage.prompt_tokens,
+    cacheRead: usage.prompt_tokens_details?.cached_tokens,
+    output: usage.completion_tokens,
+    reasoning: usage.completion_tokens_details?.reasoning_tokens,
+  });
 }

@@ -1,9 +1,9 @@
-import { GatewayUnavailableError, RefusedError, type RefusalCode, type Run } from '@runpurse/core';
+import { GatewayUnavailableError, refusalOf, type Run } from '@runpurse/core';
+import { createClient } from '@runpurse/core/axios';
 import type { AdapterHarness, PlayEnv, PlayOutcome } from '../harness.ts';
 import type { ScenarioAgent } from '../scenario.ts';
-import { isGatewayRefusal, runpurseHooks } from './adapter.ts';
+import { runpurseHooks } from './adapter.ts';
 import { loop, runToyAgent, type ToyAgent, type ToyContext, type ToyHooks } from './agent.ts';
-import { openClient } from './client.ts';
 
 /** Breaks the hooks in one way; see ../broken. */
 export type Mutation = (hooks: ToyHooks, play: { readonly run: Run; readonly env: PlayEnv }) => ToyHooks;
@@ -16,7 +16,7 @@ export function toyHarness(name: string, mutate: Mutation = (hooks) => hooks): A
     modes: ['carried', 'direct'],
     exceptions: {},
     async play(scenario, env) {
-      const client = openClient(env);
+      const client = createClient({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, source: 'toy', failurePolicy: { authorize: env.failurePolicy }, flushOnExit: false, onProblem: () => {} });
       const run = client.run({ runId: env.runId, sessionId: env.sessionId, workflowId: env.workflowId, customerId: env.customerId, agentId: scenario.agent.name });
       const hooks = mutate(runpurseHooks(run, { carried: env.mode === 'carried' }), { run, env });
       const context = { connection: env.model, hooks, signal: env.signal, stream: scenario.task.stream, parentId: undefined };
@@ -35,8 +35,8 @@ export const harness = toyHarness('toy');
 
 function readOutcome(error: unknown, signal: AbortSignal): PlayOutcome {
   if (signal.aborted) return { type: 'cancelled' };
-  if (RefusedError.isInstance(error)) return { type: 'refused', code: error.refusal.code };
-  if (isGatewayRefusal(error)) return { type: 'refused', code: error.code as RefusalCode };
+  const refusal = refusalOf(error);
+  if (refusal !== undefined) return { type: 'refused', code: refusal.code };
   if (error instanceof GatewayUnavailableError) return { type: 'unavailable' };
   return { type: 'failed', message: error instanceof Error ? error.message : String(error) };
 }
