@@ -1,0 +1,269 @@
+import { BaseCallbackHandler } from '@langchain/core/callbacks/base';
+import type { LLMResult } from '@langchain/core/outputs';
+import { REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace, type Decision, type GatewayClient, type Run, type Step } from '@runpurse/core';
+import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
+import { endCall, reportCall, startCall, type Call } from './carry.ts';
+import { agentOf, answerOf, attemptOf, isBubbleUp, isCancellation, isNode, modelOf, namespaceOf, nodeOf, runOf, statedBy, type Metadata, type RunpurseMetadata } from './translate.ts';
+
+/** What belongs to no run in particular (`agentId`, `workflowId`, …) is the default of each run. */
+export interface RunpurseOptions extends RunpurseMetadata, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
+  /** The gateway's address. A model call sent there is carried; any other is authorized before and reported after. */
+  readonly baseUrl: string;
+  /** The virtual key. */
+  readonly apiKey: string;
+  /** A client of your own instead of one made from these options. */
+  readonly client?: GatewayClient | undefined;
+  /** Told about faults of this adapter, which the host never feels. Default: a warning on the console. */
+  readonly onFault?: ((error: unknown) => void) | undefined;
+}
+
+/** One root run of LangChain's: one run of ours. */
+interface Live {
+  readonly run: Run;
+  readonly threadId: string | undefined;
+  /** Failures of each execution of a node, by its namespace. */
+  readonly failures: Map<string, number>;
+  /** Uses of each tool call id: models repeat ids, and so do nodes that are run again. */
+  readonly toolUses: Map<string, number>;
+  /** Tool calls of this run, as a resumed run would name them. */
+  readonly toolKeys: Set<string>;
+  readonly spans: Set<string>;
+  isInterrupted: boolean;
+}
+
+/** One LangChain run that is open, or whose children may still begin. */
+interface Span {
+  readonly live: Live;
+  readonly isRoot: boolean;
+  /** The step around what begins below, and the agent that does it. */
+  readonly parentStepId: string | undefined;
+  readonly agentId: string | undefined;
+  readonly node?: string | undefined;
+  readonly step?: Step | undefined;
+  readonly toolCallId?: string | undefined;
+}
+
+/** LangGraph tells handlers with this mark about interrupts: its `GraphCallbackHandler`, known without importing it. */
+const HEARS_INTERRUPTS: unique symbol = Symbol.for('langgraph.graph_callback_handler') as never;
+const ENDED_RUNS_KEPT = 200;
+const PAUSED_THREADS_KEPT = 1_000;
+
+/**
+ * Attaches Runpurse to any LangGraph graph or LangChain runnable: pass it in `callbacks`. It reports the run and its
+ * steps, asks before model and tool calls, and throws where the gateway says no. One handler serves any number of runs.
+ */
+export class RunpurseCallbackHandler extends BaseCallbackHandler {
+  override readonly name = 'runpurse';
+  override readonly raiseError = true;
+  override readonly awaitHandlers = true;
+  readonly [HEARS_INTERRUPTS] = true;
+  readonly client: GatewayClient;
+  readonly #options: RunpurseOptions;
+  readonly #defaults: RunpurseMetadata;
+  readonly #spans = new Map<string, Span>();
+  readonly #ended: Live[] = [];
+  /** Tool calls that an interrupted run of a thread was charged for already. */
+  readonly #paid = new Map<string, Set<string>>();
+
+  constructor(options: RunpurseOptions) {
+    super();
+    const { baseUrl, apiKey, client, failurePolicy, dialect, onProblem, onFault: _onFault, ...defaults } = options;
+    this.#options = options;
+    this.#defaults = defaults;
+    this.client = client ?? createClient({ source: 'langgraph', baseUrl, apiKey, failurePolicy, dialect, ...(onProblem && { onProblem }) });
+  }
+
+  /** LangChain declares another order of arguments than it calls with: the fourth is the parent, the eighth the name. */
+  override async handleChainStart(chain: unknown, _inputs: unknown, runId: string, parentRunId?: string, tags?: string[], metadata?: Metadata, _runType?: string, runName?: string): Promise<void> {
+    await this.#guard(async () => {
+      const span = await this.#open(runId, parentRunId, runName, metadata);
+      if (span.isRoot) return;
+      const node = isNode(metadata, tags) ? namespaceOf(metadata) : undefined;
+      const agent = agentOf(chain, runName);
+      // An agent behind a tool is that tool's call; elsewhere it is a step of its own.
+      const isTool = agent !== undefined && parentRunId !== undefined && this.#spans.get(parentRunId)?.toolCallId !== undefined;
+      const step = agent === undefined || isTool ? undefined : span.live.run.step({ ...this.#place(runId, span, metadata), name: agent, kind: 'handoff', agentId: agent });
+      this.#spans.set(runId, { ...span, node, step, agentId: agent ?? span.agentId, parentStepId: step?.stepId ?? span.parentStepId });
+    });
+  }
+
+  override async handleChainEnd(_outputs: unknown, runId: string): Promise<void> {
+    await this.#guard(async () => {
+      const span = this.#spans.get(runId);
+      span?.step?.complete();
+      if (span?.isRoot === true) await this.#end(span.live, undefined);
+    });
+  }
+
+  override async handleChainError(error: unknown, runId: string): Promise<void> {
+    await this.#guard(async () => {
+      const span = this.#spans.get(runId);
+      if (span === undefined) return;
+      if (span.node !== undefined && !isBubbleUp(error)) span.live.failures.set(span.node, (span.live.failures.get(span.node) ?? 0) + 1);
+      if (isBubbleUp(error)) span.step?.complete();
+      else span.step?.fail(error);
+      if (span.isRoot) await this.#end(span.live, error);
+    });
+  }
+
+  /** LangGraph calls this when the root graph pauses, before the root's own end. */
+  handleInterrupt(event: { readonly runId?: string | undefined }): void {
+    const live = this.#spans.get(event.runId ?? '')?.live;
+    if (live !== undefined) live.isInterrupted = true;
+  }
+
+  override async handleChatModelStart(_llm: unknown, messages: unknown, runId: string, parentRunId?: string, extra?: Metadata, _tags?: string[], metadata?: Metadata, runName?: string): Promise<void> {
+    await this.#guard(async () => {
+      const span = await this.#open(runId, parentRunId, runName, metadata);
+      const { live } = span;
+      const place = { ...this.#place(runId, span, metadata), attempt: attemptOf(namespaceOf(metadata), live.failures) };
+      const asked = modelOf(messages, extra, metadata);
+      const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked });
+      await this.#ask(span, () => live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }), () => endCall(runId));
+    });
+  }
+
+  override handleLLMStart(llm: unknown, prompts: string[], runId: string, parentRunId?: string, extra?: Metadata, tags?: string[], metadata?: Metadata, runName?: string): Promise<void> {
+    return this.handleChatModelStart(llm, prompts, runId, parentRunId, extra, tags, metadata, runName);
+  }
+
+  override async handleLLMEnd(output: LLMResult, runId: string): Promise<void> {
+    await this.#endModel(runId, undefined, () => answerOf(output));
+  }
+
+  override async handleLLMError(error: unknown, runId: string): Promise<void> {
+    await this.#endModel(runId, error, () => ({ error, ...(isCancellation(error) ? { status: 'aborted' as const } : {}) }));
+  }
+
+  override async handleToolStart(tool: unknown, input: string, runId: string, parentRunId?: string, _tags?: string[], metadata?: Metadata, runName?: string, toolCallId?: string): Promise<void> {
+    await this.#guard(async () => {
+      const span = await this.#open(runId, parentRunId, runName, metadata);
+      const { live } = span;
+      const name = runName ?? (tool as { readonly name?: string }).name ?? 'tool';
+      const attempt = attemptOf(namespaceOf(metadata), live.failures);
+      const given = `${toolCallId ?? `${name}@${namespaceOf(metadata)}`}#${attempt}`;
+      const uses = (live.toolUses.get(given) ?? 0) + 1;
+      live.toolUses.set(given, uses);
+      const key = `${namespaceOf(metadata)}|${given}|${uses}`;
+      live.toolKeys.add(key);
+      if (this.#paid.get(live.threadId ?? '')?.has(key) === true) return;
+      const id = toolCallId === undefined ? runId : uses === 1 ? toolCallId : `${toolCallId}~${uses}`;
+      await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(id, span, metadata), attempt, tool: name, toolCallId: id, input }));
+      this.#spans.set(runId, { ...span, toolCallId: id, parentStepId: id });
+    });
+  }
+
+  override async handleToolEnd(output: unknown, runId: string): Promise<void> {
+    const failed = (output as { readonly status?: unknown } | null)?.status === 'error';
+    await this.#endTool(runId, failed ? 'failed' : 'completed', failed ? new Error('the tool answered with status "error"') : undefined);
+  }
+
+  override async handleToolError(error: unknown, runId: string): Promise<void> {
+    // Interrupted, it was neither completed nor failed: its hold stays for the resumed run.
+    if (!isBubbleUp(error)) await this.#endTool(runId, 'failed', error);
+  }
+
+  /** Where a request without LangChain callbacks of its own stands, made somewhere below a LangChain run. */
+  callAt(langchainRunId: string): Call | undefined {
+    const span = this.#spans.get(langchainRunId);
+    return span && { run: span.live.run, gateway: this.#options.baseUrl, place: this.#place(crypto.randomUUID(), span, undefined), isCarried: true, tries: 0 };
+  }
+
+  async #open(runId: string, parentRunId: string | undefined, name: string | undefined, metadata: Metadata | undefined): Promise<Span> {
+    const parent = parentRunId === undefined ? undefined : this.#spans.get(parentRunId);
+    if (parent !== undefined) return this.#keep(runId, { live: parent.live, isRoot: false, parentStepId: parent.parentStepId, agentId: parent.agentId });
+    const threadId = metadata?.['thread_id'];
+    const run = this.client.run(runOf(runId, name, metadata, this.#defaults));
+    const live: Live = { run, threadId: typeof threadId === 'string' ? threadId : undefined, failures: new Map(), toolUses: new Map(), toolKeys: new Set(), spans: new Set(), isInterrupted: false };
+    const span = this.#keep(runId, { live, isRoot: true, parentStepId: undefined, agentId: undefined });
+    const decision = await run.start();
+    if (!decision.proceed) this.#forget(live);
+    refuseUnless(decision);
+    return span;
+  }
+
+  #keep(runId: string, span: Span): Span {
+    span.live.spans.add(runId);
+    this.#spans.set(runId, span);
+    return span;
+  }
+
+  #place(stepId: string, span: Span, metadata: Metadata | undefined): CallPlace & { readonly stepId: string } {
+    return { stepId, parentStepId: span.parentStepId, agentId: statedBy(metadata).agentId ?? span.agentId, ...nodeOf(metadata) };
+  }
+
+  /** Throws the refusal, after ending a run that was nothing but this call. */
+  async #ask(span: Span, question: () => Promise<Decision>, onRefused: () => void = () => {}): Promise<void> {
+    const decision = await question();
+    if (decision.proceed) return;
+    onRefused();
+    if (span.isRoot) await this.#end(span.live, decision.type === 'denied' ? new RefusedError(decision.refusal) : decision.error);
+    refuseUnless(decision);
+  }
+
+  async #endModel(runId: string, error: unknown, result: () => Parameters<typeof reportCall>[1]): Promise<void> {
+    await this.#guard(async () => {
+      const span = this.#spans.get(runId);
+      const call = endCall(runId);
+      if (span === undefined || call === undefined) return;
+      // A call the gateway refused was not made: there is nothing to report.
+      if (error === undefined || refusalOf(error) === undefined) reportCall(call, result());
+      if (span.isRoot) await this.#end(span.live, error);
+    });
+  }
+
+  async #endTool(runId: string, status: 'completed' | 'failed', error: unknown): Promise<void> {
+    await this.#guard(async () => {
+      const span = this.#spans.get(runId);
+      if (span?.toolCallId !== undefined) span.live.run.settleTool({ toolCallId: span.toolCallId, status, error });
+      if (span?.isRoot === true) await this.#end(span.live, status === 'failed' ? error : undefined);
+    });
+  }
+
+  async #end(live: Live, error: unknown): Promise<void> {
+    const { run, threadId } = live;
+    this.#ended.push(live);
+    if (this.#ended.length > ENDED_RUNS_KEPT) this.#forget(this.#ended.shift());
+    const isPaused = live.isInterrupted || isBubbleUp(error);
+    if (threadId !== undefined) this.#remember(threadId, isPaused ? live.toolKeys : undefined);
+    if (isPaused) return this.#pause(live);
+    if (error === undefined) return run.end({ status: 'completed' });
+    if (isCancellation(error)) return run.end({ status: 'stopped', reason: 'cancelled' });
+    await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
+  }
+
+  /** Someone is asked; the answer comes as another run of the session, so this one stays open, paused. */
+  async #pause({ run }: Live): Promise<void> {
+    run.record({ type: 'approval.requested', step_kind: 'approval', event_phase: 'state', metadata: { status: 'paused', message: 'interrupted, waiting to be resumed' } });
+    await this.client.flush();
+  }
+
+  #remember(threadId: string, keys: Set<string> | undefined): void {
+    const before = this.#paid.get(threadId);
+    this.#paid.delete(threadId);
+    if (keys !== undefined) this.#paid.set(threadId, new Set([...(before ?? []), ...keys]));
+    const oldest = this.#paid.keys().next();
+    if (this.#paid.size > PAUSED_THREADS_KEPT && oldest.done !== true) this.#paid.delete(oldest.value);
+  }
+
+  #forget(live: Live | undefined): void {
+    for (const id of live?.spans ?? []) this.#spans.delete(id);
+  }
+
+  /** A refusal is the answer; any other throw is a fault of ours and ends here. */
+  async #guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (RunpurseError.isInstance(error)) throw error;
+      (this.#options.onFault ?? ((fault: unknown) => console.warn('Runpurse: a fault in the LangGraph adapter, your run goes on.', fault)))(error);
+    }
+  }
+}
+
+/** Throws what the framework hands on to its user. The status keeps retry policies from trying again what won't change. */
+function refuseUnless(decision: Decision): void {
+  if (decision.proceed) return;
+  if (decision.type === 'unavailable') throw decision.error;
+  throw Object.assign(new RefusedError(decision.refusal), { status: REFUSALS[decision.refusal.code].status });
+}

@@ -1,0 +1,194 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorageProviderSingleton } from '@langchain/core/singletons';
+import { REFUSALS, type CallPlace, type Decision, type ModelCall, type ModelResult, type Run } from '@runpurse/core';
+
+/** Inside the process only: names the LangChain run a request belongs to. Context alone can't: a model's queue mixes it up. */
+const CALL_HEADER = 'x-runpurse-langchain-run';
+const IS_CARRYING = Symbol.for('runpurse.langgraph.carrying');
+
+/** One model call, from its start callback to its end, as the wire needs to know it. */
+export interface Call {
+  readonly run: Run;
+  /** Address of the gateway this call's run is kept by. */
+  readonly gateway: string;
+  readonly place: CallPlace & { readonly stepId: string };
+  readonly asked?: Pick<ModelCall, 'model' | 'maxOutputTokens' | 'inputTokensMax'> | undefined;
+  readonly isCarried: boolean;
+  /** Requests sent so far: a model client tries again by itself. */
+  tries: number;
+  requestId?: string | undefined;
+  /** What went wrong with the last try. */
+  failure?: string | undefined;
+}
+
+const calls = new Map<string, Call>();
+const inside = new AsyncLocalStorage<{ readonly endpoint?: string | undefined; langchainRunId?: string | undefined }>();
+
+/** Called by the handler when LangChain announces a model call; `isCarried` tells whether its model points at the gateway. */
+export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' | 'tries'>): Call {
+  const model = inside.getStore();
+  if (model !== undefined) model.langchainRunId = langchainRunId;
+  const started = { ...call, isCarried: isAt(call.gateway, model?.endpoint), tries: 0 };
+  calls.set(langchainRunId, started);
+  return started;
+}
+
+export function endCall(langchainRunId: string): Call | undefined {
+  const call = calls.get(langchainRunId);
+  calls.delete(langchainRunId);
+  return call;
+}
+
+/** Says how the call's last try ended. */
+export function reportCall(call: Call, result: Partial<Omit<ModelResult, 'model'>> & { readonly model?: string | undefined }): void {
+  const { place, asked, isCarried: carried, requestId } = call;
+  call.run.recordModel({ ...place, attempt: attemptOf(call), carried, requestId, ...result, model: result.model ?? asked?.model ?? 'unknown' });
+}
+
+function attemptOf({ place, tries }: Call): number {
+  return (place.attempt ?? 1) + Math.max(0, tries - 1);
+}
+
+/**
+ * Makes a chat model carry run, session, step and attempt on every request it sends to the gateway, whatever it is bound
+ * to afterwards. Changes the model in place and returns it; doing it twice is harmless. What it sends elsewhere is untouched.
+ */
+export function withRunpurse<Model extends object>(model: Model): Model {
+  const chat = model as Model & ChatModel;
+  if (chat[IS_CARRYING] === true) return model;
+  if (chat.bound !== undefined) withRunpurse(chat.bound);
+  if (chat._getModelInstance !== undefined) replace(chat, '_getModelInstance', (get) => async (...args) => withRunpurse((await get(...args)) as object));
+  else if (chat._generate !== undefined) carryOn(chat);
+  chat[IS_CARRYING] = true;
+  return model;
+}
+
+/** The parts of LangChain's chat models that are wrapped; those of OpenAI's lie in `completions` and `responses` too. */
+interface ChatModel {
+  [IS_CARRYING]?: boolean;
+  bound?: object;
+  completions?: ChatModel;
+  responses?: ChatModel;
+  client?: unknown;
+  clientConfig?: { baseURL?: string; fetch?: typeof fetch };
+  caller?: { onFailedAttempt?: ((error: unknown) => void) | undefined };
+  [method: `_${string}`]: Method | undefined;
+  generate?: Method;
+  withConfig?: Method;
+}
+type Method = (...args: unknown[]) => unknown;
+type Options = { readonly headers?: object; readonly options?: { readonly headers?: object } };
+
+function carryOn(chat: ChatModel): void {
+  for (const part of [chat, chat.completions, chat.responses]) {
+    if (part?.clientConfig === undefined) continue;
+    part.clientConfig.fetch = runpurseFetch(part.clientConfig.fetch);
+    part.client = undefined;
+    if (part.caller !== undefined) part.caller.onFailedAttempt = stopAtRefusals(part.caller.onFailedAttempt);
+  }
+  const endpoint = chat.clientConfig?.baseURL;
+  replace(chat, 'generate', (generate) => (...args) => inside.run({ endpoint }, () => generate(...args)));
+  replace(chat, '_streamIterator', (stream) => (...args) => pull({ endpoint }, () => stream(...args) as AsyncGenerator));
+  replace(chat, '_generate', (generate) => (messages, options, manager) => {
+    const id = idOf(manager);
+    return inside.run({ endpoint, langchainRunId: id }, () => generate(messages, marked(options as Options, id, chat), manager));
+  });
+  for (const name of ['_streamResponseChunks', '_streamChatModelEvents'] as const) {
+    replace(chat, name, (stream) => (messages, options, manager) => {
+      const id = idOf(manager);
+      return pull({ endpoint, langchainRunId: id }, () => stream(messages, marked(options as Options, id, chat), manager) as AsyncGenerator);
+    });
+  }
+  // ChatOpenAI makes itself anew for its tools and structured output; others bind the model they are.
+  replace(chat, 'withConfig', (withConfig) => (...args) => withRunpurse(withConfig(...args) as object));
+}
+
+function replace<Name extends keyof ChatModel>(chat: ChatModel, name: Name, wrap: (method: Method) => Method): void {
+  const method = (chat as Record<Name, Method | undefined>)[name];
+  if (method !== undefined) (chat as Record<Name, Method>)[name] = wrap(method.bind(chat));
+}
+
+/** LangChain hands the call's own run to most methods; to event streaming it does not, which then is the run just begun. */
+function idOf(manager: unknown): string | undefined {
+  return (manager as { readonly runId?: string } | undefined)?.runId ?? inside.getStore()?.langchainRunId;
+}
+
+/** Call options that name the call, where plain and where streamed requests read their headers. */
+function marked(options: Options, id: string | undefined, { clientConfig }: ChatModel): Options {
+  if (id === undefined || clientConfig === undefined) return options;
+  const mark = { [CALL_HEADER]: id };
+  return { ...options, headers: { ...options?.headers, ...mark }, options: { ...options?.options, headers: { ...options?.options?.headers, ...mark } } };
+}
+
+/** A generator whose every step runs inside a call. */
+async function* pull(store: { endpoint?: string | undefined; langchainRunId?: string | undefined }, start: () => AsyncGenerator): AsyncGenerator {
+  const inner = inside.run(store, start);
+  try {
+    for (let step = await inside.run(store, () => inner.next()); step.done !== true; step = await inside.run(store, () => inner.next())) yield step.value;
+  } finally {
+    await inner.return(undefined);
+  }
+}
+
+/** LangChain's retries know few statuses that stay as they are; `x-should-retry: false` is the gateway's word for it. */
+function stopAtRefusals(onFailedAttempt: ((error: unknown) => void) | undefined): (error: unknown) => void {
+  return (error) => {
+    const { headers } = error as { readonly headers?: { get?(name: string): string | null } };
+    if (headers?.get?.('x-should-retry') === 'false') throw error;
+    onFailedAttempt?.(error);
+  };
+}
+
+/**
+ * A `fetch` for model clients: adds the headers of the call it is made for, when it goes to the gateway. `withRunpurse`
+ * installs it in OpenAI models; hand it to other clients (`new OpenAI({ fetch: runpurseFetch() })`) used inside a node.
+ */
+export function runpurseFetch(inner: typeof fetch = (input, init) => fetch(input, init)): typeof fetch {
+  return async (input, init) => {
+    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
+    const id = headers.get(CALL_HEADER) ?? inside.getStore()?.langchainRunId;
+    headers.delete(CALL_HEADER);
+    const call = id === undefined ? ambientCall() : calls.get(id);
+    if (call === undefined) return inner(input, { ...init, headers });
+    call.tries += 1;
+    if (isAt(call.gateway, input instanceof Request ? input.url : String(input))) {
+      const ours = call.run.headers({ ...call.place, attempt: attemptOf(call), stepKind: 'llm_call' });
+      for (const [name, value] of Object.entries(ours)) headers.set(name, value);
+    } else if (call.tries > 1 && call.asked !== undefined) {
+      const refusal = await tryAgain(call, call.asked);
+      if (refusal !== undefined) return refusal;
+    }
+    const response = await inner(input, { ...init, headers });
+    call.requestId = response.headers.get('x-runpurse-request-id') ?? undefined;
+    if (!response.ok) call.failure = `the provider answered ${response.status}`;
+    return response;
+  };
+}
+
+/** The model's client tries again by itself, past the gateway: each try is a request, asked for and reported. */
+async function tryAgain(call: Call, asked: NonNullable<Call['asked']>): Promise<Response | undefined> {
+  const attempt = attemptOf(call);
+  call.run.recordModel({ ...call.place, ...asked, attempt: attempt - 1, carried: false, error: new Error(call.failure ?? 'the request got no answer') });
+  const decision = await call.run.authorizeModel({ ...call.place, ...asked, attempt, carried: false });
+  return decision.proceed ? undefined : refusalResponse(decision);
+}
+
+function refusalResponse(decision: Exclude<Decision, { readonly type: 'allowed' }>): Response {
+  const { code, message } = decision.type === 'denied' ? decision.refusal : decision.error;
+  const status = decision.type === 'denied' ? REFUSALS[decision.refusal.code].status : 503;
+  return Response.json({ error: { message, type: 'runpurse_error', param: null, code } }, { status, headers: { 'x-should-retry': 'false' } });
+}
+
+/** A request LangChain has no callbacks for, made inside a node or a tool of a run we know. */
+function ambientCall(): Call | undefined {
+  const callbacks = (AsyncLocalStorageProviderSingleton.getRunnableConfig() as { callbacks?: unknown } | undefined)?.callbacks;
+  const { handlers, getParentRunId } = (callbacks ?? {}) as { handlers?: readonly object[]; getParentRunId?(): string | undefined };
+  const handler = handlers?.find((candidate): candidate is { callAt(langchainRunId: string): Call | undefined } => 'callAt' in candidate);
+  return handler?.callAt(getParentRunId?.call(callbacks) ?? '');
+}
+
+function isAt(gateway: string, url: string | undefined): boolean {
+  if (url === undefined) return false;
+  const base = gateway.replace(/\/+(?:v1\/*)?$/, '');
+  return url === base || url.startsWith(`${base}/`);
+}
