@@ -1,4 +1,4 @@
-import limits from '../../../../shared/prices/model-limits.json' with { type: 'json' };
+import limits from './data/model-limits.json' with { type: 'json' };
 import { compileGlobs } from '../policy/glob.ts';
 
 /** A model's stated sizes, in tokens. */
@@ -13,7 +13,7 @@ const TABLE = limits.models.map((row) => ({
   context: 'context' in row ? row.context : undefined,
 }));
 
-/** What shared/prices/model-limits.json states for a model, whatever vendor prefix or fine-tune mark it carries. */
+/** What pricing/data/model-limits.json states for a model, whatever vendor prefix or fine-tune mark it carries. */
 export function modelLimits(model: string): ModelLimits {
   const name = bareModel(model);
   const row = TABLE.find(({ matches }) => matches(name));

@@ -1,5 +1,5 @@
 import { calcPrice, findProvider, type ModelPrice, type TieredPrices } from '@pydantic/genai-prices';
-import additions from '../../../../shared/prices/price-additions.json' with { type: 'json' };
+import additions from './data/price-additions.json' with { type: 'json' };
 import { compileGlobs } from '../policy/glob.ts';
 import { bareModel } from './model-limits.ts';
 import type { PricedProvider } from './price-card.ts';

@@ -1,4 +1,4 @@
-import tiers from '../../../../shared/prices/service-tiers.json' with { type: 'json' };
+import tiers from './data/service-tiers.json' with { type: 'json' };
 import { compileGlobs } from '../policy/glob.ts';
 import { bareModel } from './model-limits.ts';
 
@@ -9,7 +9,7 @@ const TABLE: readonly { readonly matches: (name: string) => boolean; readonly pe
   ({ match, source: _source, ...percents }) => ({ matches: compileGlobs([match], { ignoreCase: true }), percents }),
 );
 
-/** What a model served so costs, in percent of its list price (shared/prices/service-tiers.json). */
+/** What a model served so costs, in percent of its list price (pricing/data/service-tiers.json). */
 export function tierPercent(model: string, tier: ServiceTier): number {
   const name = bareModel(model);
   return TABLE.find(({ matches }) => matches(name))?.percents[tier] ?? tiers.otherwise;
