@@ -1,9 +1,33 @@
 import { BaseCallbackHandler } from '@langchain/core/callbacks/base';
 import type { LLMResult } from '@langchain/core/outputs';
-import { REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace, type Decision, type GatewayClient, type Run, type Step } from '@runpurse/core';
+import {
+  REFUSALS,
+  RefusedError,
+  refusalOf,
+  RunpurseError,
+  type CallPlace,
+  type Decision,
+  type GatewayClient,
+  type Run,
+  type Step,
+} from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import { endCall, reportCall, startCall, type Call } from './carry.ts';
-import { agentOf, answerOf, attemptOf, isBubbleUp, isCancellation, isNode, modelOf, namespaceOf, nodeOf, runOf, statedBy, type Metadata, type RunpurseMetadata } from './translate.ts';
+import {
+  agentOf,
+  answerOf,
+  attemptOf,
+  isBubbleUp,
+  isCancellation,
+  isNode,
+  modelOf,
+  namespaceOf,
+  nodeOf,
+  runOf,
+  statedBy,
+  type Metadata,
+  type RunpurseMetadata,
+} from './translate.ts';
 
 /** What belongs to no run in particular (`agentId`, `workflowId`, …) is the default of each run. */
 export interface RunpurseOptions extends RunpurseMetadata, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
@@ -74,7 +98,16 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   /** LangChain declares another order of arguments than it calls with: the fourth is the parent, the eighth the name. */
-  override async handleChainStart(chain: unknown, _inputs: unknown, runId: string, parentRunId?: string, tags?: string[], metadata?: Metadata, _runType?: string, runName?: string): Promise<void> {
+  override async handleChainStart(
+    chain: unknown,
+    _inputs: unknown,
+    runId: string,
+    parentRunId?: string,
+    tags?: string[],
+    metadata?: Metadata,
+    _runType?: string,
+    runName?: string,
+  ): Promise<void> {
     await this.#guard(async () => {
       const span = await this.#open(runId, parentRunId, runName, metadata);
       if (span.isRoot) return;
@@ -82,7 +115,10 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const agent = agentOf(chain, runName);
       // An agent behind a tool is that tool's call; elsewhere it is a step of its own.
       const isTool = agent !== undefined && parentRunId !== undefined && this.#spans.get(parentRunId)?.toolCallId !== undefined;
-      const step = agent === undefined || isTool ? undefined : span.live.run.step({ ...this.#place(runId, span, metadata), name: agent, kind: 'handoff', agentId: agent });
+      const step =
+        agent === undefined || isTool
+          ? undefined
+          : span.live.run.step({ ...this.#place(runId, span, metadata), name: agent, kind: 'handoff', agentId: agent });
       this.#spans.set(runId, { ...span, node, step, agentId: agent ?? span.agentId, parentStepId: step?.stepId ?? span.parentStepId });
     });
   }
@@ -112,18 +148,40 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     if (live !== undefined) live.isInterrupted = true;
   }
 
-  override async handleChatModelStart(_llm: unknown, messages: unknown, runId: string, parentRunId?: string, extra?: Metadata, _tags?: string[], metadata?: Metadata, runName?: string): Promise<void> {
+  override async handleChatModelStart(
+    _llm: unknown,
+    messages: unknown,
+    runId: string,
+    parentRunId?: string,
+    extra?: Metadata,
+    _tags?: string[],
+    metadata?: Metadata,
+    runName?: string,
+  ): Promise<void> {
     await this.#guard(async () => {
       const span = await this.#open(runId, parentRunId, runName, metadata);
       const { live } = span;
-      const place = { ...this.#place(runId, span, metadata), attempt: attemptOf(namespaceOf(metadata), live.failures) };
+      const place = this.#place(runId, span, metadata);
       const asked = modelOf(messages, extra, metadata);
       const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked });
-      await this.#ask(span, () => live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }), () => endCall(runId));
+      await this.#ask(
+        span,
+        () => live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }),
+        () => endCall(runId),
+      );
     });
   }
 
-  override handleLLMStart(llm: unknown, prompts: string[], runId: string, parentRunId?: string, extra?: Metadata, tags?: string[], metadata?: Metadata, runName?: string): Promise<void> {
+  override handleLLMStart(
+    llm: unknown,
+    prompts: string[],
+    runId: string,
+    parentRunId?: string,
+    extra?: Metadata,
+    tags?: string[],
+    metadata?: Metadata,
+    runName?: string,
+  ): Promise<void> {
     return this.handleChatModelStart(llm, prompts, runId, parentRunId, extra, tags, metadata, runName);
   }
 
@@ -135,7 +193,16 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     await this.#endModel(runId, error, () => ({ error, ...(isCancellation(error) ? { status: 'aborted' as const } : {}) }));
   }
 
-  override async handleToolStart(tool: unknown, input: string, runId: string, parentRunId?: string, _tags?: string[], metadata?: Metadata, runName?: string, toolCallId?: string): Promise<void> {
+  override async handleToolStart(
+    tool: unknown,
+    input: string,
+    runId: string,
+    parentRunId?: string,
+    _tags?: string[],
+    metadata?: Metadata,
+    runName?: string,
+    toolCallId?: string,
+  ): Promise<void> {
     await this.#guard(async () => {
       const span = await this.#open(runId, parentRunId, runName, metadata);
       const { live } = span;
@@ -148,7 +215,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       live.toolKeys.add(key);
       if (this.#paid.get(live.threadId ?? '')?.has(key) === true) return;
       const id = toolCallId === undefined ? runId : uses === 1 ? toolCallId : `${toolCallId}~${uses}`;
-      await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(id, span, metadata), attempt, tool: name, toolCallId: id, input }));
+      await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(id, span, metadata), tool: name, toolCallId: id, input }));
       this.#spans.set(runId, { ...span, toolCallId: id, parentStepId: id });
     });
   }
@@ -164,17 +231,34 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   /** Where a request without LangChain callbacks of its own stands, made somewhere below a LangChain run. */
-  callAt(langchainRunId: string): Call | undefined {
+  callAt(langchainRunId: string, metadata: Metadata | undefined): Call | undefined {
     const span = this.#spans.get(langchainRunId);
-    return span && { run: span.live.run, gateway: this.#options.baseUrl, place: this.#place(crypto.randomUUID(), span, undefined), isCarried: true, tries: 0 };
+    return (
+      span && {
+        run: span.live.run,
+        gateway: this.#options.baseUrl,
+        place: this.#place(crypto.randomUUID(), span, metadata),
+        isCarried: true,
+        tries: 0,
+      }
+    );
   }
 
   async #open(runId: string, parentRunId: string | undefined, name: string | undefined, metadata: Metadata | undefined): Promise<Span> {
     const parent = parentRunId === undefined ? undefined : this.#spans.get(parentRunId);
-    if (parent !== undefined) return this.#keep(runId, { live: parent.live, isRoot: false, parentStepId: parent.parentStepId, agentId: parent.agentId });
+    if (parent !== undefined)
+      return this.#keep(runId, { live: parent.live, isRoot: false, parentStepId: parent.parentStepId, agentId: parent.agentId });
     const threadId = metadata?.['thread_id'];
     const run = this.client.run(runOf(runId, name, metadata, this.#defaults));
-    const live: Live = { run, threadId: typeof threadId === 'string' ? threadId : undefined, failures: new Map(), toolUses: new Map(), toolKeys: new Set(), spans: new Set(), isInterrupted: false };
+    const live: Live = {
+      run,
+      threadId: typeof threadId === 'string' ? threadId : undefined,
+      failures: new Map(),
+      toolUses: new Map(),
+      toolKeys: new Set(),
+      spans: new Set(),
+      isInterrupted: false,
+    };
     const span = this.#keep(runId, { live, isRoot: true, parentStepId: undefined, agentId: undefined });
     const decision = await run.start();
     if (!decision.proceed) this.#forget(live);
@@ -189,7 +273,8 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   #place(stepId: string, span: Span, metadata: Metadata | undefined): CallPlace & { readonly stepId: string } {
-    return { stepId, parentStepId: span.parentStepId, agentId: statedBy(metadata).agentId ?? span.agentId, ...nodeOf(metadata) };
+    const attempt = attemptOf(namespaceOf(metadata), span.live.failures);
+    return { stepId, parentStepId: span.parentStepId, agentId: statedBy(metadata).agentId ?? span.agentId, attempt, ...nodeOf(metadata) };
   }
 
   /** Throws the refusal, after ending a run that was nothing but this call. */
@@ -224,6 +309,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     const { run, threadId } = live;
     this.#ended.push(live);
     if (this.#ended.length > ENDED_RUNS_KEPT) this.#forget(this.#ended.shift());
+    if (error !== undefined && !isBubbleUp(error)) this.#abandon(live);
     const isPaused = live.isInterrupted || isBubbleUp(error);
     if (threadId !== undefined) this.#remember(threadId, isPaused ? live.toolKeys : undefined);
     if (isPaused) return this.#pause(live);
@@ -232,9 +318,24 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
   }
 
+  /** Calls still under way when their run fails or is cancelled: their own end comes late or never. */
+  #abandon({ run, spans }: Live): void {
+    for (const id of spans) {
+      const call = endCall(id);
+      if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
+      const toolCallId = this.#spans.get(id)?.toolCallId;
+      if (toolCallId !== undefined) run.settleTool({ toolCallId, status: 'failed', error: new Error('its run ended first') });
+    }
+  }
+
   /** Someone is asked; the answer comes as another run of the session, so this one stays open, paused. */
   async #pause({ run }: Live): Promise<void> {
-    run.record({ type: 'approval.requested', step_kind: 'approval', event_phase: 'state', metadata: { status: 'paused', message: 'interrupted, waiting to be resumed' } });
+    run.record({
+      type: 'approval.requested',
+      step_kind: 'approval',
+      event_phase: 'state',
+      metadata: { status: 'paused', message: 'interrupted, waiting to be resumed' },
+    });
     await this.client.flush();
   }
 
@@ -256,7 +357,9 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       await work();
     } catch (error) {
       if (RunpurseError.isInstance(error)) throw error;
-      (this.#options.onFault ?? ((fault: unknown) => console.warn('Runpurse: a fault in the LangGraph adapter, your run goes on.', fault)))(error);
+      (this.#options.onFault ?? ((fault: unknown) => console.warn('Runpurse: a fault in the LangGraph adapter, your run goes on.', fault)))(
+        error,
+      );
     }
   }
 }

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { AsyncLocalStorageProviderSingleton } from '@langchain/core/singletons';
 import { REFUSALS, type CallPlace, type Decision, type ModelCall, type ModelResult, type Run } from '@runpurse/core';
+import type { Metadata } from './translate.ts';
 
 /** Inside the process only: names the LangChain run a request belongs to. Context alone can't: a model's queue mixes it up. */
 const CALL_HEADER = 'x-runpurse-langchain-run';
@@ -42,7 +43,14 @@ export function endCall(langchainRunId: string): Call | undefined {
 /** Says how the call's last try ended. */
 export function reportCall(call: Call, result: Partial<Omit<ModelResult, 'model'>> & { readonly model?: string | undefined }): void {
   const { place, asked, isCarried: carried, requestId } = call;
-  call.run.recordModel({ ...place, attempt: attemptOf(call), carried, requestId, ...result, model: result.model ?? asked?.model ?? 'unknown' });
+  call.run.recordModel({
+    ...place,
+    attempt: attemptOf(call),
+    carried,
+    requestId,
+    ...result,
+    model: result.model ?? asked?.model ?? 'unknown',
+  });
 }
 
 function attemptOf({ place, tries }: Call): number {
@@ -57,7 +65,14 @@ export function withRunpurse<Model extends object>(model: Model): Model {
   const chat = model as Model & ChatModel;
   if (chat[IS_CARRYING] === true) return model;
   if (chat.bound !== undefined) withRunpurse(chat.bound);
-  if (chat._getModelInstance !== undefined) replace(chat, '_getModelInstance', (get) => async (...args) => withRunpurse((await get(...args)) as object));
+  if (chat._getModelInstance !== undefined)
+    replace(
+      chat,
+      '_getModelInstance',
+      (get) =>
+        async (...args) =>
+          withRunpurse((await get(...args)) as object),
+    );
   else if (chat._generate !== undefined) carryOn(chat);
   chat[IS_CARRYING] = true;
   return model;
@@ -87,8 +102,20 @@ function carryOn(chat: ChatModel): void {
     if (part.caller !== undefined) part.caller.onFailedAttempt = stopAtRefusals(part.caller.onFailedAttempt);
   }
   const endpoint = chat.clientConfig?.baseURL;
-  replace(chat, 'generate', (generate) => (...args) => inside.run({ endpoint }, () => generate(...args)));
-  replace(chat, '_streamIterator', (stream) => (...args) => pull({ endpoint }, () => stream(...args) as AsyncGenerator));
+  replace(
+    chat,
+    'generate',
+    (generate) =>
+      (...args) =>
+        inside.run({ endpoint }, () => generate(...args)),
+  );
+  replace(
+    chat,
+    '_streamIterator',
+    (stream) =>
+      (...args) =>
+        pull({ endpoint }, () => stream(...args) as AsyncGenerator),
+  );
   replace(chat, '_generate', (generate) => (messages, options, manager) => {
     const id = idOf(manager);
     return inside.run({ endpoint, langchainRunId: id }, () => generate(messages, marked(options as Options, id, chat), manager));
@@ -96,11 +123,20 @@ function carryOn(chat: ChatModel): void {
   for (const name of ['_streamResponseChunks', '_streamChatModelEvents'] as const) {
     replace(chat, name, (stream) => (messages, options, manager) => {
       const id = idOf(manager);
-      return pull({ endpoint, langchainRunId: id }, () => stream(messages, marked(options as Options, id, chat), manager) as AsyncGenerator);
+      return pull(
+        { endpoint, langchainRunId: id },
+        () => stream(messages, marked(options as Options, id, chat), manager) as AsyncGenerator,
+      );
     });
   }
   // ChatOpenAI makes itself anew for its tools and structured output; others bind the model they are.
-  replace(chat, 'withConfig', (withConfig) => (...args) => withRunpurse(withConfig(...args) as object));
+  replace(
+    chat,
+    'withConfig',
+    (withConfig) =>
+      (...args) =>
+        withRunpurse(withConfig(...args) as object),
+  );
 }
 
 function replace<Name extends keyof ChatModel>(chat: ChatModel, name: Name, wrap: (method: Method) => Method): void {
@@ -117,14 +153,22 @@ function idOf(manager: unknown): string | undefined {
 function marked(options: Options, id: string | undefined, { clientConfig }: ChatModel): Options {
   if (id === undefined || clientConfig === undefined) return options;
   const mark = { [CALL_HEADER]: id };
-  return { ...options, headers: { ...options?.headers, ...mark }, options: { ...options?.options, headers: { ...options?.options?.headers, ...mark } } };
+  return {
+    ...options,
+    headers: { ...options?.headers, ...mark },
+    options: { ...options?.options, headers: { ...options?.options?.headers, ...mark } },
+  };
 }
 
 /** A generator whose every step runs inside a call. */
-async function* pull(store: { endpoint?: string | undefined; langchainRunId?: string | undefined }, start: () => AsyncGenerator): AsyncGenerator {
+async function* pull(
+  store: { endpoint?: string | undefined; langchainRunId?: string | undefined },
+  start: () => AsyncGenerator,
+): AsyncGenerator {
   const inner = inside.run(store, start);
   try {
-    for (let step = await inside.run(store, () => inner.next()); step.done !== true; step = await inside.run(store, () => inner.next())) yield step.value;
+    for (let step = await inside.run(store, () => inner.next()); step.done !== true; step = await inside.run(store, () => inner.next()))
+      yield step.value;
   } finally {
     await inner.return(undefined);
   }
@@ -168,7 +212,13 @@ export function runpurseFetch(inner: typeof fetch = (input, init) => fetch(input
 /** The model's client tries again by itself, past the gateway: each try is a request, asked for and reported. */
 async function tryAgain(call: Call, asked: NonNullable<Call['asked']>): Promise<Response | undefined> {
   const attempt = attemptOf(call);
-  call.run.recordModel({ ...call.place, ...asked, attempt: attempt - 1, carried: false, error: new Error(call.failure ?? 'the request got no answer') });
+  call.run.recordModel({
+    ...call.place,
+    ...asked,
+    attempt: attempt - 1,
+    carried: false,
+    error: new Error(call.failure ?? 'the request got no answer'),
+  });
   const decision = await call.run.authorizeModel({ ...call.place, ...asked, attempt, carried: false });
   return decision.proceed ? undefined : refusalResponse(decision);
 }
@@ -176,15 +226,28 @@ async function tryAgain(call: Call, asked: NonNullable<Call['asked']>): Promise<
 function refusalResponse(decision: Exclude<Decision, { readonly type: 'allowed' }>): Response {
   const { code, message } = decision.type === 'denied' ? decision.refusal : decision.error;
   const status = decision.type === 'denied' ? REFUSALS[decision.refusal.code].status : 503;
-  return Response.json({ error: { message, type: 'runpurse_error', param: null, code } }, { status, headers: { 'x-should-retry': 'false' } });
+  return Response.json(
+    { error: { message, type: 'runpurse_error', param: null, code } },
+    { status, headers: { 'x-should-retry': 'false' } },
+  );
 }
 
 /** A request LangChain has no callbacks for, made inside a node or a tool of a run we know. */
 function ambientCall(): Call | undefined {
-  const callbacks = (AsyncLocalStorageProviderSingleton.getRunnableConfig() as { callbacks?: unknown } | undefined)?.callbacks;
-  const { handlers, getParentRunId } = (callbacks ?? {}) as { handlers?: readonly object[]; getParentRunId?(): string | undefined };
-  const handler = handlers?.find((candidate): candidate is { callAt(langchainRunId: string): Call | undefined } => 'callAt' in candidate);
-  return handler?.callAt(getParentRunId?.call(callbacks) ?? '');
+  const { callbacks, metadata } = (AsyncLocalStorageProviderSingleton.getRunnableConfig() ?? {}) as {
+    callbacks?: Callbacks;
+    metadata?: Metadata;
+  };
+  const handler = callbacks?.handlers?.find((candidate): candidate is AmbientHandler => 'callAt' in candidate);
+  return handler?.callAt(callbacks?.getParentRunId?.() ?? '', metadata);
+}
+
+interface Callbacks {
+  readonly handlers?: readonly object[];
+  getParentRunId?(): string | undefined;
+}
+interface AmbientHandler {
+  callAt(langchainRunId: string, metadata: Metadata | undefined): Call | undefined;
 }
 
 function isAt(gateway: string, url: string | undefined): boolean {

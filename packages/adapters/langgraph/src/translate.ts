@@ -4,7 +4,11 @@ import { usageOfTotals, type AgentContext, type ReportedUsage, type RunOptions }
 export type Metadata = Readonly<Record<string, unknown>>;
 
 /** What a run belongs to, stated per invocation as `metadata: { runpurse: … }`; all of it is optional. */
-export type RunpurseMetadata = Pick<AgentContext, 'runId' | 'sessionId' | 'sessionName' | 'agentId' | 'agentName' | 'workflowId' | 'customerId' | 'properties'> & Pick<RunOptions, 'limitUsd' | 'bounds'>;
+export type RunpurseMetadata = Pick<
+  AgentContext,
+  'runId' | 'sessionId' | 'sessionName' | 'agentId' | 'agentName' | 'workflowId' | 'customerId' | 'properties'
+> &
+  Pick<RunOptions, 'limitUsd' | 'bounds'>;
 
 /** What the user stated for this call, or an empty statement. */
 export function statedBy(metadata: Metadata | undefined): RunpurseMetadata {
@@ -13,7 +17,12 @@ export function statedBy(metadata: Metadata | undefined): RunpurseMetadata {
 }
 
 /** A new run: LangChain's root run is the run, the thread is the session, unless stated otherwise. */
-export function runOf(langchainRunId: string, name: string | undefined, metadata: Metadata | undefined, defaults: RunpurseMetadata): RunOptions {
+export function runOf(
+  langchainRunId: string,
+  name: string | undefined,
+  metadata: Metadata | undefined,
+  defaults: RunpurseMetadata,
+): RunOptions {
   return {
     runId: langchainRunId,
     sessionId: text(metadata?.['thread_id']),
@@ -25,7 +34,10 @@ export function runOf(langchainRunId: string, name: string | undefined, metadata
 }
 
 /** Where in its graph a call stands. */
-export function nodeOf(metadata: Metadata | undefined): { readonly graphNode?: string | undefined; readonly iteration?: number | undefined } {
+export function nodeOf(metadata: Metadata | undefined): {
+  readonly graphNode?: string | undefined;
+  readonly iteration?: number | undefined;
+} {
   const step = metadata?.['langgraph_step'];
   return { graphNode: text(metadata?.['langgraph_node']), iteration: typeof step === 'number' && step >= 0 ? step : undefined };
 }
@@ -72,15 +84,28 @@ interface UsageMetadata {
   readonly input_tokens?: number;
   readonly output_tokens?: number;
   readonly total_tokens?: number;
-  readonly input_token_details?: { readonly audio?: number | null; readonly cache_read?: number | null; readonly cache_creation?: number | null };
+  readonly input_token_details?: {
+    readonly audio?: number | null;
+    readonly cache_read?: number | null;
+    readonly cache_creation?: number | null;
+  };
   readonly output_token_details?: { readonly audio?: number | null; readonly reasoning?: number | null };
 }
 
 /** The model that answered and what it used. ChatOpenAI leaves a count of 0 out, so the total has to speak for it. */
 export function answerOf(output: ModelOutput): { readonly model: string | undefined; readonly usage: ReportedUsage | undefined } {
-  const message = (output.generations[0]?.[0] as { readonly message?: { readonly usage_metadata?: UsageMetadata; readonly response_metadata?: Metadata } } | undefined)?.message;
+  const message = (
+    output.generations[0]?.[0] as
+      { readonly message?: { readonly usage_metadata?: UsageMetadata; readonly response_metadata?: Metadata } } | undefined
+  )?.message;
   const tokens = output.llmOutput?.['tokenUsage'] as { readonly promptTokens?: number; readonly completionTokens?: number } | undefined;
-  const { input_tokens: input = tokens?.promptTokens, total_tokens: total, input_token_details: ins, output_token_details: outs, output_tokens } = message?.usage_metadata ?? {};
+  const {
+    input_tokens: input = tokens?.promptTokens,
+    total_tokens: total,
+    input_token_details: ins,
+    output_token_details: outs,
+    output_tokens,
+  } = message?.usage_metadata ?? {};
   const answered = output_tokens ?? tokens?.completionTokens ?? (input !== undefined && total !== undefined ? total - input : undefined);
   return {
     model: text(message?.response_metadata?.['model_name']),
@@ -103,7 +128,9 @@ export function isBubbleUp(error: unknown): boolean {
 
 /** The caller's AbortSignal ended it. LangGraph tells the root no more than `Abort`. */
 export function isCancellation(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'AbortError' || error.name === 'ModelAbortError' || error.message === 'Abort' || error.message.startsWith('AbortError'));
+  if (typeof error !== 'object' || error === null) return false;
+  const { name, message } = error as { readonly name?: unknown; readonly message?: unknown };
+  return name === 'AbortError' || name === 'ModelAbortError' || message === 'Abort' || message === 'AbortError';
 }
 
 function isNamed(name: string | undefined): name is string {

@@ -5,14 +5,24 @@ import type { AddressInfo } from 'node:net';
 export interface ModelRequest {
   readonly path: string;
   readonly headers: IncomingHttpHeaders;
-  readonly body: { readonly model: string; readonly stream?: boolean; readonly stream_options?: object; readonly messages?: readonly { readonly role: string; readonly content: unknown }[]; readonly tools?: readonly unknown[] };
+  readonly body: {
+    readonly model: string;
+    readonly stream?: boolean;
+    readonly stream_options?: object;
+    readonly messages?: readonly { readonly role: string; readonly content: unknown }[];
+    readonly tools?: readonly unknown[];
+  };
 }
 export interface Answer {
   readonly content?: string;
   readonly toolCalls?: readonly { readonly id: string; readonly name: string; readonly args: object }[];
   readonly error?: { readonly status: number; readonly code: string; readonly message: string; readonly headers?: Record<string, string> };
 }
-export type StubEvent = Record<string, unknown> & { readonly type: string; readonly run_id: string; readonly metadata: Record<string, unknown> };
+export type StubEvent = Record<string, unknown> & {
+  readonly type: string;
+  readonly run_id: string;
+  readonly metadata: Record<string, unknown>;
+};
 
 /**
  * A gateway and a provider at once, for tests of what goes over the wire: it answers chat completions and responses,
@@ -25,9 +35,20 @@ export interface StubServer {
   close(): Promise<void>;
 }
 
-const USAGE = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15, prompt_tokens_details: { cached_tokens: 2 }, completion_tokens_details: { reasoning_tokens: 1 } };
+const USAGE = {
+  prompt_tokens: 10,
+  completion_tokens: 5,
+  total_tokens: 15,
+  prompt_tokens_details: { cached_tokens: 2 },
+  completion_tokens_details: { reasoning_tokens: 1 },
+};
 
-export async function startStub(options: { readonly answer?: (request: ModelRequest, count: number) => Answer | Promise<Answer>; readonly deny?: (event: StubEvent) => { code: string; status: number; message: string } | undefined } = {}): Promise<StubServer> {
+export async function startStub(
+  options: {
+    readonly answer?: (request: ModelRequest, count: number) => Answer | Promise<Answer>;
+    readonly deny?: (event: StubEvent) => { code: string; status: number; message: string } | undefined;
+  } = {},
+): Promise<StubServer> {
   const requests: ModelRequest[] = [];
   const events: StubEvent[] = [];
   const server = createServer((request, response) => {
@@ -79,14 +100,24 @@ function sendJson(response: ServerResponse, status: number, body: unknown, heade
 function sendAnswer({ path, body }: ModelRequest, answer: Answer, response: ServerResponse): void {
   const { error, content = 'ok', toolCalls = [] } = answer;
   if (error !== undefined) {
-    sendJson(response, error.status, { error: { message: error.message, type: 'server_error', param: null, code: error.code } }, error.headers);
+    sendJson(
+      response,
+      error.status,
+      { error: { message: error.message, type: 'server_error', param: null, code: error.code } },
+      error.headers,
+    );
     return;
   }
   if (path.endsWith('/responses')) sendResponses(body, content, response);
   else sendCompletion(body, content, toolCalls, response);
 }
 
-function sendCompletion(body: ModelRequest['body'], content: string, toolCalls: NonNullable<Answer['toolCalls']>, response: ServerResponse): void {
+function sendCompletion(
+  body: ModelRequest['body'],
+  content: string,
+  toolCalls: NonNullable<Answer['toolCalls']>,
+  response: ServerResponse,
+): void {
   const calls = toolCalls.map(({ id, name, args }) => ({ id, type: 'function', function: { name, arguments: JSON.stringify(args) } }));
   const message = { role: 'assistant', ...(calls.length > 0 ? { content: null, tool_calls: calls } : { content }) };
   const finish = calls.length > 0 ? 'tool_calls' : 'stop';
@@ -96,23 +127,47 @@ function sendCompletion(body: ModelRequest['body'], content: string, toolCalls: 
     return;
   }
   response.writeHead(200, { 'content-type': 'text/event-stream' });
-  const send = (choices: unknown, usage?: unknown): void => void response.write(`data: ${JSON.stringify({ ...frame, object: 'chat.completion.chunk', choices, ...(usage !== undefined && { usage }) })}\n\n`);
-  send([{ index: 0, delta: calls.length > 0 ? { role: 'assistant', tool_calls: calls.map((call, index) => ({ index, ...call })) } : message, finish_reason: null }]);
+  const send = (choices: unknown, usage?: unknown): void =>
+    void response.write(
+      `data: ${JSON.stringify({ ...frame, object: 'chat.completion.chunk', choices, ...(usage !== undefined && { usage }) })}\n\n`,
+    );
+  send([
+    {
+      index: 0,
+      delta: calls.length > 0 ? { role: 'assistant', tool_calls: calls.map((call, index) => ({ index, ...call })) } : message,
+      finish_reason: null,
+    },
+  ]);
   send([{ index: 0, delta: {}, finish_reason: finish }]);
   if (body.stream_options !== undefined) send([], USAGE);
   response.end('data: [DONE]\n\n');
 }
 
 function sendResponses(body: ModelRequest['body'], content: string, response: ServerResponse): void {
-  const output = [{ type: 'message', id: 'msg_1', role: 'assistant', status: 'completed', content: [{ type: 'output_text', text: content, annotations: [] }] }];
-  const usage = { input_tokens: 10, output_tokens: 5, total_tokens: 15, input_tokens_details: { cached_tokens: 2 }, output_tokens_details: { reasoning_tokens: 1 } };
+  const output = [
+    {
+      type: 'message',
+      id: 'msg_1',
+      role: 'assistant',
+      status: 'completed',
+      content: [{ type: 'output_text', text: content, annotations: [] }],
+    },
+  ];
+  const usage = {
+    input_tokens: 10,
+    output_tokens: 5,
+    total_tokens: 15,
+    input_tokens_details: { cached_tokens: 2 },
+    output_tokens_details: { reasoning_tokens: 1 },
+  };
   const whole = { id: 'resp_1', object: 'response', created_at: 1, model: `${body.model}-2026`, status: 'completed', output, usage };
   if (body.stream !== true) {
     sendJson(response, 200, whole);
     return;
   }
   response.writeHead(200, { 'content-type': 'text/event-stream' });
-  const send = (type: string, fields: object): void => void response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`);
+  const send = (type: string, fields: object): void =>
+    void response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`);
   send('response.created', { response: { ...whole, status: 'in_progress', output: [], usage: null } });
   send('response.output_text.delta', { item_id: 'msg_1', output_index: 0, content_index: 0, delta: content });
   send('response.completed', { response: whole });

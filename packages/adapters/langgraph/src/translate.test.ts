@@ -1,0 +1,114 @@
+import { describe, expect, it } from '@jest/globals';
+import { answerOf, attemptOf, isBubbleUp, isCancellation, modelOf, runOf } from './translate.ts';
+
+describe('usage', () => {
+  const message = (usage_metadata: object | undefined) => ({
+    generations: [[{ message: { usage_metadata, response_metadata: { model_name: 'gpt-answered' } } }]],
+  });
+
+  it.each([
+    [
+      'cached and audio tokens are no plain input',
+      { input_tokens: 100, output_tokens: 20, input_token_details: { cache_read: 60, cache_creation: 10, audio: 5 } },
+      { input_tokens: 25, cache_read_tokens: 60, cache_write_5m_tokens: 10, audio_input_tokens: 5, output_tokens: 20 },
+    ],
+    [
+      'reasoning stays part of the output, audio does not',
+      { input_tokens: 1, output_tokens: 20, output_token_details: { reasoning: 8, audio: 3 } },
+      { output_tokens: 17, reasoning_tokens: 8, audio_output_tokens: 3 },
+    ],
+    [
+      'a count of 0 that LangChain leaves out is read off the total',
+      { input_tokens: 7, total_tokens: 7 },
+      { input_tokens: 7, output_tokens: 0 },
+    ],
+    ['half a statement leaves the other half unknown', { input_tokens: 7 }, { input_tokens: 7, output_tokens: null }],
+    ['details without counts are no statement', { input_token_details: { audio: undefined } }, undefined],
+    ['no usage is unknown, not 0', undefined, undefined],
+  ])('%s', (_, stated, expected) => {
+    const { usage } = answerOf(message(stated));
+    if (expected === undefined) expect(usage).toBeUndefined();
+    else expect(usage).toMatchObject(expected);
+  });
+
+  it('of a text model is read from its summary', () => {
+    expect(answerOf({ generations: [[{}]], llmOutput: { tokenUsage: { promptTokens: 3, completionTokens: 4 } } })).toMatchObject({
+      model: undefined,
+      usage: { input_tokens: 3, output_tokens: 4 },
+    });
+  });
+
+  it('comes with the model that answered', () => {
+    expect(answerOf(message(undefined)).model).toBe('gpt-answered');
+  });
+});
+
+describe('a run', () => {
+  it.each([
+    [
+      'is LangChain’s root run in the session of its thread',
+      'LangGraph',
+      { thread_id: 't' },
+      {},
+      { runId: 'root', sessionId: 't', agentId: undefined },
+    ],
+    ['is done by the agent it is named after', 'support', {}, {}, { agentId: 'support', sessionId: undefined }],
+    [
+      'takes defaults before what LangGraph knows',
+      'support',
+      { thread_id: 't' },
+      { agentId: 'a', sessionId: 's' },
+      { agentId: 'a', sessionId: 's' },
+    ],
+    [
+      'takes what its invocation states before all',
+      'support',
+      { thread_id: 't', runpurse: { agentId: 'b', runId: 'r' } },
+      { agentId: 'a' },
+      { agentId: 'b', runId: 'r', sessionId: 't' },
+    ],
+    ['does without a statement that is none', undefined, { runpurse: 'text', thread_id: 7 }, {}, { runId: 'root', sessionId: undefined }],
+  ])('%s', (_, name, metadata, defaults, expected) => {
+    expect(runOf('root', name, metadata, defaults)).toMatchObject(expected);
+  });
+});
+
+it.each([
+  ['', {}, 1],
+  ['talk:1', {}, 1],
+  ['talk:1', { 'talk:1': 1 }, 2],
+  ['outer:1|talk:2', { 'outer:1': 1, 'outer:1|talk:2': 1 }, 3],
+  ['outer:1|talk:2', { 'talk:2': 1, 'outer:2': 1 }, 1],
+])('a call at %j after failures %j is attempt %i', (namespace, failures, attempt) => {
+  expect(attemptOf(namespace, new Map(Object.entries(failures)))).toBe(attempt);
+});
+
+it('the worst case of a call is bounded by its bytes and its output limit, whatever the parameter is called', () => {
+  expect(modelOf([['ü']], { invocation_params: { model: 'm', max_completion_tokens: 9 } }, undefined)).toEqual({
+    model: 'm',
+    maxOutputTokens: 9,
+    inputTokensMax: Buffer.byteLength('[[["ü"]],{"model":"m","max_completion_tokens":9}]'),
+  });
+  expect(modelOf([], { invocation_params: { max_output_tokens: 8 } }, { ls_model_name: 'n' })).toMatchObject({
+    model: 'n',
+    maxOutputTokens: 8,
+  });
+  expect(modelOf([], undefined, undefined)).toMatchObject({ model: 'unknown', maxOutputTokens: undefined });
+});
+
+it.each([
+  [new DOMException('This operation was aborted', 'AbortError'), true],
+  [new Error('Abort'), true],
+  [new Error('AbortError'), true],
+  [new Error('Abortive attempt'), false],
+  ['Abort', false],
+])('%s is a cancellation: %s', (error, expected) => {
+  expect(isCancellation(error)).toBe(expected);
+});
+
+it('a graph that stops on purpose is told from one that fails', async () => {
+  const { GraphInterrupt, GraphRecursionError } = await import('@langchain/langgraph');
+  expect(isBubbleUp(new GraphInterrupt([]))).toBe(true);
+  expect(isBubbleUp(new GraphRecursionError('too deep'))).toBe(false);
+  expect(isBubbleUp(undefined)).toBe(false);
+});
