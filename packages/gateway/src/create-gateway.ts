@@ -1,4 +1,5 @@
-import { createAdmission } from './admit/index.ts';
+import type { z } from 'zod';
+import { createAdmission, recoverReservations } from './admit/index.ts';
 import { gatewayConfig, type GatewayConfig } from './config/config.ts';
 import type { Clock, Gateway, Ids } from './gateway.ts';
 import { createIds } from './ids.ts';
@@ -11,7 +12,7 @@ import { openSqliteStore } from './store/sqlite/index.ts';
 
 export interface GatewayOptions {
   /** As parsed by `loadConfig`, or plain data in the shape of runpurse.yaml. */
-  readonly config?: GatewayConfig | Parameters<typeof gatewayConfig.parse>[0];
+  readonly config?: GatewayConfig | z.input<typeof gatewayConfig>;
   /** Where the ledger lives; one gateway process per directory. */
   readonly directory: string;
   readonly clock?: Clock;
@@ -40,9 +41,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
       prices,
       new Map([...sandboxes].map(([name, sandbox]) => [name, sandbox.url])),
     );
+    await recoverReservations(store, clock);
     const keys = createKeyRing(store);
     const admission = createAdmission({ config, store, policy, clock, ids });
-    await store.flush();
     store.onAdminChange(() => {
       keys.reload();
       admission.reloadBudgets();

@@ -33,7 +33,7 @@ const SWEPT_COUNTERS = 20_000;
 const RATE_LOG_MS = 1000;
 const OUTCOME_OF_EFFECT = { allow: 'allowed', audit: 'audited', skip: 'skipped', block: 'denied' } as const;
 
-/** Makes the admission engine over a store: recovers what a crash left open, then decides. See README.md beside this. */
+/** Makes the admission engine over a store whose open reservations were recovered (`recoverReservations`). See README.md beside this. */
 export function createAdmission(parts: AdmissionParts): Admission & { readonly close: () => void } {
   const { config, store, policy, clock, ids } = parts;
   const counters = parts.counters ?? createMemoryCounters();
@@ -43,13 +43,12 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   const rate = createRateCap(config.rate.requests_per_minute);
   const balances = createBalances({ counters, book, memory });
   const ledger = createRunLedger(store);
-  const reservations = createReservations({ clock, store, counters, balances, memory, registry, ledger });
+  const reservations = createReservations({ clock, counters, balances, memory, registry, ledger });
   const runLife = createRunLife({ clock, store, registry, ledger, book, balances });
   const deciding = { config, policy, rate, book, balances, counters, memory, registry };
   const rateLoggedAt = new Map<string, number>();
 
   book.reload(store.budgets());
-  reservations.recover(store.openReservations());
 
   const runOf = (subject: Subject, now: number): { readonly run: RunState; readonly isNew: boolean } => {
     const known = subject.implicitRun ? undefined : registry.find(subject.workspaceId, subject.runId);

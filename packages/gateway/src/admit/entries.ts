@@ -2,7 +2,7 @@ import type { Nanos } from '@runpurse/core';
 import type { ContextFields, DecisionEntry, ReserveEntry, RunEntry, SettleEntry, ThresholdEntry } from '../store/entry.ts';
 import type { BudgetMatch } from './budget-book.ts';
 import type { RunState } from './run-state.ts';
-import type { CallRequest, LoggedDecision, Outcome, Reservation, Subject } from './types.ts';
+import type { CallRequest, LoggedDecision, Outcome, Reservation, RunBounds, Subject } from './types.ts';
 
 /** The ledger rows that admission writes, built from what it knows. Pure; absent fields are left out, so rows stay short. */
 
@@ -59,8 +59,13 @@ export function capEntry(run: RunState, now: number): RunEntry {
 function capFields(run: RunState): Partial<RunEntry> {
   return {
     ...(run.limit === undefined ? {} : { limit: run.limit.toString() }),
-    ...(Object.keys(run.bounds).length === 0 ? {} : { bounds: { ...run.bounds } }),
+    ...boundsField(run.bounds),
   };
+}
+
+function boundsField(bounds: RunBounds): Pick<RunEntry, 'bounds'> {
+  const set = Object.entries(bounds).filter((bound): bound is [string, number] => bound[1] !== undefined);
+  return set.length === 0 ? {} : { bounds: Object.fromEntries(set) };
 }
 
 export function runEntry(run: RunState, op: RunEntry['op'], now: number, more: Partial<RunEntry> = {}): RunEntry {

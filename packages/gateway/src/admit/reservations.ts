@@ -1,7 +1,6 @@
 import { formatUsd, type Nanos } from '@runpurse/core';
 import type { Clock } from '../gateway.ts';
-import type { Entry, ReserveEntry, SettleEntry, ThresholdEntry } from '../store/entry.ts';
-import type { Store } from '../store/store.ts';
+import type { Entry, ThresholdEntry } from '../store/entry.ts';
 import { inherit, type Balances } from './balances.ts';
 import type { Counters, Limit } from './counters.ts';
 import type { DecidedFits } from './decide.ts';
@@ -14,7 +13,6 @@ import type { CallRequest, Outcome, Settled, Subject } from './types.ts';
 
 export interface ReservationParts {
   readonly clock: Clock;
-  readonly store: Store;
   readonly counters: Counters;
   readonly balances: Balances;
   readonly memory: SpendMemory;
@@ -34,12 +32,10 @@ export interface Reservations {
   noteStep(run: RunState, subject: Subject, now: number): void;
   /** Charges authorizations whose end nobody reported since `before`. */
   expire(before: number): void;
-  /** Charges at its hold what a crash left open. */
-  recover(lost: readonly ReserveEntry[]): void;
 }
 
 export function createReservations(parts: ReservationParts): Reservations {
-  const { clock, store, counters, balances, memory, registry, ledger } = parts;
+  const { clock, counters, balances, memory, registry, ledger } = parts;
   const open = new Map<string, OpenReservation>();
 
   /** Counts a call in or, when it was never made, out again, for its run and session. */
@@ -180,28 +176,6 @@ export function createReservations(parts: ReservationParts): Reservations {
       for (const reservation of open.values()) {
         if (reservation.at > before) break;
         if (reservation.isAwaited) settleOpen(reservation, { status: 'aborted', cost: undefined, error: 'it was authorized, but its end was never reported' });
-      }
-    },
-
-    recover(lost) {
-      const now = clock.now();
-      for (const reserve of lost) {
-        const settle: SettleEntry = {
-          type: 'settle',
-          at: now,
-          id: reserve.id,
-          workspaceId: reserve.workspaceId,
-          runId: reserve.runId,
-          status: 'aborted',
-          cost: reserve.hold,
-          unconfirmed: true,
-          error: 'the gateway stopped before the answer was recorded; charged at its hold',
-        };
-        const { workspaceId, keyId, runId } = reserve;
-        const end: Entry[] = reserve.implicitRun === true ? [{ type: 'run', at: now, op: 'end', status: 'failed', reason: settle.error, workspaceId, keyId, runId }] : [];
-        const seq = store.lastSeq + 1;
-        store.appendBehind([settle, ...end]);
-        memory.note({ seq, at: reserve.at, charged: BigInt(reserve.hold), subject: reserve });
       }
     },
   };

@@ -1,4 +1,5 @@
 import { formatUsd, type Refusal } from '@runpurse/core';
+import { BOUND_NAMES } from '../config/config.ts';
 import type { Clock } from '../gateway.ts';
 import type { Store } from '../store/store.ts';
 import { inherit, type Balances } from './balances.ts';
@@ -7,7 +8,7 @@ import { amountFields, capEntry, runEntry } from './entries.ts';
 import { runStateRefusal, sessionConflict, unknownRunRefusal } from './refusals.ts';
 import type { RunLedger } from './run-ledger.ts';
 import { isOver, newRunState, viewRun, type RunRegistry, type RunState } from './run-state.ts';
-import type { Admission, Subject } from './types.ts';
+import type { Admission, RunBounds, Subject } from './types.ts';
 
 export interface RunLifeParts {
   readonly clock: Clock;
@@ -128,15 +129,16 @@ export function createRunLife(parts: RunLifeParts): RunLife {
 }
 
 /** The tighter of two sets of bounds; undefined when nothing gets tighter. */
-function tighten<Bounds extends Partial<Record<string, number>>>(current: Bounds, wanted: Bounds | undefined): Bounds | undefined {
+function tighten(current: RunBounds, wanted: RunBounds | undefined): RunBounds | undefined {
   if (wanted === undefined) return undefined;
+  const next: { -readonly [Name in keyof RunBounds]: RunBounds[Name] } = { ...current };
   let isTighter = false;
-  const next: Record<string, number | undefined> = { ...current };
-  for (const [name, limit] of Object.entries(wanted)) {
-    const known = next[name];
+  for (const name of BOUND_NAMES) {
+    const known = current[name];
+    const limit = wanted[name];
     if (limit === undefined || (known !== undefined && known <= limit)) continue;
     next[name] = limit;
     isTighter = true;
   }
-  return isTighter ? (next as Bounds) : undefined;
+  return isTighter ? next : undefined;
 }

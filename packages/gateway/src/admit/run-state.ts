@@ -1,9 +1,8 @@
 import type { Nanos } from '@runpurse/core';
-import type { BoundName } from '../config/config.ts';
 import type { Entry } from '../store/entry.ts';
 import type { RunRow, SessionTotals, Store } from '../store/store.ts';
 import type { OpenReservation } from './reservation.ts';
-import type { RunView, Subject } from './types.ts';
+import type { RunBounds, RunView, Subject } from './types.ts';
 
 export interface RunCounts {
   requests: number;
@@ -48,7 +47,7 @@ export interface RunState {
   readonly toolCalls: Set<string>;
   /** The run's own cap and bounds. */
   limit: Nanos | undefined;
-  bounds: Partial<Record<BoundName, number>>;
+  bounds: RunBounds;
   lastSeq: number;
   lastUsedAt: number;
 }

@@ -109,10 +109,13 @@ export interface BudgetState {
   readonly state: string;
 }
 
+/** A run's own bounds; what is undefined is unbounded. */
+export type RunBounds = Readonly<Partial<Record<BoundName, number | undefined>>>;
+
 export interface StartRun {
   readonly subject: Subject;
   readonly limit?: Nanos | undefined;
-  readonly bounds?: Partial<Record<BoundName, number>> | undefined;
+  readonly bounds?: RunBounds | undefined;
 }
 
 export interface EndRun {
