@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import type { AdapterHarness, PlayEnv, PlayOutcome, ScenarioAgent } from '@runpurse/conformance';
+import { refusalOf } from '@runpurse/core';
+import { createClient } from '@runpurse/core/axios';
+import { AIMessage } from '@langchain/core/messages';
+import { ChatOpenAI } from '@langchain/openai';
+import { createAgent, tool, type ReactAgent } from 'langchain';
+import { z } from 'zod';
+import { RunpurseCallbackHandler, runpurseMiddleware } from '../src/index.ts';
+
+const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  readonly devDependencies: Record<string, string>;
+};
+
+/** Plays the conformance scenarios with real LangGraph agents, attached as the README says. */
+export const harness: AdapterHarness = {
+  name: 'langgraph',
+  framework: { name: 'LangGraph JS', version: manifest.devDependencies['@langchain/langgraph'] ?? 'unknown' },
+  modes: ['carried', 'direct'],
+  exceptions: {},
+  async play(scenario, env) {
+    const client = createClient({
+      baseUrl: env.gatewayUrl,
+      apiKey: env.apiKey,
+      source: 'langgraph',
+      failurePolicy: { authorize: env.failurePolicy },
+      flushOnExit: false,
+      onProblem: () => {},
+    });
+    const runpurse = new RunpurseCallbackHandler({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, client });
+    const agent = agentOf(scenario.agent, env).withConfig({
+      callbacks: [runpurse],
+      metadata: { runpurse: { workflowId: env.workflowId, customerId: env.customerId } },
+    });
+    const outcome = await ask(agent, scenario.task.input, scenario.task.stream, env).then(
+      (output): PlayOutcome => ({ type: 'completed', output }),
+      (error: unknown) => outcomeOf(error, env.signal),
+    );
+    await client.close();
+    return outcome;
+  },
+};
+
+function agentOf(agent: ScenarioAgent, env: PlayEnv): ReactAgent {
+  const model = new ChatOpenAI({
+    model: agent.model,
+    maxTokens: agent.max_tokens,
+    maxRetries: agent.max_retries,
+    apiKey: env.model.apiKey,
+    configuration: { baseURL: env.model.baseUrl },
+  });
+  const tools = agent.tools.map(({ name, description, parameters, agent: behind }) =>
+    tool(
+      async (args: Record<string, string>) => {
+        const result = await env.runTool(name, args);
+        return behind === undefined ? result : said(await agentOf(behind, env).invoke(user(args['task'] ?? '')));
+      },
+      { name, description, schema: z.object(Object.fromEntries(parameters.map((parameter) => [parameter, z.string()]))) },
+    ),
+  );
+  return createAgent({
+    name: agent.name,
+    systemPrompt: agent.instructions,
+    model,
+    tools,
+    middleware: [runpurseMiddleware()],
+  });
+}
+
+async function ask(agent: ReactAgent, input: string, isStreamed: boolean, env: PlayEnv): Promise<string> {
+  const config = { runId: env.runId, configurable: { thread_id: env.sessionId }, signal: env.signal };
+  if (!isStreamed) return said(await agent.invoke(user(input), config));
+  let answer = '';
+  for await (const [message] of await agent.stream(user(input), { ...config, streamMode: 'messages' })) {
+    if (AIMessage.isInstance(message)) answer += message.text;
+  }
+  return answer;
+}
+
+const user = (content: string): { messages: { role: 'user'; content: string }[] } => ({ messages: [{ role: 'user', content }] });
+
+function said({ messages }: { readonly messages: readonly { readonly text: string }[] }): string {
+  return messages.at(-1)?.text ?? '';
+}
+
+function outcomeOf(error: unknown, signal: AbortSignal): PlayOutcome {
+  if (signal.aborted) return { type: 'cancelled' };
+  const refusal = refusalOf(error);
+  if (refusal !== undefined) return { type: 'refused', code: refusal.code };
+  if (codesOf(error).includes('gateway_unavailable')) return { type: 'unavailable' };
+  return { type: 'failed', message: error instanceof Error ? error.message : String(error) };
+}
+
+/** The codes of an error and its causes: LangChain wraps what its middleware throws. */
+function codesOf(error: unknown): unknown[] {
+  if (typeof error !== 'object' || error === null) return [];
+  const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown };
+  return [code, ...codesOf(cause)];
+}
