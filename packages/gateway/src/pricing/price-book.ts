@@ -49,7 +49,7 @@ export function createPriceBook(options: PriceBookOptions): PriceBook {
 
   const find = (provider: PricedProvider, model: string): PriceCard | undefined => {
     if (model.length === 0 || model.length > MODEL_NAME_LENGTH_MAX) return undefined;
-    const key = `${provider.name}\0${model}`;
+    const key = `${provider.name}\0${provider.priceAs ?? provider.baseUrl ?? ''}\0${model}`;
     const known = cards.get(key);
     if (known !== undefined || cards.has(key)) return known;
     const compiled = compile(provider, model);
