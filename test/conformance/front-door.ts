@@ -69,7 +69,7 @@ function forward(gatewayUrl: string, request: IncomingMessage, response: ServerR
   upstream.on('response', (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.headers);
     answer.on('error', () => response.destroy());
-    answer.on('end', () => response.addTrailers(answer.trailers as Record<string, string>));
+    answer.on('end', () => response.addTrailers(answer.trailers));
     answer.pipe(response);
   });
   upstream.on('error', () => response.destroy());

@@ -21,7 +21,10 @@ export function findLeaks(stage: Stage, scenario: Scenario): readonly string[] {
       .filter(({ headers, body }) => JSON.stringify(headers).includes(stage.env.apiKey) || body.includes(stage.env.apiKey))
       .map(() => 'leak: the virtual key reached the provider'),
     ...scenario.secrets.flatMap((secret) => [
-      ...stage.reports().filter((report) => report.includes(secret)).map(() => `leak: ${secret} is in a report of the adapter`),
+      ...stage
+        .reports()
+        .filter((report) => report.includes(secret))
+        .map(() => `leak: ${secret} is in a report of the adapter`),
       ...filesWith(stage.dataFolder, secret).map((file) => `leak: ${secret} is in the gateway's ${file}`),
     ]),
   ];

@@ -81,7 +81,12 @@ export function normalizeRun(run: RunShape): Record<string, unknown> {
 }
 
 /** A step stands where the first thing it carries stands; one that carries nothing, by its start. */
-function orderSteps(steps: readonly StepShape[], requests: readonly RequestShape[], tools: readonly ToolShape[], round: (startedAt: string) => number): readonly StepShape[] {
+function orderSteps(
+  steps: readonly StepShape[],
+  requests: readonly RequestShape[],
+  tools: readonly ToolShape[],
+  round: (startedAt: string) => number,
+): readonly StepShape[] {
   const place = (step: StepShape): number => {
     const request = requests.findIndex(({ step_id }) => step_id === step.step_id);
     if (request !== -1) return request;

@@ -21,7 +21,14 @@ const scriptedReply = z.strictObject({
   text: z.string().optional(),
   tool_calls: z.array(z.strictObject({ name: z.string(), arguments: z.record(z.string(), z.unknown()) })).optional(),
   /** Answered with this status and an OpenAI error envelope instead. */
-  error: z.strictObject({ status: z.number().int(), message: z.string(), type: z.string().default('server_error'), code: z.string().nullable().default(null) }).optional(),
+  error: z
+    .strictObject({
+      status: z.number().int(),
+      message: z.string(),
+      type: z.string().default('server_error'),
+      code: z.string().nullable().default(null),
+    })
+    .optional(),
   /** Never finishes: a stream sends its first piece of text, a plain reply nothing, until the caller hangs up. */
   hang: z.literal(true).optional(),
   usage: scriptedUsage.nullable(),

@@ -59,7 +59,8 @@ export async function setStage(scenario: Scenario, mode: Mode): Promise<Stage> {
       mode,
       gatewayUrl: door.url,
       apiKey: gateway.apiKey,
-      model: mode === 'carried' ? { baseUrl: `${door.url}/v1`, apiKey: gateway.apiKey } : { baseUrl: `${model.url}/v1`, apiKey: PROVIDER_KEY },
+      model:
+        mode === 'carried' ? { baseUrl: `${door.url}/v1`, apiKey: gateway.apiKey } : { baseUrl: `${model.url}/v1`, apiKey: PROVIDER_KEY },
       runId: randomUUID(),
       sessionId: scenario.task.session_id,
       workflowId: scenario.task.workflow_id,

@@ -16,13 +16,16 @@ afterAll(() => stage.close());
 beforeEach(() => stage.reset());
 
 async function untilCut(): Promise<void> {
-  for (let tries = 0; tries < 150 && stage.provider.calls[0]?.cut !== true; tries += 1) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let tries = 0; tries < 150 && stage.provider.calls[0]?.cut !== true; tries += 1)
+    await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 describe('a stream the client leaves', () => {
   it('of chat is charged for what was produced, holds nothing, and stops the provider', async () => {
     stage.provider.will(stream(CHAT_BEGINNING, 'hang'));
-    const chunks = await stage.openai(inRun('abort-chat')).chat.completions.create({ model: 'gpt-e2e', messages: MESSAGES, max_tokens: MAX_TOKENS, stream: true });
+    const chunks = await stage
+      .openai(inRun('abort-chat'))
+      .chat.completions.create({ model: 'gpt-e2e', messages: MESSAGES, max_tokens: MAX_TOKENS, stream: true });
     for await (const chunk of chunks) if (chunk.choices[0]?.delta.content === ' there!') break;
     await untilCut();
     expect(stage.provider.calls[0]?.cut).toBe(true);
@@ -35,8 +38,11 @@ describe('a stream the client leaves', () => {
 
   it('of messages is charged by the input its provider stated and the output it produced', async () => {
     stage.provider.will(stream(MESSAGE_BEGINNING, 'hang'));
-    const events = await stage.anthropic(inRun('abort-messages')).messages.create({ model: 'claude-e2e', messages: MESSAGES, max_tokens: MAX_TOKENS, stream: true });
-    for await (const event of events) if (event.type === 'content_block_delta' && event.delta.type === 'text_delta' && event.delta.text === ' there!') break;
+    const events = await stage
+      .anthropic(inRun('abort-messages'))
+      .messages.create({ model: 'claude-e2e', messages: MESSAGES, max_tokens: MAX_TOKENS, stream: true });
+    for await (const event of events)
+      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta' && event.delta.text === ' there!') break;
     const run = await stage.settledRun('abort-messages');
     expect(run).toMatchObject({ requests: [{ status: 'aborted', usage: { input_tokens: 1000 } }], budgets: [{ held_usd: '0' }] });
     // 1000 tokens of input are $0.001; "Hello there!" is at least one token and at most one a byte.
@@ -50,7 +56,9 @@ describe('a plain call the client leaves', () => {
   it('leaves no hold behind and is never free', async () => {
     stage.provider.will(hang);
     const leave = new AbortController();
-    const call = stage.openai(inRun('abort-plain')).chat.completions.create({ model: 'gpt-e2e', messages: MESSAGES, max_tokens: MAX_TOKENS }, { signal: leave.signal });
+    const call = stage
+      .openai(inRun('abort-plain'))
+      .chat.completions.create({ model: 'gpt-e2e', messages: MESSAGES, max_tokens: MAX_TOKENS }, { signal: leave.signal });
     const failed = expect(call).rejects.toThrow(/abort/i);
     while (stage.provider.calls.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     leave.abort();
@@ -70,7 +78,13 @@ describe('a plain call the client leaves', () => {
     leave.abort();
     await failed;
     await stage.settledRun('abort-then-go-on');
-    await client.chat.completions.create({ model: 'gpt-e2e', messages: [{ role: 'user', content: 'Something else.' }], max_tokens: MAX_TOKENS });
-    expect(await stage.settledRun('abort-then-go-on')).toMatchObject({ requests: [{ status: 'aborted' }, { status: 'completed', attempt: 1 }] });
+    await client.chat.completions.create({
+      model: 'gpt-e2e',
+      messages: [{ role: 'user', content: 'Something else.' }],
+      max_tokens: MAX_TOKENS,
+    });
+    expect(await stage.settledRun('abort-then-go-on')).toMatchObject({
+      requests: [{ status: 'aborted' }, { status: 'completed', attempt: 1 }],
+    });
   });
 });

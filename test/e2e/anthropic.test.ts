@@ -41,7 +41,10 @@ describe('the official @anthropic-ai/sdk client, given a base URL and a key', ()
     const messages = [
       ...ASK.messages,
       { role: 'assistant' as const, content: first.content },
-      { role: 'user' as const, content: [{ type: 'tool_result' as const, tool_use_id: 'toolu_01A09q90qw90lq917835lq9', content: 'sunny' }] },
+      {
+        role: 'user' as const,
+        content: [{ type: 'tool_result' as const, tool_use_id: 'toolu_01A09q90qw90lq917835lq9', content: 'sunny' }],
+      },
     ];
     await client.messages.create({ ...ASK, messages, tools });
     expect(stage.provider.calls[1]?.body).toEqual(JSON.parse(JSON.stringify({ ...ASK, messages, tools })));
@@ -50,7 +53,10 @@ describe('the official @anthropic-ai/sdk client, given a base URL and a key', ()
 
   it('gets an error of the provider as the provider sent it, as its typed error', async () => {
     stage.provider.will(json(400, ANTHROPIC_BAD_REQUEST));
-    const error = await stage.anthropic(inRun('message-bad')).messages.create(ASK).catch((thrown: unknown) => thrown);
+    const error = await stage
+      .anthropic(inRun('message-bad'))
+      .messages.create(ASK)
+      .catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(Anthropic.BadRequestError);
     expect(error).toMatchObject({ status: 400, error: ANTHROPIC_BAD_REQUEST });
     expect(await stage.settledRun('message-bad')).toMatchObject({ requests: [{ status: 'failed', cost_usd: '0' }] });

@@ -6,12 +6,45 @@ import { openStage, type Stage } from './stage.ts';
 
 /** Every header of facts §1a and §1b by which a caller speaks to a gateway, and the fallbacks of other gateways. */
 const CONTEXT_SUFFIXES = [
-  'Agent-Id', 'Agent-Name', 'Run-Id', 'Session-Id', 'Session-Name', 'Session-Path', 'Workflow-Id', 'Customer-Id', 'Step-Id', 'Parent-Step-Id',
-  'Tool-Call-Id', 'Handoff-Id', 'Graph-Node', 'Iteration', 'State-Hash', 'Step-Kind', 'Step-Source', 'Step-Attempt', 'Step-Input-Hash',
-  'Agent-Anything', 'Property-Team', 'Cache-Enabled', 'Cache-Read', 'Cache-Save', 'Cache-Bucket-Max-Size', 'Cache-Seed', 'Cache-Control',
-  'Forced-Routing', 'Prompt-Id', 'Omit-Request', 'Omit-Response',
+  'Agent-Id',
+  'Agent-Name',
+  'Run-Id',
+  'Session-Id',
+  'Session-Name',
+  'Session-Path',
+  'Workflow-Id',
+  'Customer-Id',
+  'Step-Id',
+  'Parent-Step-Id',
+  'Tool-Call-Id',
+  'Handoff-Id',
+  'Graph-Node',
+  'Iteration',
+  'State-Hash',
+  'Step-Kind',
+  'Step-Source',
+  'Step-Attempt',
+  'Step-Input-Hash',
+  'Agent-Anything',
+  'Property-Team',
+  'Cache-Enabled',
+  'Cache-Read',
+  'Cache-Save',
+  'Cache-Bucket-Max-Size',
+  'Cache-Seed',
+  'Cache-Control',
+  'Forced-Routing',
+  'Prompt-Id',
+  'Omit-Request',
+  'Omit-Response',
 ];
-const VALUES: Readonly<Record<string, string>> = { Iteration: '3', 'Step-Attempt': '1', 'Step-Kind': 'llm_call', 'Step-Source': 'runtime', 'Cache-Seed': '7' };
+const VALUES: Readonly<Record<string, string>> = {
+  Iteration: '3',
+  'Step-Attempt': '1',
+  'Step-Kind': 'llm_call',
+  'Step-Source': 'runtime',
+  'Cache-Seed': '7',
+};
 const FIXED = {
   'x-alephant-model-override': 'gpt-other',
   'x-alephant-webhook-enabled': 'true',
@@ -36,8 +69,16 @@ beforeAll(async () => {
 afterAll(() => stage.close());
 
 const WIRES = [
-  { path: '/v1/chat/completions', body: { model: 'gpt-e2e', messages: [{ role: 'user', content: 'hi' }], max_tokens: 10 }, reply: CHAT_REPLY },
-  { path: '/v1/messages', body: { model: 'claude-e2e', messages: [{ role: 'user', content: 'hi' }], max_tokens: 10 }, reply: MESSAGE_REPLY },
+  {
+    path: '/v1/chat/completions',
+    body: { model: 'gpt-e2e', messages: [{ role: 'user', content: 'hi' }], max_tokens: 10 },
+    reply: CHAT_REPLY,
+  },
+  {
+    path: '/v1/messages',
+    body: { model: 'claude-e2e', messages: [{ role: 'user', content: 'hi' }], max_tokens: 10 },
+    reply: MESSAGE_REPLY,
+  },
 ];
 const SPELLINGS = ['Alephant-', 'alephant-', 'runpurse-', 'RunPurse-'];
 
@@ -47,11 +88,20 @@ it.each(WIRES.flatMap((wire) => SPELLINGS.map((spelling) => ({ ...wire, spelling
     stage.reset();
     stage.provider.will(json(200, reply));
     const ours = {
-      ...Object.fromEntries(CONTEXT_SUFFIXES.map((suffix) => [`${spelling}${suffix}`, VALUES[suffix] ?? `value-of-${suffix.toLowerCase()}-${spelling}${path.length}`])),
+      ...Object.fromEntries(
+        CONTEXT_SUFFIXES.map((suffix) => [
+          `${spelling}${suffix}`,
+          VALUES[suffix] ?? `value-of-${suffix.toLowerCase()}-${spelling}${path.length}`,
+        ]),
+      ),
       ...FIXED,
     };
     const theirs = { 'openai-organization': 'org-1', 'anthropic-beta': 'beta-1', 'x-my-own': 'kept', 'user-agent': 'my-agent/1' };
-    const status = await post(`${stage.gateway.url}${path}`, { ...ours, ...theirs, authorization: `Bearer ${stage.gateway.apiKey}`, 'content-type': 'application/json' }, body);
+    const status = await post(
+      `${stage.gateway.url}${path}`,
+      { ...ours, ...theirs, authorization: `Bearer ${stage.gateway.apiKey}`, 'content-type': 'application/json' },
+      body,
+    );
     expect(status).toBe(200);
 
     const [call] = stage.provider.calls;

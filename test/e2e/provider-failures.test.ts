@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { cut, hang, json, stream, type Answer } from './provider.ts';
-import { CHAT_BEGINNING, CHAT_REPLY, CHAT_STREAM_WITHOUT_USAGE, EMBEDDINGS_REPLY, MESSAGE_BEGINNING, MESSAGE_REPLY, RESPONSES_REPLY, RESPONSES_STREAM } from './replies.ts';
+import {
+  CHAT_BEGINNING,
+  CHAT_REPLY,
+  CHAT_STREAM_WITHOUT_USAGE,
+  EMBEDDINGS_REPLY,
+  MESSAGE_BEGINNING,
+  MESSAGE_REPLY,
+  RESPONSES_REPLY,
+  RESPONSES_STREAM,
+} from './replies.ts';
 import { openStage, type Stage } from './stage.ts';
 
 /** $10 a million tokens: what 200 tokens of output cost, the least each call's hold is. */
@@ -14,9 +23,24 @@ afterAll(() => stage.close());
 beforeEach(() => stage.reset());
 
 const WIRES = {
-  chat: { path: '/v1/chat/completions', body: { model: 'gpt-e2e', messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 200 }, reply: CHAT_REPLY, beginning: CHAT_BEGINNING },
-  responses: { path: '/v1/responses', body: { model: 'gpt-e2e', input: 'Say hello.', max_output_tokens: 200 }, reply: RESPONSES_REPLY, beginning: RESPONSES_STREAM.slice(0, 5) },
-  messages: { path: '/v1/messages', body: { model: 'claude-e2e', messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 200 }, reply: MESSAGE_REPLY, beginning: MESSAGE_BEGINNING },
+  chat: {
+    path: '/v1/chat/completions',
+    body: { model: 'gpt-e2e', messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 200 },
+    reply: CHAT_REPLY,
+    beginning: CHAT_BEGINNING,
+  },
+  responses: {
+    path: '/v1/responses',
+    body: { model: 'gpt-e2e', input: 'Say hello.', max_output_tokens: 200 },
+    reply: RESPONSES_REPLY,
+    beginning: RESPONSES_STREAM.slice(0, 5),
+  },
+  messages: {
+    path: '/v1/messages',
+    body: { model: 'claude-e2e', messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 200 },
+    reply: MESSAGE_REPLY,
+    beginning: MESSAGE_BEGINNING,
+  },
 } as const;
 type WireName = keyof typeof WIRES;
 const WIRE_NAMES = Object.keys(WIRES) as readonly WireName[];
@@ -28,7 +52,11 @@ interface Reached {
   readonly broken: boolean;
 }
 
-async function call(wire: WireName, runId: string, { streamed = false, model }: { readonly streamed?: boolean; readonly model?: string } = {}): Promise<Reached> {
+async function call(
+  wire: WireName,
+  runId: string,
+  { streamed = false, model }: { readonly streamed?: boolean; readonly model?: string } = {},
+): Promise<Reached> {
   const { path, body } = WIRES[wire];
   const response = await fetch(`${stage.gateway.url}${path}`, {
     method: 'POST',
@@ -46,7 +74,10 @@ async function call(wire: WireName, runId: string, { streamed = false, model }: 
 }
 
 /** What every cell owes: the request ended once, nothing is held, the cost is within these bounds. */
-async function expectCharged(runId: string, { status, least, most }: { readonly status: string; readonly least: number; readonly most: number }): Promise<void> {
+async function expectCharged(
+  runId: string,
+  { status, least, most }: { readonly status: string; readonly least: number; readonly most: number },
+): Promise<void> {
   const run = await stage.settledRun(runId);
   expect(run.requests).toHaveLength(1);
   expect(run).toMatchObject({ requests: [{ status }], budgets: [{ held_usd: '0' }] });
@@ -57,15 +88,18 @@ async function expectCharged(runId: string, { status, least, most }: { readonly 
 }
 
 describe.each(WIRE_NAMES)('on %s, a provider that', (wire) => {
-  it.each([false, true])('closes the connection before the first byte (stream: %s) is a 502, and the call is charged at most its hold', async (streamed) => {
-    stage.provider.will(cut);
-    const runId = `cut-${wire}-${streamed}`;
-    const reached = await call(wire, runId, { streamed });
-    expect(reached.status).toBe(502);
-    expect(JSON.parse(reached.text)).toMatchObject({ error: { code: 'provider_failed' } });
-    // It got the call and may have billed it: never free, never more than was held.
-    await expectCharged(runId, { status: 'failed', least: 0, most: 0.01 });
-  });
+  it.each([false, true])(
+    'closes the connection before the first byte (stream: %s) is a 502, and the call is charged at most its hold',
+    async (streamed) => {
+      stage.provider.will(cut);
+      const runId = `cut-${wire}-${streamed}`;
+      const reached = await call(wire, runId, { streamed });
+      expect(reached.status).toBe(502);
+      expect(JSON.parse(reached.text)).toMatchObject({ error: { code: 'provider_failed' } });
+      // It got the call and may have billed it: never free, never more than was held.
+      await expectCharged(runId, { status: 'failed', least: 0, most: 0.01 });
+    },
+  );
 
   it('answers 500 is charged nothing, and its answer comes back as it was', async () => {
     const answer = { error: { message: 'boom', type: 'server_error', param: null, code: null } };

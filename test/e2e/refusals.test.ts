@@ -23,12 +23,21 @@ beforeEach(() => stage.reset());
 type Client = 'openai' | 'anthropic';
 
 /** One call by an official client; resolves to what it threw. */
-async function refused(client: Client, { model, runId, apiKey }: { readonly model?: string; readonly runId: string; readonly apiKey?: string }): Promise<unknown> {
+async function refused(
+  client: Client,
+  { model, runId, apiKey }: { readonly model?: string; readonly runId: string; readonly apiKey?: string },
+): Promise<unknown> {
   const headers = inRun(runId);
   const call =
     client === 'openai'
-      ? stage.openai(headers).withOptions({ ...(apiKey && { apiKey }) }).chat.completions.create({ model: model ?? 'gpt-e2e', messages: MESSAGES, max_tokens: 200 })
-      : stage.anthropic(headers).withOptions({ ...(apiKey && { apiKey }) }).messages.create({ model: model ?? 'claude-e2e', messages: MESSAGES, max_tokens: 200 });
+      ? stage
+          .openai(headers)
+          .withOptions({ ...(apiKey && { apiKey }) })
+          .chat.completions.create({ model: model ?? 'gpt-e2e', messages: MESSAGES, max_tokens: 200 })
+      : stage
+          .anthropic(headers)
+          .withOptions({ ...(apiKey && { apiKey }) })
+          .messages.create({ model: model ?? 'claude-e2e', messages: MESSAGES, max_tokens: 200 });
   return call.then(
     () => 'was let through',
     (error: unknown) => error,
@@ -48,10 +57,38 @@ const ROWS: readonly {
   readonly before?: (stage: Stage) => Promise<unknown>;
 }[] = [
   { refusal: 'budget_exceeded', status: 402, openai: OpenAI.APIError, anthropic: Anthropic.APIError, runId: 'small' },
-  { refusal: 'policy_denied', status: 403, openai: OpenAI.PermissionDeniedError, anthropic: Anthropic.PermissionDeniedError, runId: 'denied', models: { openai: 'openai/gpt-forbidden', anthropic: 'anthropic/claude-forbidden' } },
-  { refusal: 'model_not_found', status: 404, openai: OpenAI.NotFoundError, anthropic: Anthropic.NotFoundError, runId: 'not-found', models: { openai: 'no-such-model', anthropic: 'no-such-model' } },
-  { refusal: 'price_unknown', status: 422, openai: OpenAI.UnprocessableEntityError, anthropic: Anthropic.UnprocessableEntityError, runId: 'unpriced', models: { openai: 'openai/nobody-knows-me', anthropic: 'anthropic/nobody-knows-me' } },
-  { refusal: 'invalid_key', status: 401, openai: OpenAI.AuthenticationError, anthropic: Anthropic.AuthenticationError, runId: 'keyless', apiKey: 'rp_not_a_key' },
+  {
+    refusal: 'policy_denied',
+    status: 403,
+    openai: OpenAI.PermissionDeniedError,
+    anthropic: Anthropic.PermissionDeniedError,
+    runId: 'denied',
+    models: { openai: 'openai/gpt-forbidden', anthropic: 'anthropic/claude-forbidden' },
+  },
+  {
+    refusal: 'model_not_found',
+    status: 404,
+    openai: OpenAI.NotFoundError,
+    anthropic: Anthropic.NotFoundError,
+    runId: 'not-found',
+    models: { openai: 'no-such-model', anthropic: 'no-such-model' },
+  },
+  {
+    refusal: 'price_unknown',
+    status: 422,
+    openai: OpenAI.UnprocessableEntityError,
+    anthropic: Anthropic.UnprocessableEntityError,
+    runId: 'unpriced',
+    models: { openai: 'openai/nobody-knows-me', anthropic: 'anthropic/nobody-knows-me' },
+  },
+  {
+    refusal: 'invalid_key',
+    status: 401,
+    openai: OpenAI.AuthenticationError,
+    anthropic: Anthropic.AuthenticationError,
+    runId: 'keyless',
+    apiKey: 'rp_not_a_key',
+  },
   {
     refusal: 'run_ended',
     status: 409,
@@ -68,9 +105,16 @@ const ROWS: readonly {
 describe.each(ROWS)('a refusal $status $refusal', (row) => {
   it.each(['openai', 'anthropic'] as const)('surfaces as the typed error of the %s client and is not retried', async (client) => {
     await row.before?.(stage);
-    const error = await refused(client, { runId: row.runId, ...(row.models && { model: row.models[client] }), ...(row.apiKey && { apiKey: row.apiKey }) });
+    const error = await refused(client, {
+      runId: row.runId,
+      ...(row.models && { model: row.models[client] }),
+      ...(row.apiKey && { apiKey: row.apiKey }),
+    });
     expect(error).toBeInstanceOf(row[client]);
-    expect(error).toMatchObject({ status: row.status, error: client === 'openai' ? { code: row.refusal } : { error: { code: row.refusal } } });
+    expect(error).toMatchObject({
+      status: row.status,
+      error: client === 'openai' ? { code: row.refusal } : { error: { code: row.refusal } },
+    });
     expect((error as APIError<number, Headers>).headers.get('x-should-retry')).toBe('false');
     expect(stage.requests).toHaveLength(1);
     expect(stage.provider.calls).toEqual([]);
@@ -81,7 +125,11 @@ describe('the rate cap', () => {
   it('is 100 requests a minute per key unless the operator says otherwise, and its 429 is a RateLimitError that is not retried', async () => {
     const capped = await openStage({ rate: undefined });
     try {
-      capped.provider.will(...Array.from({ length: 100 }, () => json(200, { ...CHAT_REPLY, usage: { ...CHAT_REPLY.usage, prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 } })));
+      capped.provider.will(
+        ...Array.from({ length: 100 }, () =>
+          json(200, { ...CHAT_REPLY, usage: { ...CHAT_REPLY.usage, prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 } }),
+        ),
+      );
       const call = () => capped.openai().chat.completions.create({ model: 'gpt-e2e', messages: MESSAGES, max_tokens: 1 });
       for (let n = 0; n < 100; n += 1) await call();
       const error = await call().catch((thrown: unknown) => thrown);
@@ -102,6 +150,9 @@ describe('a refusal for want of budget', () => {
     expect(error.error).toMatchObject({ code: 'budget_exceeded', type: 'budget_error', limit_usd: '0.0001', remaining_usd: '0.0001' });
     expect(error.message).toMatch(/run.*small|small.*run/);
     const run = await stage.gateway.readRun('small');
-    expect(run).toMatchObject({ cost: { total_usd: '0' }, decisions: expect.arrayContaining([expect.objectContaining({ outcome: 'denied', code: 'budget_exceeded' })]) });
+    expect(run).toMatchObject({
+      cost: { total_usd: '0' },
+      decisions: expect.arrayContaining([expect.objectContaining({ outcome: 'denied', code: 'budget_exceeded' })]),
+    });
   });
 });

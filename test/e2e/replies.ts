@@ -5,7 +5,14 @@ export const CHAT_REPLY = {
   object: 'chat.completion',
   created: 1741570283,
   model: 'gpt-e2e-2026-01-01',
-  choices: [{ index: 0, message: { role: 'assistant', content: 'Hello there!', refusal: null, annotations: [] }, logprobs: null, finish_reason: 'stop' }],
+  choices: [
+    {
+      index: 0,
+      message: { role: 'assistant', content: 'Hello there!', refusal: null, annotations: [] },
+      logprobs: null,
+      finish_reason: 'stop',
+    },
+  ],
   usage: {
     prompt_tokens: 1000,
     completion_tokens: 100,
@@ -26,7 +33,9 @@ export const CHAT_TOOL_REPLY = {
         role: 'assistant',
         content: null,
         refusal: null,
-        tool_calls: [{ id: 'call_abc123', type: 'function', function: { name: 'get_weather', arguments: '{\n"location": "Boston, MA"\n}' } }],
+        tool_calls: [
+          { id: 'call_abc123', type: 'function', function: { name: 'get_weather', arguments: '{\n"location": "Boston, MA"\n}' } },
+        ],
       },
       logprobs: null,
       finish_reason: 'tool_calls',
@@ -78,13 +87,20 @@ export const RESPONSES_REPLY = {
   tools: [],
   top_p: 1.0,
   truncation: 'disabled',
-  usage: { input_tokens: 1000, input_tokens_details: { cached_tokens: 0 }, output_tokens: 100, output_tokens_details: { reasoning_tokens: 0 }, total_tokens: 1100 },
+  usage: {
+    input_tokens: 1000,
+    input_tokens_details: { cached_tokens: 0 },
+    output_tokens: 100,
+    output_tokens_details: { reasoning_tokens: 0 },
+    total_tokens: 1100,
+  },
   user: null,
   metadata: {},
 };
 
 let sequence = 0;
-const responsesEvent = (type: string, rest: object): string => `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: sequence++, ...rest })}\n\n`;
+const responsesEvent = (type: string, rest: object): string =>
+  `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: sequence++, ...rest })}\n\n`;
 const [RESPONSES_MESSAGE] = RESPONSES_REPLY.output;
 const PART = { item_id: RESPONSES_MESSAGE?.id, output_index: 0, content_index: 0 };
 export const RESPONSES_STREAM = [
@@ -128,7 +144,9 @@ export const MESSAGE_TOOL_REPLY = {
 
 const messageEvent = (type: string, rest: object = {}): string => `event: ${type}\ndata: ${JSON.stringify({ type, ...rest })}\n\n`;
 export const MESSAGE_BEGINNING = [
-  messageEvent('message_start', { message: { ...MESSAGE_REPLY, content: [], stop_reason: null, usage: { ...MESSAGE_REPLY.usage, output_tokens: 1 } } }),
+  messageEvent('message_start', {
+    message: { ...MESSAGE_REPLY, content: [], stop_reason: null, usage: { ...MESSAGE_REPLY.usage, output_tokens: 1 } },
+  }),
   messageEvent('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }),
   messageEvent('ping'),
   messageEvent('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello' } }),
@@ -141,7 +159,29 @@ export const MESSAGE_STREAM = [
   messageEvent('message_stop'),
 ];
 
-export const OPENAI_BAD_REQUEST = { error: { message: "Unsupported value: 'temperature' does not support 3.", type: 'invalid_request_error', param: 'temperature', code: 'unsupported_value' } };
-export const OPENAI_OVERLOADED = { error: { message: 'The server had an error while processing your request. Sorry about that!', type: 'server_error', param: null, code: null } };
-export const ANTHROPIC_OVERLOADED = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' }, request_id: 'req_011CSHoEeqs5C35K2UUqR7Fy' };
-export const ANTHROPIC_BAD_REQUEST = { type: 'error', error: { type: 'invalid_request_error', message: 'max_tokens: must be at least 1' }, request_id: 'req_011CSHoEeqs5C35K2UUqR7Fz' };
+export const OPENAI_BAD_REQUEST = {
+  error: {
+    message: "Unsupported value: 'temperature' does not support 3.",
+    type: 'invalid_request_error',
+    param: 'temperature',
+    code: 'unsupported_value',
+  },
+};
+export const OPENAI_OVERLOADED = {
+  error: {
+    message: 'The server had an error while processing your request. Sorry about that!',
+    type: 'server_error',
+    param: null,
+    code: null,
+  },
+};
+export const ANTHROPIC_OVERLOADED = {
+  type: 'error',
+  error: { type: 'overloaded_error', message: 'Overloaded' },
+  request_id: 'req_011CSHoEeqs5C35K2UUqR7Fy',
+};
+export const ANTHROPIC_BAD_REQUEST = {
+  type: 'error',
+  error: { type: 'invalid_request_error', message: 'max_tokens: must be at least 1' },
+  request_id: 'req_011CSHoEeqs5C35K2UUqR7Fz',
+};

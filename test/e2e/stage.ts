@@ -32,8 +32,10 @@ export async function openStage(config: Readonly<Record<string, unknown>> = {}):
     provider,
     gateway,
     requests,
-    openai: (defaultHeaders) => new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: gateway.apiKey, fetch: counted, ...(defaultHeaders && { defaultHeaders }) }),
-    anthropic: (defaultHeaders) => new Anthropic({ baseURL: gateway.url, apiKey: gateway.apiKey, fetch: counted, ...(defaultHeaders && { defaultHeaders }) }),
+    openai: (defaultHeaders) =>
+      new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: gateway.apiKey, fetch: counted, ...(defaultHeaders && { defaultHeaders }) }),
+    anthropic: (defaultHeaders) =>
+      new Anthropic({ baseURL: gateway.url, apiKey: gateway.apiKey, fetch: counted, ...(defaultHeaders && { defaultHeaders }) }),
     settledRun: async (runId) => {
       for (let tries = 0; tries < 200; tries += 1) {
         const run = await gateway.readRun(runId);

@@ -5,8 +5,22 @@ export function world(provider: StubProvider, more: Readonly<Record<string, unkn
   const price = { input_mtok_usd: '1', output_mtok_usd: '10', max_input_tokens: 128_000, max_output_tokens: 1_000 };
   return {
     providers: [
-      { name: 'openai', kind: 'openai', base_url: `${provider.url}/v1`, api_key: 'sk-openai-provider-key', models: ['gpt-e2e', 'embed-e2e', 'gpt-unknown'], timeout_s: 1 },
-      { name: 'anthropic', kind: 'anthropic', base_url: provider.url, api_key: 'sk-ant-provider-key', models: ['claude-e2e'], timeout_s: 1 },
+      {
+        name: 'openai',
+        kind: 'openai',
+        base_url: `${provider.url}/v1`,
+        api_key: 'sk-openai-provider-key',
+        models: ['gpt-e2e', 'embed-e2e', 'gpt-unknown'],
+        timeout_s: 1,
+      },
+      {
+        name: 'anthropic',
+        kind: 'anthropic',
+        base_url: provider.url,
+        api_key: 'sk-ant-provider-key',
+        models: ['claude-e2e'],
+        timeout_s: 1,
+      },
     ],
     prices: [
       ...['gpt-e2e', 'gpt-e2e-2026-01-01'].map((model) => ({ provider: 'openai', model, ...price })),

@@ -26,19 +26,35 @@ export const WIRE_REPLIES: Readonly<Record<string, WireReply>> = {
       object: 'chat.completion',
       created: call.createdAt,
       model: call.model,
-      choices: [{ index: 0, message: { role: 'assistant', content: reply.text ?? null, refusal: null, ...chatToolCalls(reply, call) }, logprobs: null, finish_reason: finishReason(reply) }],
+      choices: [
+        {
+          index: 0,
+          message: { role: 'assistant', content: reply.text ?? null, refusal: null, ...chatToolCalls(reply, call) },
+          logprobs: null,
+          finish_reason: finishReason(reply),
+        },
+      ],
       ...(reply.usage === null ? {} : { usage: chatUsage(reply.usage) }),
     }),
     frames: (reply, call) => {
       const chunk = (choices: readonly object[], rest: object = {}): string =>
         dataFrame({ id: call.id, object: 'chat.completion.chunk', created: call.createdAt, model: call.model, choices, ...rest });
-      const delta = (change: object, finish: string | null = null): object => ({ index: 0, delta: change, logprobs: null, finish_reason: finish });
+      const delta = (change: object, finish: string | null = null): object => ({
+        index: 0,
+        delta: change,
+        logprobs: null,
+        finish_reason: finish,
+      });
       return [
         chunk([delta({ role: 'assistant', content: reply.text === undefined ? null : '' })]),
         ...pieces(reply.text).map((piece) => chunk([delta({ content: piece })])),
         ...(reply.tool_calls ?? []).flatMap((tool, index) => [
-          chunk([delta({ tool_calls: [{ index, id: toolCallId(call, index), type: 'function', function: { name: tool.name, arguments: '' } }] })]),
-          ...pieces(JSON.stringify(tool.arguments)).map((piece) => chunk([delta({ tool_calls: [{ index, function: { arguments: piece } }] })])),
+          chunk([
+            delta({ tool_calls: [{ index, id: toolCallId(call, index), type: 'function', function: { name: tool.name, arguments: '' } }] }),
+          ]),
+          ...pieces(JSON.stringify(tool.arguments)).map((piece) =>
+            chunk([delta({ tool_calls: [{ index, function: { arguments: piece } }] })]),
+          ),
         ]),
         chunk([delta({}, finishReason(reply))]),
         ...(call.streamUsage && reply.usage !== null ? [chunk([], { usage: chatUsage(reply.usage) })] : []),
@@ -56,16 +72,39 @@ export const WIRE_REPLIES: Readonly<Record<string, WireReply>> = {
       return [
         event('response.created', { response: { ...response(reply, call, 'in_progress'), output: [], usage: null } }),
         ...output.flatMap((item, output_index) => [
-          event('response.output_item.added', { output_index, item: { ...item, status: 'in_progress', ...(item.type === 'message' ? { content: [] } : { arguments: '' }) } }),
+          event('response.output_item.added', {
+            output_index,
+            item: { ...item, status: 'in_progress', ...(item.type === 'message' ? { content: [] } : { arguments: '' }) },
+          }),
           ...(item.type === 'message'
             ? [
-                event('response.content_part.added', { item_id: item.id, output_index, content_index: 0, part: { type: 'output_text', text: '', annotations: [] } }),
-                ...pieces(reply.text).map((delta) => event('response.output_text.delta', { item_id: item.id, output_index, content_index: 0, delta, logprobs: [] })),
-                event('response.output_text.done', { item_id: item.id, output_index, content_index: 0, text: reply.text ?? '', logprobs: [] }),
-                event('response.content_part.done', { item_id: item.id, output_index, content_index: 0, part: { type: 'output_text', text: reply.text ?? '', annotations: [] } }),
+                event('response.content_part.added', {
+                  item_id: item.id,
+                  output_index,
+                  content_index: 0,
+                  part: { type: 'output_text', text: '', annotations: [] },
+                }),
+                ...pieces(reply.text).map((delta) =>
+                  event('response.output_text.delta', { item_id: item.id, output_index, content_index: 0, delta, logprobs: [] }),
+                ),
+                event('response.output_text.done', {
+                  item_id: item.id,
+                  output_index,
+                  content_index: 0,
+                  text: reply.text ?? '',
+                  logprobs: [],
+                }),
+                event('response.content_part.done', {
+                  item_id: item.id,
+                  output_index,
+                  content_index: 0,
+                  part: { type: 'output_text', text: reply.text ?? '', annotations: [] },
+                }),
               ]
             : [
-                ...pieces(item.arguments).map((delta) => event('response.function_call_arguments.delta', { item_id: item.id, output_index, delta })),
+                ...pieces(item.arguments).map((delta) =>
+                  event('response.function_call_arguments.delta', { item_id: item.id, output_index, delta }),
+                ),
                 event('response.function_call_arguments.done', { item_id: item.id, output_index, arguments: item.arguments }),
               ]),
           event('response.output_item.done', { output_index, item }),
@@ -83,7 +122,13 @@ function toolCallId(call: ReplyContext, index: number): string {
 
 function chatToolCalls(reply: ScriptedReply, call: ReplyContext): object {
   if (reply.tool_calls === undefined) return {};
-  return { tool_calls: reply.tool_calls.map((tool, index) => ({ id: toolCallId(call, index), type: 'function', function: { name: tool.name, arguments: JSON.stringify(tool.arguments) } })) };
+  return {
+    tool_calls: reply.tool_calls.map((tool, index) => ({
+      id: toolCallId(call, index),
+      type: 'function',
+      function: { name: tool.name, arguments: JSON.stringify(tool.arguments) },
+    })),
+  };
 }
 
 function finishReason(reply: ScriptedReply): string {
@@ -96,19 +141,45 @@ function chatUsage(usage: ScriptedUsage): object {
     completion_tokens: usage.output_tokens,
     total_tokens: usage.input_tokens + usage.output_tokens,
     prompt_tokens_details: { cached_tokens: usage.cached_tokens, audio_tokens: 0 },
-    completion_tokens_details: { reasoning_tokens: usage.reasoning_tokens, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
+    completion_tokens_details: {
+      reasoning_tokens: usage.reasoning_tokens,
+      audio_tokens: 0,
+      accepted_prediction_tokens: 0,
+      rejected_prediction_tokens: 0,
+    },
   };
 }
 
 type OutputItem =
-  | { readonly type: 'message'; readonly id: string; readonly status: string; readonly role: 'assistant'; readonly content: readonly object[] }
-  | { readonly type: 'function_call'; readonly id: string; readonly status: string; readonly call_id: string; readonly name: string; readonly arguments: string };
+  | {
+      readonly type: 'message';
+      readonly id: string;
+      readonly status: string;
+      readonly role: 'assistant';
+      readonly content: readonly object[];
+    }
+  | {
+      readonly type: 'function_call';
+      readonly id: string;
+      readonly status: string;
+      readonly call_id: string;
+      readonly name: string;
+      readonly arguments: string;
+    };
 
 function response(reply: ScriptedReply, call: ReplyContext, status: string): { readonly output: readonly OutputItem[] } {
   const message: readonly OutputItem[] =
     reply.text === undefined
       ? []
-      : [{ type: 'message', id: `msg_${call.id}`, status: 'completed', role: 'assistant', content: [{ type: 'output_text', text: reply.text, annotations: [], logprobs: [] }] }];
+      : [
+          {
+            type: 'message',
+            id: `msg_${call.id}`,
+            status: 'completed',
+            role: 'assistant',
+            content: [{ type: 'output_text', text: reply.text, annotations: [], logprobs: [] }],
+          },
+        ];
   const tools: readonly OutputItem[] = (reply.tool_calls ?? []).map((tool, index) => ({
     type: 'function_call',
     id: `fc_${call.id}_${index}`,
@@ -119,7 +190,22 @@ function response(reply: ScriptedReply, call: ReplyContext, status: string): { r
   }));
   const usage = reply.usage;
   return {
-    ...{ id: call.id, object: 'response', created_at: call.createdAt, status, model: call.model, error: null, incomplete_details: null, instructions: null, metadata: {}, parallel_tool_calls: true, tool_choice: 'auto', tools: [], temperature: 1, top_p: 1 },
+    ...{
+      id: call.id,
+      object: 'response',
+      created_at: call.createdAt,
+      status,
+      model: call.model,
+      error: null,
+      incomplete_details: null,
+      instructions: null,
+      metadata: {},
+      parallel_tool_calls: true,
+      tool_choice: 'auto',
+      tools: [],
+      temperature: 1,
+      top_p: 1,
+    },
     output: [...message, ...tools],
     ...{
       usage:

@@ -35,7 +35,8 @@ export async function startStubModel(script: readonly ScriptedReply[], options: 
     const path = request.url ?? '/';
     const body = await readBody(request);
     const wire = WIRE_REPLIES[path];
-    if (request.method !== 'POST' || wire === undefined) return sendError(response, 404, `the scripted model has no ${request.method} ${path}`);
+    if (request.method !== 'POST' || wire === undefined)
+      return sendError(response, 404, `the scripted model has no ${request.method} ${path}`);
     calls.push({ path, headers: request.headers, body });
     const n = calls.length;
     options.onCall?.(n);
@@ -85,7 +86,12 @@ async function send(response: ServerResponse, wire: WireReply, reply: ScriptedRe
     return sendJson(response, status, { error: { ...error, param: null } });
   }
   const asked = JSON.parse(body) as { model?: string; stream?: boolean; stream_options?: { include_usage?: boolean } };
-  const call = { id: `reply${n}`, model: asked.model ?? '', streamUsage: asked.stream_options?.include_usage === true, createdAt: 1_780_000_000 + n };
+  const call = {
+    id: `reply${n}`,
+    model: asked.model ?? '',
+    streamUsage: asked.stream_options?.include_usage === true,
+    createdAt: 1_780_000_000 + n,
+  };
   if (asked.stream !== true) {
     if (reply.hang === true) return;
     await answered();

@@ -25,7 +25,14 @@ export function runpurseHooks(run: Run, { carried }: { readonly carried: boolean
     async afterModel(at, { model, reply, error }) {
       // The gateway refused this carried call: it was not made, so there is nothing to report.
       if (refusalOf(error) !== undefined) return;
-      run.recordModel({ ...callPlace(at), model: reply?.model ?? model, usage: reportedUsage(reply?.usage), error, status: isAbort(error) ? 'aborted' : undefined, carried });
+      run.recordModel({
+        ...callPlace(at),
+        model: reply?.model ?? model,
+        usage: reportedUsage(reply?.usage),
+        error,
+        status: isAbort(error) ? 'aborted' : undefined,
+        carried,
+      });
     },
 
     async beforeTool(at, { tool, args }) {

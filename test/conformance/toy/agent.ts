@@ -37,7 +37,10 @@ export interface ToyHooks {
   beforeRun(): Promise<void>;
   afterRun(end: { readonly error?: unknown }): Promise<void>;
   /** Throwing keeps the call from being made; what it returns are headers for the call. */
-  beforeModel(place: ToyPlace, call: { readonly model: string; readonly maxTokens: number; readonly inputBytes: number }): Promise<Readonly<Record<string, string>>>;
+  beforeModel(
+    place: ToyPlace,
+    call: { readonly model: string; readonly maxTokens: number; readonly inputBytes: number },
+  ): Promise<Readonly<Record<string, string>>>;
   afterModel(place: ToyPlace, end: { readonly model: string; readonly reply?: ToyReply; readonly error?: unknown }): Promise<void>;
   /** Throwing a ToyToolDenied keeps the tool from running and tells the model why. */
   beforeTool(place: ToyPlace, call: { readonly tool: string; readonly args: unknown }): Promise<void>;
@@ -77,11 +80,22 @@ export async function loop(agent: ToyAgent, input: string, context: ToyContext):
 async function modelStep(agent: ToyAgent, messages: readonly ToyMessage[], context: ToyContext): Promise<ToyReply> {
   const { hooks, signal, stream, connection, parentId } = context;
   const tools = agent.tools.map(({ name, description, parameters }) => ({ type: 'function', function: { name, description, parameters } }));
-  const body = { model: agent.model, messages, max_tokens: agent.maxTokens, stream, ...(tools.length > 0 && { tools }), ...(stream && { stream_options: { include_usage: true } }) };
+  const body = {
+    model: agent.model,
+    messages,
+    max_tokens: agent.maxTokens,
+    stream,
+    ...(tools.length > 0 && { tools }),
+    ...(stream && { stream_options: { include_usage: true } }),
+  };
   const id = crypto.randomUUID();
   for (let attempt = 1; ; attempt += 1) {
     const place = { agent: agent.name, id, parentId, attempt };
-    const headers = await hooks.beforeModel(place, { model: agent.model, maxTokens: agent.maxTokens, inputBytes: JSON.stringify(body).length });
+    const headers = await hooks.beforeModel(place, {
+      model: agent.model,
+      maxTokens: agent.maxTokens,
+      inputBytes: JSON.stringify(body).length,
+    });
     try {
       const reply = await callModel(body, { ...connection, headers, signal });
       await hooks.afterModel(place, { model: agent.model, reply });

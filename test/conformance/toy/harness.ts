@@ -6,7 +6,7 @@ import { runpurseHooks } from './adapter.ts';
 import { loop, runToyAgent, type ToyAgent, type ToyContext, type ToyHooks } from './agent.ts';
 
 /** Breaks the hooks in one way; see ../broken. */
-export type Mutation = (hooks: ToyHooks, play: { readonly run: Run; readonly env: PlayEnv }) => ToyHooks;
+export type Mutation = (hooks: ToyHooks, play: { readonly run: Run; readonly env: PlayEnv; readonly stream: boolean }) => ToyHooks;
 
 /** The toy's harness. */
 export function toyHarness(name: string, mutate: Mutation = (hooks) => hooks): AdapterHarness {
@@ -16,9 +16,22 @@ export function toyHarness(name: string, mutate: Mutation = (hooks) => hooks): A
     modes: ['carried', 'direct'],
     exceptions: {},
     async play(scenario, env) {
-      const client = createClient({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, source: 'toy', failurePolicy: { authorize: env.failurePolicy }, flushOnExit: false, onProblem: () => {} });
-      const run = client.run({ runId: env.runId, sessionId: env.sessionId, workflowId: env.workflowId, customerId: env.customerId, agentId: scenario.agent.name });
-      const hooks = mutate(runpurseHooks(run, { carried: env.mode === 'carried' }), { run, env });
+      const client = createClient({
+        baseUrl: env.gatewayUrl,
+        apiKey: env.apiKey,
+        source: 'toy',
+        failurePolicy: { authorize: env.failurePolicy },
+        flushOnExit: false,
+        onProblem: () => {},
+      });
+      const run = client.run({
+        runId: env.runId,
+        sessionId: env.sessionId,
+        workflowId: env.workflowId,
+        customerId: env.customerId,
+        agentId: scenario.agent.name,
+      });
+      const hooks = mutate(runpurseHooks(run, { carried: env.mode === 'carried' }), { run, env, stream: scenario.task.stream });
       const context = { connection: env.model, hooks, signal: env.signal, stream: scenario.task.stream, parentId: undefined };
       const outcome = await runToyAgent(toyAgent(scenario.agent, env), scenario.task.input, context).then(
         (output): PlayOutcome => ({ type: 'completed', output }),
@@ -52,7 +65,11 @@ function toyAgent(agent: ScenarioAgent, env: PlayEnv): ToyAgent {
     tools: agent.tools.map((tool) => ({
       name: tool.name,
       description: tool.description,
-      parameters: { type: 'object', properties: Object.fromEntries(tool.parameters.map((name) => [name, { type: 'string' }])), required: [...tool.parameters] },
+      parameters: {
+        type: 'object',
+        properties: Object.fromEntries(tool.parameters.map((name) => [name, { type: 'string' }])),
+        required: [...tool.parameters],
+      },
       execute: async (args: Readonly<Record<string, unknown>>, inside: ToyContext) => {
         const result = await env.runTool(tool.name, args);
         return tool.agent === undefined ? result : loop(toyAgent(tool.agent, env), String(args['task'] ?? ''), inside);

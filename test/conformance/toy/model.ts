@@ -67,7 +67,12 @@ export async function callModel(body: { readonly stream: boolean } & Record<stri
 interface StreamChunk {
   readonly model: string;
   readonly usage?: ToyUsage | null;
-  readonly choices: readonly { readonly delta: { readonly content?: string | null; readonly tool_calls?: readonly { index: number; id?: string; function?: { name?: string; arguments?: string } }[] } }[];
+  readonly choices: readonly {
+    readonly delta: {
+      readonly content?: string | null;
+      readonly tool_calls?: readonly { index: number; id?: string; function?: { name?: string; arguments?: string } }[];
+    };
+  }[];
 }
 
 /** Puts a stream's deltas together. */
@@ -90,6 +95,10 @@ function readStream(text: string): ToyReply {
       tool.arguments += piece.function?.arguments ?? '';
     }
   }
-  const tool_calls = tools.map((tool) => ({ id: tool.id, type: 'function' as const, function: { name: tool.name, arguments: tool.arguments } }));
+  const tool_calls = tools.map((tool) => ({
+    id: tool.id,
+    type: 'function' as const,
+    function: { name: tool.name, arguments: tool.arguments },
+  }));
   return { message: { role: 'assistant', content, ...(tool_calls.length === 0 ? {} : { tool_calls }) }, model, usage };
 }

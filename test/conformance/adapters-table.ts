@@ -1,0 +1,47 @@
+import type { AdapterHarness } from './harness.ts';
+import type { Scenario } from './scenario.ts';
+
+/** Where the generated part of a document begins and ends. */
+const BEGIN = '<!-- adapters: written by `npm run conformance -- --write`, checked by a test -->';
+const END = '<!-- /adapters -->';
+
+/**
+ * The adapters' table as Markdown: adapter × scenario. `✓`: passes; a number: an exception with that note; `·`: none of
+ * the adapter's modes plays it. It says what the suite demands of each adapter; that they really pass is the suite's test.
+ */
+export function adaptersTable(harnesses: readonly AdapterHarness[], scenarios: readonly Scenario[]): string {
+  const notes: string[] = [];
+  const cell = (harness: AdapterHarness, scenario: Scenario): string => {
+    const modes = scenario.modes.filter((mode) => harness.modes.includes(mode));
+    if (modes.length === 0) return '·';
+    const excepted = modes.map((mode) => ({
+      mode,
+      reason: harness.exceptions[`${scenario.name}/${mode}`] ?? harness.exceptions[scenario.name],
+    }));
+    const reasons = new Set(
+      excepted.flatMap(({ mode, reason }) =>
+        reason === undefined
+          ? []
+          : [
+              `${harness.name}, ${scenario.name}${modes.length > 1 && excepted.some((other) => other.reason === undefined) ? ` (${mode})` : ''}: ${reason}`,
+            ],
+      ),
+    );
+    return reasons.size === 0 ? '✓' : [...reasons].map((reason) => `${notes.push(reason)}`).join(', ');
+  };
+  const rows = scenarios.map((scenario) => `| ${scenario.title} | ${harnesses.map((harness) => cell(harness, scenario)).join(' | ')} |`);
+  return [
+    `| | ${harnesses.map(({ name, framework }) => `${name} <br> ${framework.name} ${framework.version}`).join(' | ')} |`,
+    `| --- | ${harnesses.map(() => '---').join(' | ')} |`,
+    ...rows,
+    ...(notes.length === 0 ? [] : ['', ...notes.map((note, index) => `${index + 1}. ${note}`)]),
+  ].join('\n');
+}
+
+/** The document with its generated part replaced. */
+export function withTable(document: string, table: string): string {
+  const begin = document.indexOf(BEGIN);
+  const end = document.indexOf(END);
+  if (begin === -1 || end === -1) throw new Error(`the document has no part between ${BEGIN} and ${END}`);
+  return `${document.slice(0, begin)}${BEGIN}\n\n${table}\n\n${document.slice(end)}`;
+}

@@ -1,0 +1,7 @@
+import type { AdapterHarness } from './harness.ts';
+
+/** The adapters of this repository. Adding one is adding a line; `npm run conformance` plays them all. */
+export const ADAPTERS: readonly { readonly name: string; readonly load: () => Promise<{ readonly harness: AdapterHarness }> }[] = [
+  { name: 'toy', load: () => import('./toy/harness.ts') },
+  { name: 'langgraph', load: () => import('../../packages/adapters/langgraph/test/harness.ts') },
+];
