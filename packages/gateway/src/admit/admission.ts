@@ -190,7 +190,8 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
       };
       const reservation = reservations.hold({ ...call, hold: 0n }, run, nothingHeld, now);
       try {
-        await ledger.append(run, [reserveEntry(reservation)], now);
+        // Written as a hold of what it cost: a crash before the settlement then charges that, and not nothing.
+        await ledger.append(run, [reserveEntry({ ...reservation, hold: outcome.cost ?? 0n })], now);
       } catch (fault) {
         reservations.undo(reservation);
         throw fault;

@@ -78,6 +78,18 @@ export function createRunLife(parts: RunLifeParts): RunLife {
     return { type: 'exists', run: viewRun(run) };
   };
 
+  /** Changes a run's status; as it was when the ledger does not take it, so that the same can be asked again. */
+  const change = async (run: RunState, to: Pick<RunState, 'status' | 'statusReason'>, write: (now: number) => Promise<void>): Promise<void> => {
+    const { status, statusReason, pausedByBudget } = run;
+    Object.assign(run, to, { pausedByBudget: false });
+    try {
+      await write(clock.now());
+    } catch (fault) {
+      Object.assign(run, { status, statusReason, pausedByBudget });
+      throw fault;
+    }
+  };
+
   return {
     adopt,
 
@@ -97,11 +109,8 @@ export function createRunLife(parts: RunLifeParts): RunLife {
       const run = find(subject);
       if (run === undefined) return refused(unknownRunRefusal(subject.runId));
       if (isOver(run)) return run.status === end.status || run.status === 'stopped' ? { type: 'exists' } : refused(runStateRefusal(run));
-      run.status = end.status;
-      run.statusReason = end.reason;
-      run.pausedByBudget = false;
-      const now = clock.now();
-      await ledger.append(run, [runEntry(run, 'end', now, { ...(end.reason === undefined ? {} : { reason: end.reason }), ...amountFields(end) })], now);
+      const entry = (now: number) => runEntry(run, 'end', now, { ...(end.reason === undefined ? {} : { reason: end.reason }), ...amountFields(end) });
+      await change(run, { status: end.status, statusReason: end.reason }, (now) => ledger.append(run, [entry(now)], now));
       return { type: 'ended' };
     },
 
@@ -111,11 +120,9 @@ export function createRunLife(parts: RunLifeParts): RunLife {
       const status = STATUS_AFTER[op];
       if (isOver(run)) return run.status === status ? { type: 'done', status } : refused(runStateRefusal(run));
       if (run.status === status && !run.pausedByBudget) return { type: 'done', status };
-      run.status = status;
-      run.statusReason = op === 'resume' ? undefined : (reason ?? `${status} by request`);
-      run.pausedByBudget = false;
-      const now = clock.now();
-      await ledger.append(run, [runEntry(run, op, now, run.statusReason === undefined ? {} : { reason: run.statusReason })], now);
+      const statusReason = op === 'resume' ? undefined : (reason ?? `${status} by request`);
+      const entry = (now: number) => runEntry(run, op, now, statusReason === undefined ? {} : { reason: statusReason });
+      await change(run, { status, statusReason }, (now) => ledger.append(run, [entry(now)], now));
       return { type: 'done', status };
     },
 

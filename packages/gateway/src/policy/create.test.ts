@@ -190,6 +190,7 @@ describe('gates', () => {
     ['allowed but in other letters', { models: { allow: ['gpt-4o'] } }, 'model_request', model('GPT-4o'), 'models.allow'],
     ['both allowed and denied', { models: { allow: ['gpt-*'], deny: ['gpt-4o'] } }, 'model_request', model('gpt-4o'), 'models.deny'],
     ['without name, under a deny list', { models: { deny: ['gpt-4o'] } }, 'model_request', model(null), 'models.deny'],
+    ['with a blank name, under a deny list', { models: { deny: ['gpt-4o'] } }, 'model_request', model(''), 'models.deny'],
     ['without name, under an allow list', { models: { allow: ['gpt-4o'] } }, 'model_request', model(null), 'models.allow'],
     ['of a denied provider', { providers: { deny: ['openai'] } }, 'model_request', model('x'), 'providers.deny'],
     ['of no allowed provider', { providers: { allow: ['anthropic'] } }, 'model_request', model('x'), 'providers.allow'],
@@ -198,6 +199,7 @@ describe('gates', () => {
     ['tool not denied', { tools: { deny: ['delete_*'] } }, 'tool_call', tool('read_user'), undefined],
     ['tool not in the allow list', { tools: { allow: ['read_*'] } }, 'tool_call', tool('send_mail'), 'tools.allow'],
     ['tool without name', { tools: { deny: ['delete_*'] } }, 'tool_call', tool(null), 'tools.deny'],
+    ['tool with a blank name', { tools: { deny: ['delete_*'] } }, 'tool_call', tool(''), 'tools.deny'],
     ['tool under an empty allow list', { tools: { allow: [] } }, 'tool_call', tool('any'), 'tools.allow'],
     ['a tool list does not gate models', { tools: { allow: [] } }, 'model_request', model('gpt-4o'), undefined],
   ])('%s', (_title, policy, phase, changes, by) => {

@@ -10,15 +10,17 @@ interface GateKind {
   readonly names: (facts: PolicyFacts) => readonly string[];
 }
 
+const isBlank = (name: string | null): name is null | '' => name === null || name === '';
+
 const GATES = {
   models: {
     phase: 'model_request',
     noun: 'model',
     names: ({ model, provider }) =>
-      model.name === null ? [] : provider.name === null ? [model.name] : [model.name, `${provider.name}/${model.name}`],
+      isBlank(model.name) ? [] : isBlank(provider.name) ? [model.name] : [model.name, `${provider.name}/${model.name}`],
   },
-  providers: { phase: 'model_request', noun: 'provider', names: ({ provider }) => (provider.name === null ? [] : [provider.name]) },
-  tools: { phase: 'tool_call', noun: 'tool', names: ({ tool }) => (tool.name === null ? [] : [tool.name]) },
+  providers: { phase: 'model_request', noun: 'provider', names: ({ provider }) => (isBlank(provider.name) ? [] : [provider.name]) },
+  tools: { phase: 'tool_call', noun: 'tool', names: ({ tool }) => (isBlank(tool.name) ? [] : [tool.name]) },
 } as const satisfies Record<string, GateKind>;
 
 /** Ids the gates use; a rule of one's own can't take one of them. */

@@ -148,6 +148,11 @@ export interface Store {
    * lost only with the process (then recovery charges the hold).
    */
   appendBehind(entries: readonly Entry[]): void;
+  /**
+   * What `work` appends, in this one turn, becomes durable in one transaction or not at all (but what is appended behind
+   * is tried again): for a batch of events and all that they do.
+   */
+  together<Result>(work: () => Result): Result;
   /** Resolves when all appended so far is durable. */
   flush(): Promise<void>;
   /** Last sequence number handed out; last one folded into the views. What is evicted from memory must be folded. */

@@ -21,6 +21,8 @@ export interface GroupCommitOptions {
 export interface GroupCommit {
   append(entries: readonly Entry[]): Promise<void>;
   appendBehind(entries: readonly Entry[]): void;
+  /** All that `work` appends goes into one batch. `work` must not wait. */
+  together<Result>(work: () => Result): Result;
   flush(): Promise<void>;
   /** Resolves when all appended so far was tried at least once, durable or not. Never rejects. */
   attempted(): Promise<void>;
@@ -70,12 +72,14 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: G
   let failing = false;
   let death: StoreError | undefined;
   let scheduled = false;
+  /** Inside of `together` a batch grows past its bounds rather than be divided. */
+  let isTogether = false;
   let retryMs = RETRY_FIRST_MS;
   let retryTimer: NodeJS.Timeout | undefined;
   const flushes: { readonly seq: number; readonly resolvers: PromiseWithResolvers<void> }[] = [];
 
   const add = (entries: readonly Entry[], behind: boolean): Batch => {
-    if (filling.lines.length >= BATCH_LINES_MAX || filling.characters >= BATCH_CHARACTERS_MAX) {
+    if (!isTogether && (filling.lines.length >= BATCH_LINES_MAX || filling.characters >= BATCH_CHARACTERS_MAX)) {
       full.push(filling);
       filling = newBatch();
     }
@@ -162,6 +166,14 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: G
     },
     appendBehind(entries) {
       if (death === undefined && entries.length > 0) add(entries, true);
+    },
+    together(work) {
+      isTogether = true;
+      try {
+        return work();
+      } finally {
+        isTogether = false;
+      }
     },
     flush() {
       if (death !== undefined) return Promise.reject(death);

@@ -146,6 +146,7 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
       commit.appendBehind(entries);
       recentEventIds.note(entries, commit.lastSeq, undefined);
     },
+    together: (work) => commit.together(work),
     flush: () => commit.flush(),
     get lastSeq() {
       return commit.lastSeq;

@@ -1,0 +1,3 @@
+export { createIngest, type Ingest } from './ingest.ts';
+export type { IngestCaller } from './read-events.ts';
+export type { IngestResult } from './errors.ts';
