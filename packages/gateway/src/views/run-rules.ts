@@ -34,10 +34,13 @@ export function stepKind(entry: EventEntry): string | undefined {
   return typeof kind === 'string' && kind !== 'unknown' && kind !== '' ? kind : undefined;
 }
 
+/** A tool whose name nobody stated. */
+export const UNNAMED_TOOL = 'unknown';
+
 /** The tool call an event speaks of, when no reservation is known to stand for it. */
 export function toolOfEvent(entry: EventEntry): { readonly toolCallId: string; readonly name: string } | undefined {
   if (entry.toolCallId === undefined || entry.reservationId !== undefined || !TOOL_EVENT.test(entry.eventType)) return undefined;
-  return { toolCallId: entry.toolCallId, name: toolName(entry) ?? 'unknown' };
+  return { toolCallId: entry.toolCallId, name: toolName(entry) ?? UNNAMED_TOOL };
 }
 
 /** The tool's name as its event states it: `metadata.tool_name`, else the event's name. */

@@ -3,7 +3,7 @@ import type { SpendScope } from '../store.ts';
 import { costLine, deniedTool, isRefusedCall, stepOfEvent, toolOfEvent, unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
 import type { PostingKind } from './postings.ts';
-import { addDeniedTool, addReservedTool, addSeenTool, addStep, applyRunEntry, nanosOf, newRunFold, setStatus, type RunFold } from './run-fold.ts';
+import { addDeniedTool, addReservedTool, addSeenTool, addStep, applyRunEntry, beginAt, nanosOf, newRunFold, setStatusBySettle, stateContext, type LateStated, type RunFold } from '../../views/run-fold.ts';
 import { addSpend, createViewWriter, newSpendDelta, type FoldedChunk, type SpendDelta, type ViewWriter } from './view-writer.ts';
 
 /** A ledger row as read for folding. */
@@ -136,9 +136,7 @@ function foldSettle(chunk: Chunk, entry: SettleEntry): RunFold | undefined {
   const run = beginRun(chunk, reserve, reserve.at);
   if (entry.status === 'released') countCall(run, reserve, -1);
   else charge(chunk, run, reserve, entry);
-  if (run.implicit && run.endedAt === undefined) {
-    setStatus(run, entry.status === 'completed' ? 'completed' : 'failed', entry.status === 'completed' ? undefined : entry.error, entry.at);
-  }
+  setStatusBySettle(run, entry);
   return run;
 }
 
@@ -253,27 +251,12 @@ function spendDelta(chunk: Chunk, workspaceId: string, scope: SpendScope, id: st
 function beginRun(chunk: Chunk, stated: ContextFields, at: number): RunFold {
   const run = findRun(chunk, stated.workspaceId, stated.runId) ?? makeRun(chunk, stated.workspaceId, stated.runId, stated.keyId, at);
   run.dirty = true;
-  if (!run.begun) {
-    run.begun = true;
-    run.startedAt = at;
-    run.keyId = stated.keyId;
-  }
-  run.memberId ??= stated.memberId;
-  run.agentId ??= stated.agentId;
-  for (const [field, scope] of LATE_STATED) {
-    if (run[field] !== undefined || stated[field] === undefined) continue;
-    run[field] = stated[field];
-    bookEarlierSpend(chunk, run, scope, stated[field]);
-  }
+  beginAt(run, stated.keyId, at);
+  stateContext(run, stated, (field, id) => bookEarlierSpend(chunk, run, SCOPE_OF[field], id));
   return run;
 }
 
-/** What a run may state after it has spent: the whole run belongs to it all the same. */
-const LATE_STATED = [
-  ['sessionId', 'session'],
-  ['workflowId', 'workflow'],
-  ['customerId', 'customer'],
-] as const satisfies readonly (readonly [keyof RunFold, SpendScope])[];
+const SCOPE_OF = { sessionId: 'session', workflowId: 'workflow', customerId: 'customer' } as const satisfies Record<LateStated, SpendScope>;
 
 /** Books what the run spent before it named its session also under that session, on the days it was spent. */
 function bookEarlierSpend(chunk: Chunk, run: RunFold, scope: SpendScope, id: string): void {

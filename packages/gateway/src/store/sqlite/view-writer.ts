@@ -3,7 +3,7 @@ import type { SpendScope } from '../store.ts';
 import { unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
 import { encodeGaps, type PostingKind } from './postings.ts';
-import { eventOnlyTools, newRunFold, storable, type PartKind, type RunFold } from './run-fold.ts';
+import { eventOnlyTools, newRunFold, storable, type PartKind, type RunFold } from '../../views/run-fold.ts';
 
 /** A scope id's sums on one day; in a chunk, what the chunk adds to them. */
 export interface SpendDelta {
@@ -131,7 +131,7 @@ export function createViewWriter(views: Database): ViewWriter {
     `INSERT INTO run (${RUN_COLUMNS.join(', ')}) VALUES (${RUN_COLUMNS.map(() => '?').join(', ')})
      ON CONFLICT (workspace, run) DO UPDATE SET ${RUN_COLUMNS.slice(2).map((column) => `${column} = excluded.${column}`).join(', ')}`,
   );
-  const insertPart = views.prepare('INSERT OR IGNORE INTO run_part (workspace, run, part, id, name) VALUES (?, ?, ?, ?, ?)');
+  const insertPart = views.prepare('INSERT OR REPLACE INTO run_part (workspace, run, part, id, name) VALUES (?, ?, ?, ?, ?)');
   const upsertSpend = views.prepare(
     `INSERT INTO spend (workspace, scope, id, day, revenue_nanos, ${SPEND_SUMS.join(', ')}) VALUES (?, ?, ?, ?, ?, ${SPEND_SUMS.map(() => '?').join(', ')})
      ON CONFLICT (workspace, scope, id, day) DO UPDATE SET

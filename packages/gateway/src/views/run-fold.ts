@@ -1,5 +1,6 @@
-import type { NanosText, RunEntry } from '../entry.ts';
-import type { RunRow } from '../store.ts';
+import type { ContextFields, NanosText, RunEntry, SettleEntry } from '../store/entry.ts';
+import type { RunRow } from '../store/store.ts';
+import { UNNAMED_TOOL } from './run-rules.ts';
 
 /** What the fold keeps of a run: its row, and the sets behind its distinct counts. */
 export interface RunFold {
@@ -90,6 +91,30 @@ export function newRunFold(workspaceId: string, runId: string, keyId: string, at
   };
 }
 
+/** The run begins with the first entry that is its own. */
+export function beginAt(run: RunFold, keyId: string, at: number): void {
+  if (run.begun) return;
+  run.begun = true;
+  run.startedAt = at;
+  run.keyId = keyId;
+}
+
+/** What a run may state after it has spent; the whole run belongs to it all the same. */
+export const LATE_STATED = ['sessionId', 'workflowId', 'customerId'] as const;
+export type LateStated = (typeof LATE_STATED)[number];
+
+/** The first entry that states a session, an agent and so on states it for the run. `onStated` hears of those that may come late. */
+export function stateContext(run: RunFold, stated: Partial<ContextFields>, onStated?: (field: LateStated, id: string) => void): void {
+  run.memberId ??= stated.memberId;
+  run.agentId ??= stated.agentId;
+  for (const field of LATE_STATED) {
+    const id = stated[field];
+    if (run[field] !== undefined || id === undefined) continue;
+    run[field] = id;
+    onStated?.(field, id);
+  }
+}
+
 /** Puts what an entry states into the sets; a set tells whether it is new. */
 export function addStep(run: RunFold, stepId: string): void {
   if (run.steps.has(stepId)) return;
@@ -104,7 +129,8 @@ export function addReservedTool(run: RunFold, toolCallId: string): void {
 }
 
 export function addSeenTool(run: RunFold, toolCallId: string, name: string): void {
-  if (run.toolsSeen.has(toolCallId)) return;
+  const known = run.toolsSeen.get(toolCallId);
+  if (known !== undefined && (known !== UNNAMED_TOOL || name === UNNAMED_TOOL)) return;
   run.toolsSeen.set(toolCallId, name);
   run.newParts.push({ part: 'seen', id: toolCallId, name });
 }
@@ -139,7 +165,13 @@ export function applyRunEntry(run: RunFold, entry: RunEntry): void {
   if (entry.bounds !== undefined) run.bounds = entry.bounds;
 }
 
-export function setStatus(run: RunFold, status: RunRow['status'], reason: string | undefined, at: number): void {
+/** A run that the caller did not name is its one call: it ends with it. */
+export function setStatusBySettle(run: RunFold, entry: SettleEntry): void {
+  if (!run.implicit || run.endedAt !== undefined) return;
+  setStatus(run, entry.status === 'completed' ? 'completed' : 'failed', entry.status === 'completed' ? undefined : entry.error, entry.at);
+}
+
+function setStatus(run: RunFold, status: RunRow['status'], reason: string | undefined, at: number): void {
   run.status = status;
   run.statusReason = reason;
   run.endedAt = ENDED.has(status) ? at : undefined;
