@@ -94,6 +94,7 @@ function sentence(issue: Issue, value: unknown, knownKeys: (path: readonly Prope
       if (value === undefined) return `is missing: it must be ${kind(issue.expected)}`;
       return `must be ${kind(issue.expected)}, not ${shown(value)}`;
     case 'invalid_value':
+      if (!issue.message.startsWith('Invalid')) return issue.message;
       if (value === undefined) return `is missing: it must be ${issue.values.map(String).join(', ')}`;
       return issue.values.length === 1
         ? `must be ${String(issue.values[0])}, not ${shown(value)}`

@@ -90,9 +90,11 @@ describe('runpurse.yaml', () => {
     ['two tools of one name', 'tools: [ { name: t, price_usd: 1 }, { name: t, price_usd: 2 } ]', 'runpurse.yaml: tools[1].name: "t" is already used by tools[0]; each must be unique.'],
     ['two rules of one id', 'policy: { rules: [ { id: r, phase: tool_call, effect: block }, { id: r, phase: tool_call, effect: audit } ] }', 'runpurse.yaml: policy.rules[1].id: "r" is already used by policy.rules[0]; each must be unique.'],
     ['two prices of one model', 'prices: [ { model: m, input_mtok_usd: 1, output_mtok_usd: 1 }, { model: m, input_mtok_usd: 2, output_mtok_usd: 1 } ]', 'runpurse.yaml: prices[1].model: "m" is already used by prices[0]; each must be unique.'],
+    ['a rule that does not compile', 'policy: { rules: [ { id: r, phase: tool_call, effect: block, when: "tool.nmae ==" } ] }', expect.stringMatching(/^runpurse\.yaml: policy\.rules\[0\]\.when: rule "r": .*line 1/)],
+    ['an effect of a later version', 'policy: { rules: [ { id: r, phase: tool_call, effect: route } ] }', 'runpurse.yaml: policy.rules[0].effect: "route" comes with a later version of Runpurse; until then a rule can allow, block, audit, skip'],
     ['text instead of a mapping', 'hello', 'runpurse.yaml: must be an object, not "hello"'],
   ])('names the path of %s', (_what, text, expected) => {
-    expect(message(text)).toBe(expected);
+    expect(message(text)).toEqual(expected);
   });
 
   it('tells every mistake at once, one a line', () => {

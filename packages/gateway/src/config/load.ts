@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { RunpurseError } from '@runpurse/core';
 import { isAlias, isCollection, isPair, isScalar, parseDocument, visit, type Node } from 'yaml';
+import { createPolicy } from '../policy/index.ts';
 import { gatewayConfig, type GatewayConfig } from './config.ts';
 import { keysAllowedBy, mistakesOf, pathText } from './issues.ts';
 
@@ -46,6 +47,7 @@ export function parseConfig(text: string, fileName: string, environment: Environ
     throw new ConfigError(mistakes.join('\n'));
   }
   refuseDuplicates(result.data, fileName);
+  refuseBrokenRules(result.data, fileName);
   return result.data;
 }
 
@@ -132,5 +134,15 @@ function refuseDuplicates(config: GatewayConfig, fileName: string): void {
     if (at === -1) continue;
     const name = names[at];
     throw new ConfigError(`${fileName}: ${path}[${at}].${field}: ${JSON.stringify(name)} is already used by ${path}[${names.indexOf(name)}]; each must be unique.`);
+  }
+}
+
+/** Compiles the rules once, so that a broken one is told with its file before anything is opened. */
+function refuseBrokenRules(config: GatewayConfig, fileName: string): void {
+  try {
+    createPolicy(config.policy);
+  } catch (error) {
+    if (!RunpurseError.isInstance(error)) throw error;
+    throw new ConfigError(error.message.split('\n').map((line) => `${fileName}: ${line}`).join('\n'), error);
   }
 }

@@ -12,7 +12,7 @@ import { createViewQueries, type ViewQueries } from './view-queries.ts';
  */
 export type SqliteAdmin = Pick<
   Store,
-  'putKey' | 'keys' | 'peekKeyByHash' | 'putBudget' | 'deleteBudget' | 'budgets' | 'run' | 'runs' | 'entries' | 'spend' | 'spendByDay' | 'close'
+  'putKey' | 'keys' | 'peekKeyByHash' | 'putBudget' | 'deleteBudget' | 'budgets' | 'openReservations' | 'run' | 'runs' | 'entries' | 'spend' | 'spendByDay' | 'close'
 >;
 
 export function openSqliteAdmin(directory: string): SqliteAdmin {
@@ -30,6 +30,7 @@ export function openSqliteAdmin(directory: string): SqliteAdmin {
     putBudget: async (budget) => writes.putBudget(budget),
     deleteBudget: async (budgetId) => writes.deleteBudget(budgetId),
     budgets: reads.budgets,
+    openReservations: () => views?.queries.openReservations() ?? [],
     run: async (workspaceId, runId) => views?.queries.run(workspaceId, runId),
     runs: async (filter) => views?.queries.runs(filter) ?? { rows: [], nextCursor: undefined },
     entries: async (filter) => views?.queries.entries(filter) ?? [],
