@@ -1,4 +1,5 @@
 import type { Refusal } from '@runpurse/core';
+import { parseJson } from './parse-json.ts';
 import type { JsonObject } from './wire.ts';
 
 /** A request body parsed once, here at the border. */
@@ -7,7 +8,7 @@ export function parseBody(text: string): { readonly type: 'parsed'; readonly bod
   if (text.trim() === '') return invalid('The request has no body. Send a JSON object.');
   let body: unknown;
   try {
-    body = JSON.parse(text);
+    body = parseJson(text);
   } catch (error) {
     return invalid(`The request body is not JSON: ${withoutContent(error)}.`);
   }

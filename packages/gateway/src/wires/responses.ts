@@ -229,8 +229,9 @@ function writtenBytes(value: unknown): number {
   return generatedBytes(written);
 }
 
+const LINE_END = /[\r\n]|$/g;
+
 function lineEnd(text: string, from: number): number {
-  const feed = text.indexOf('\n', from);
-  if (feed === -1) return text.length;
-  return text[feed - 1] === '\r' ? feed - 1 : feed;
+  LINE_END.lastIndex = from;
+  return LINE_END.exec(text)?.index ?? text.length;
 }

@@ -15,6 +15,7 @@ export interface EventReader {
   facts(): ReplyFacts;
 }
 
+const LF = 0x0a;
 /** Larger events are passed on unread, so that no stream fills memory. */
 const EVENT_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -32,8 +33,8 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
 
   /** True when the event may be handed on. */
   const look = (event: Buffer): boolean => {
-    const raw = event.toString('latin1');
-    if (reader.skim(raw)) return true;
+    // The line feed of a CRLF that was cut in two begins the event after it.
+    if (reader.skim(event.toString('latin1', event[0] === LF ? 1 : 0))) return true;
     const { name, data } = parseEvent(event.toString('utf8'));
     return data === undefined || !(reader.read(name, data) && hideUsage);
   };
