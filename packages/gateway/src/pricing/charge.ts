@@ -78,9 +78,13 @@ function upperBound(facts: ReplyFacts, card: PriceCard, call: ModelCall, hold: N
   return greater(lesser(greater(asText, asAudio), hold), reported);
 }
 
-/** Every token is at least a byte; tokens nobody saw are bounded by time, or by the limit. */
+/** Tokens that frame an answer and its tool calls, and are billed without being text. */
+const FRAME_TOKENS = 16;
+
+/** Every token of text is at least a byte; tokens nobody saw are bounded by time, or by the limit. */
 function producedTokens(facts: ReplyFacts, call: ModelCall, bounds: WorstCase, options: ChargeOptions): number {
-  const seen = Math.max(facts.outputBytes, facts.usage?.outputTokens ?? 0);
+  const written = Math.max(facts.outputBytes, facts.usage?.outputTokens ?? 0);
+  const seen = written === 0 ? 0 : written + FRAME_TOKENS * call.choices;
   if (call.hiddenReasoning !== true) return seen;
   if (options.elapsedMs === undefined) return bounds.outputTokens;
   return seen + Math.ceil(options.elapsedMs * TOKENS_PER_MS_MAX) * call.choices;
