@@ -293,10 +293,11 @@ const COUNTERS = [
 function readCounters(sent: RawAgentEvent, context: AgentContext | undefined, ignored: string[]): Counters {
   const counters: Counters = {};
   for (const [field, least, most] of COUNTERS) {
-    const value = sent[field] ?? (field === 'sequence' ? undefined : context?.[field]);
-    if (value === undefined || value === null) continue;
-    if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) counters[field] = value;
-    else ignored.push(field);
+    const own = sent[field];
+    const isReadable = typeof own === 'number' && Number.isInteger(own) && own >= least && own <= most;
+    if (!isReadable && own !== undefined && own !== null) ignored.push(field);
+    const value = isReadable ? own : field === 'sequence' ? undefined : context?.[field];
+    if (value !== undefined) counters[field] = value;
   }
   return counters;
 }

@@ -1,0 +1,245 @@
+import { describe, expect, it } from '@jest/globals';
+import { createGatewayClient, orThrow, RefusedError, RunpurseError, type GatewayClientOptions, type RunOptions } from '../index.ts';
+import { accepted, refused, scriptedHost } from '../../test/scripted-host.ts';
+
+function openRun(run: RunOptions = { runId: 'run-1', sessionId: 'session-1', agentId: 'agent-1' }, options: Partial<GatewayClientOptions> = {}) {
+  const host = scriptedHost(options);
+  const client = createGatewayClient(host.options);
+  return { ...host, client, run: client.run(run) };
+}
+
+describe('a run', () => {
+  it('begins with a question that carries its cap and bounds, asked once however often it is started', async () => {
+    const { run, transport } = openRun({ runId: 'run-1', name: 'support', limitUsd: '0.50', bounds: { max_requests: 40 }, sessionName: 'Ann', properties: { plan: 'pro' } });
+    const [first, second] = await Promise.all([run.start(), run.start()]);
+    expect(first).toBe(second);
+    expect(transport.requests).toHaveLength(1);
+    expect(transport.requests[0]?.url).toContain('enforce=true');
+    expect(transport.events[0]).toMatchObject({
+      type: 'run.started',
+      name: 'support',
+      run_id: 'run-1',
+      event_phase: 'before',
+      policy_stage: 'pre_action',
+      sequence: 1,
+      metadata: { limit_usd: '0.5', bounds: { max_requests: 40 }, session_name: 'Ann', properties: { plan: 'pro' } },
+    });
+  });
+
+  it('carries session, workflow, customer and agent as fields of every event', async () => {
+    const { run, transport } = openRun({ runId: 'r', sessionId: 's', workflowId: 'w', customerId: 'c', agentId: 'a', agentName: 'Ann' });
+    await run.start();
+    run.step({ name: 'x', kind: 'planning' }).complete();
+    run.record({ type: 'checkpoint.created' });
+    run.finance({ revenueUsd: '1' });
+    await run.end({ status: 'completed' });
+    expect(transport.events).toHaveLength(6);
+    for (const event of transport.events) {
+      expect(event).toMatchObject({ run_id: 'r', session_id: 's', workflow_id: 'w', customer_id: 'c', agent_id: 'a', agent_name: 'Ann', source: 'toy', event_source_trust: 'adapter_detected' });
+    }
+    expect(transport.events.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  it('gets an id when it is given none, and none is shared', () => {
+    const { client } = openRun();
+    const [first, second] = [client.run(), client.run()];
+    expect(first.runId).toMatch(/^run_/);
+    expect(first.runId).not.toBe(second.runId);
+    expect(first.headers()).toEqual({ 'Alephant-Run-Id': first.runId });
+  });
+
+  it('ends once, with reason and money, and has delivered its events by then', async () => {
+    const { run, client, transport } = openRun();
+    run.step({ name: 'x', kind: 'planning' });
+    await run.end({ status: 'stopped', reason: 'user left', revenueUsd: '0.1', outboundUsd: '0.02', feesUsd: '0.001' });
+    await run.end({ status: 'completed' });
+    expect(client.pending).toBe(0);
+    expect(transport.events.map(({ type }) => type)).toEqual(['step.started', 'run.failed']);
+    expect(transport.events[1]).toMatchObject({ event_phase: 'after', metadata: { status: 'stopped', message: 'user left', revenue_usd: '0.1', outbound_usd: '0.02', fees_usd: '0.001' } });
+  });
+
+  it('ends at once when the gateway is away, and is delivered when it is back', async () => {
+    const { run, client, transport, timers } = openRun();
+    transport.reply = () => new Error('down');
+    await run.end({ status: 'completed' });
+    expect(client.pending).toBe(1);
+    transport.reply = () => accepted;
+    await timers.advance(60_000);
+    expect(client.pending).toBe(0);
+  });
+
+  it.each([
+    [{ limitUsd: 'a lot' }, 'limitUsd'],
+    [{ limitUsd: '-1' }, 'limitUsd'],
+    [{ bounds: { max_requests: 0 } }, 'bounds.max_requests'],
+    [{ bounds: { max_requsts: 5 } as object }, 'bounds'],
+  ])('does not begin with a cap that holds nothing: %j', (options, named) => {
+    const { client } = openRun();
+    expect(() => client.run(options)).toThrow(named);
+    expect(() => client.run(options)).toThrow(RunpurseError);
+  });
+
+  it('reports an amount that is none as a problem, not as zero', async () => {
+    const { run, transport, problems } = openRun();
+    run.settleTool({ toolCallId: 'c', tool: 't', status: 'completed', costUsd: 'cheap' });
+    await run.end({ status: 'completed', revenueUsd: '1e3' });
+    expect(transport.events.map(({ metadata }) => [metadata['cost_usd'], metadata['revenue_usd']])).toEqual([[undefined, undefined], [undefined, undefined]]);
+    expect(problems.map(({ message }) => message.split(' ')[0])).toEqual(['costUsd', 'revenueUsd']);
+  });
+});
+
+describe('a model call', () => {
+  const call = { stepId: 'm-1', parentStepId: 'p-1', graphNode: 'think', agentId: 'helper', model: 'gpt-x', provider: 'sandbox', maxOutputTokens: 64, inputTokensMax: 900, carried: false } as const;
+
+  it('that the gateway carries is asked about by the gateway itself, and its report says so', async () => {
+    const { run, transport } = openRun();
+    expect(await run.authorizeModel({ ...call, carried: true })).toMatchObject({ type: 'allowed' });
+    expect(transport.requests).toHaveLength(0);
+    run.recordModel({ stepId: 'm-1', model: 'gpt-x', requestId: 'req_1', carried: true });
+    await run.end({ status: 'completed' });
+    expect(transport.events[0]).toMatchObject({ type: 'llm.call.completed', step_id: 'm-1', parent_step_id: 'p-1', metadata: { carried: true, request_id: 'req_1' } });
+  });
+
+  it('that goes elsewhere is asked about with its bounds, and settled by its usage in the same place', async () => {
+    const { run, transport } = openRun();
+    await run.authorizeModel({ ...call, attempt: 2 });
+    run.recordModel({ stepId: 'm-1', model: 'gpt-x-2026', usage: { input_tokens: 10, cache_read_tokens: 4, output_tokens: null } });
+    await run.end({ status: 'completed' });
+    const place = { step_id: 'm-1', parent_step_id: 'p-1', graph_node: 'think', agent_id: 'helper', attempt: 2, step_kind: 'llm_call' };
+    expect(transport.events[0]).toMatchObject({ ...place, type: 'llm.call.started', metadata: { model: 'gpt-x', provider: 'sandbox', max_output_tokens: 64, input_tokens_max: 900 } });
+    expect(transport.events[1]).toMatchObject({ ...place, type: 'llm.call.completed', metadata: { model: 'gpt-x-2026', status: 'completed', usage: { input_tokens: 10, cache_read_tokens: 4, output_tokens: null } } });
+  });
+
+  it.each([
+    ['failed', { error: new Error('503 overloaded') }, { status: 'failed', message: '503 overloaded' }],
+    ['was cancelled', { error: new Error('aborted'), status: 'aborted' as const }, { status: 'aborted', message: 'aborted' }],
+  ])('that %s is reported as such', async (_title, result, metadata) => {
+    const { run, transport } = openRun();
+    run.recordModel({ stepId: 'm-1', model: 'gpt-x', ...result });
+    await run.end({ status: 'failed' });
+    expect(transport.events[0]).toMatchObject({ type: 'llm.call.failed', event_phase: 'after', metadata });
+  });
+
+  it('without usage is reported without usage, not with zeros', async () => {
+    const { run, transport } = openRun();
+    run.recordModel({ stepId: 'm-1', model: 'gpt-x' });
+    await run.end({ status: 'completed' });
+    expect(transport.events[0]?.metadata).toEqual({ model: 'gpt-x', status: 'completed' });
+  });
+
+  it('has headers that say whose call it is and where it stands', () => {
+    const { run } = openRun();
+    expect(run.headers({ stepId: 'm-1', parentStepId: 'p-1', graphNode: 'think', agentId: 'helper', attempt: 2, stepKind: 'llm_call', iteration: 0 })).toEqual({
+      'Alephant-Run-Id': 'run-1',
+      'Alephant-Session-Id': 'session-1',
+      'Alephant-Agent-Id': 'helper',
+      'Alephant-Step-Id': 'm-1',
+      'Alephant-Parent-Step-Id': 'p-1',
+      'Alephant-Graph-Node': 'think',
+      'Alephant-Step-Attempt': '2',
+      'Alephant-Step-Kind': 'llm_call',
+      'Alephant-Iteration': '0',
+    });
+  });
+
+  it('names the same id in headers and events when the id does not fit a header', async () => {
+    const long = `  ${'step '.repeat(80)}é  `;
+    const { run, transport } = openRun({ runId: long, sessionId: `${long}2` });
+    const headers = run.headers({ stepId: long });
+    await run.authorizeTool({ tool: 't', toolCallId: 'c', stepId: long });
+    expect(headers['Alephant-Run-Id']).toBe(transport.events[0]?.['run_id']);
+    expect(headers['Alephant-Step-Id']).toBe(transport.events[0]?.['step_id']);
+    expect(headers['Alephant-Session-Id']).toBe(transport.events[0]?.['session_id']);
+    expect(headers['Alephant-Session-Id']).not.toBe(headers['Alephant-Run-Id']);
+  });
+});
+
+describe('a tool call', () => {
+  const call = { tool: 'lookup', toolCallId: 'c-1', stepId: 't-1', graphNode: 'tools', input: { b: 1, a: 'ann@example.com' } } as const;
+
+  it('is asked about, then settled once, in the same place and with the same fingerprint', async () => {
+    const { run, transport } = openRun();
+    expect(orThrow(await run.authorizeTool(call)).type).toBe('allowed');
+    run.settleTool({ toolCallId: 'c-1', status: 'completed', costUsd: '0.002' });
+    run.settleTool({ toolCallId: 'c-1', status: 'completed', costUsd: '0.002' });
+    await run.end({ status: 'completed' });
+    const place = { step_id: 't-1', graph_node: 'tools', tool_call_id: 'c-1', name: 'lookup', step_kind: 'tool_call', input_hash: transport.events[0]?.['input_hash'] };
+    expect(place.input_hash).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(transport.events.slice(0, 2)).toEqual([
+      expect.objectContaining({ ...place, type: 'tool.call.requested', event_phase: 'before', metadata: { tool_name: 'lookup' } }),
+      expect.objectContaining({ ...place, type: 'tool.call.completed', event_phase: 'after', metadata: { tool_name: 'lookup', status: 'completed', cost_usd: '0.002' } }),
+    ]);
+    expect(transport.events).toHaveLength(3);
+    expect(transport.requests.map(({ body = '' }) => body).join('')).not.toContain('ann@example.com');
+  });
+
+  it('has the same fingerprint for the same input in any order of keys, and another for another input', async () => {
+    const { run, transport } = openRun();
+    await run.authorizeTool(call);
+    await run.authorizeTool({ ...call, toolCallId: 'c-2', input: { a: 'ann@example.com', b: 1 } });
+    await run.authorizeTool({ ...call, toolCallId: 'c-3', input: { a: 'bob@example.com', b: 1 } });
+    const [first, second, third] = transport.events.map((event) => event['input_hash']);
+    expect(second).toBe(first);
+    expect(third).not.toBe(first);
+  });
+
+  it('that was denied is a value, throws on request, and reports no end', async () => {
+    const { run, transport } = openRun();
+    transport.reply = (_request, events) => (events[0]?.type === 'tool.call.requested' ? refused(402, 'budget_exceeded') : accepted);
+    const decision = await run.authorizeTool(call);
+    expect(decision).toMatchObject({ type: 'denied', proceed: false });
+    expect(() => orThrow(decision)).toThrow(RefusedError);
+    run.settleTool({ toolCallId: 'c-1', status: 'failed' });
+    await run.end({ status: 'failed' });
+    expect(transport.events.map(({ type }) => type)).toEqual(['tool.call.requested', 'run.failed']);
+  });
+
+  it('asked about twice before it ends is one call with one answer', async () => {
+    const { run, transport } = openRun();
+    const [first, second] = await Promise.all([run.authorizeTool(call), run.authorizeTool(call)]);
+    expect(second).toBe(first);
+    expect(transport.requests).toHaveLength(1);
+  });
+
+  it('tried again is a call of its own, and the newest open try is the one that is settled', async () => {
+    const { run, transport } = openRun();
+    await run.authorizeTool({ ...call, attempt: 1 });
+    run.settleTool({ toolCallId: 'c-1', status: 'failed', error: 'boom' });
+    await run.authorizeTool({ ...call, attempt: 2 });
+    run.settleTool({ toolCallId: 'c-1', status: 'completed' });
+    run.settleTool({ toolCallId: 'c-1', status: 'completed' });
+    await run.end({ status: 'completed' });
+    expect(transport.events.map(({ type, attempt }) => `${type} ${String(attempt)}`)).toEqual(['tool.call.requested 1', 'tool.call.failed 1', 'tool.call.requested 2', 'tool.call.completed 2', 'run.completed undefined']);
+  });
+
+  it('is settled before the next question is asked, so that its hold no longer counts', async () => {
+    const { run, transport } = openRun();
+    await run.authorizeTool(call);
+    run.settleTool({ toolCallId: 'c-1', status: 'completed' });
+    await run.authorizeTool({ ...call, toolCallId: 'c-2' });
+    expect(transport.events.map(({ type }) => type)).toEqual(['tool.call.requested', 'tool.call.completed', 'tool.call.requested']);
+  });
+
+  it('with an input that cannot be fingerprinted is asked about all the same', async () => {
+    const { run, transport, problems } = openRun();
+    const input = new Proxy({}, { ownKeys: () => { throw new Error('trap'); } });
+    expect((await run.authorizeTool({ ...call, input })).type).toBe('allowed');
+    expect(transport.events[0]?.['input_hash']).toBeUndefined();
+    expect(problems).toHaveLength(1);
+  });
+});
+
+describe('a step', () => {
+  it('begins and ends once under one id', async () => {
+    const { run, transport } = openRun();
+    const step = run.step({ name: 'researcher', kind: 'handoff', parentStepId: 't-1', agentId: 'researcher' });
+    step.fail(new Error('no'));
+    step.complete();
+    await run.end({ status: 'completed' });
+    expect(transport.events.slice(0, 2)).toEqual([
+      expect.objectContaining({ type: 'step.started', step_id: step.stepId, parent_step_id: 't-1', agent_id: 'researcher', name: 'researcher', step_kind: 'handoff' }),
+      expect.objectContaining({ type: 'step.failed', step_id: step.stepId, step_kind: 'handoff', metadata: { status: 'failed', message: 'no' } }),
+    ]);
+    expect(transport.events).toHaveLength(3);
+  });
+});
