@@ -68,12 +68,17 @@ function fingerprintOf(entry: EventEntry): string {
 
 const PAGE = 1_000;
 
+/** Looks where the first copy stands if it said the same: under the run and the type the event names. */
 async function findStored(store: Pick<Store, 'entries'>, workspaceId: string, { event }: ReadEvent): Promise<EventEntry | undefined> {
-  let beforeSeq: number | undefined;
-  for (;;) {
-    const page = await store.entries({ workspaceId, runId: event.run_id, types: [event.type], order: 'desc', beforeSeq, limit: PAGE });
-    for (const { entry } of page) if (entry.type === 'event' && entry.eventId === event.event_id) return entry;
-    if (page.length < PAGE) return undefined;
-    beforeSeq = page.at(-1)?.seq;
+  // A begin that was refused is not kept under its run.
+  const places = event.type === 'run.started' && event.run_id !== undefined ? [event.run_id, undefined] : [event.run_id];
+  for (const runId of places) {
+    let beforeSeq: number | undefined;
+    do {
+      const page = await store.entries({ workspaceId, runId, types: [event.type], order: 'desc', beforeSeq, limit: PAGE });
+      for (const { entry } of page) if (entry.type === 'event' && entry.eventId === event.event_id) return entry;
+      beforeSeq = page.length < PAGE ? undefined : page.at(-1)?.seq;
+    } while (beforeSeq !== undefined);
   }
+  return undefined;
 }

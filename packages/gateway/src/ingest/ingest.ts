@@ -13,7 +13,8 @@ import { eventEntry } from './event-entry.ts';
 import { createEventMemory, type SeenEvent } from './event-memory.ts';
 import { readEvents, sessionContradiction, type IngestCaller, type ReadEvent } from './read-events.ts';
 import { createCallReader } from './reported-call.ts';
-import { answerAgain, PHASE_BY_TYPE, takeEvent, type Taken, type Taking } from './take-event.ts';
+import { answerAgain, PHASE_BY_TYPE, takeEvent } from './take-event.ts';
+import type { Taken, Taking } from './taking.ts';
 import { decisionRow, type Verdict } from './verdict.ts';
 
 /** Takes agent events in: `POST /v1/agent/events` without its HTTP. */
@@ -51,27 +52,27 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
     return knowsMore ? admission.startRun({ subject }) : undefined;
   };
 
-  const takingOf = (read: ReadEvent, run: RunView | undefined, enforce: boolean): Taking => ({
+  const takingOf = (read: ReadEvent, run: RunView | undefined, enforce: boolean, isNewRun: boolean): Taking => ({
     gateway,
     read,
     run,
-    memory: read.hasRun ? calls.of(read.subject.workspaceId, read.subject.runId, run === undefined) : NO_MEMORY(),
+    memory: read.hasRun ? calls.of(read.subject.workspaceId, read.subject.runId, isNewRun) : NO_MEMORY(),
     enforce,
     readCall: (kind) => readCall(kind, read.event.metadata, read.event.name),
   });
 
   /** Takes a batch whose events are all good. No other call is decided in between. */
-  const takeAll = (reads: readonly ReadEvent[], seen: readonly (SeenEvent | undefined)[], enforce: boolean, at: number): Row[] => {
+  const takeAll = (reads: readonly ReadEvent[], seen: readonly (SeenEvent | undefined)[], enforce: boolean, at: number): { readonly rows: readonly Row[]; readonly appended: Promise<void> } => {
     const entries: EventEntry[] = [];
     const rows = reads.map((read, index): Row => {
       const before = seen[index];
       const { workspaceId, runId } = read.subject;
       const run = read.hasRun ? admission.run(workspaceId, runId) : undefined;
       if (before !== undefined && before.appliedTo === undefined) {
-        return { read, taken: answerAgain(takingOf(read, run, enforce)), duplicateOf: before, entry: undefined, introduced: undefined };
+        return { read, taken: answerAgain(takingOf(read, run, enforce, run === undefined)), duplicateOf: before, entry: undefined, introduced: undefined };
       }
       const introduced = before === undefined ? introduce(read, run) : undefined;
-      const taken = before === undefined ? takeEvent(takingOf(read, introduced === undefined ? run : admission.run(workspaceId, runId), enforce)) : appliedBefore(before);
+      const taken = before === undefined ? takeEvent(takingOf(read, introduced === undefined ? run : admission.run(workspaceId, runId), enforce, run === undefined)) : appliedBefore(before);
       const observed = taken.reservationId !== undefined && admission.carried(workspaceId, runId, { requestId: taken.reservationId }) !== undefined;
       const entry = eventEntry(read, { at, reservationId: taken.reservationId, observed, begun: taken.begun });
       const stepId = stepOfEvent(entry);
@@ -79,10 +80,7 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
       entries.push(entry);
       return { read, taken, duplicateOf: undefined, entry, introduced };
     });
-    const appended = store.append(entries);
-    const last = rows.at(-1);
-    if (last !== undefined) rows[rows.length - 1] = { ...last, appended };
-    return rows;
+    return { rows, appended: store.append(entries) };
   };
 
   return {
@@ -110,9 +108,9 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
       const contradiction = findContradiction(reads, recognised.seen, (runId) => admission.run(workspaceId, runId)?.sessionId);
       if (contradiction !== undefined) return notTaken({ type: 'refused', refusal: contradiction, count });
 
-      const rows = store.together(() => takeAll(reads, recognised.seen, enforce, now));
-      const writes = rows.flatMap((row) => [...row.taken.writes, row.introduced, row.appended, row.duplicateOf?.durable]).filter((write) => write !== undefined);
-      const durable = Promise.all(writes).then(() => undefined);
+      const { rows, appended } = store.together(() => takeAll(reads, recognised.seen, enforce, now));
+      const writes = rows.flatMap((row) => [...row.taken.writes, row.introduced, row.duplicateOf?.durable]);
+      const durable = Promise.all([appended, ...writes]).then(() => undefined);
       // Whoever sends a copy meanwhile waits for this too; who fails first is told below.
       durable.catch(() => undefined);
       for (const row of rows) {
@@ -165,8 +163,6 @@ interface Row {
   readonly duplicateOf: SeenEvent | undefined;
   readonly entry: EventEntry | undefined;
   readonly introduced: Promise<unknown> | undefined;
-  /** The batch's own append; on its last row. */
-  readonly appended?: Promise<void>;
 }
 
 const NO_MEMORY = (): RunMemory => ({ calls: new Map(), endedAt: undefined, touchedSeq: 0 });
