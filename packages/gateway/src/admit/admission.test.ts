@@ -261,7 +261,7 @@ describe('bounds', () => {
   it.each([
     ['max_requests', { max_requests: 2 }, {}],
     ['max_steps', { max_steps: 2 }, {}],
-    ['max_repeats', { max_repeats: 2 }, { fingerprint: 'same' }],
+    ['max_repeats', { max_repeats: 2 }, { fingerprint: () => 'same' }],
   ])('%s lets two through and refuses the third', async (bound, limits, more) => {
     const { admission, call } = await open({ bounds: [{ scope: 'run', ...limits }] });
     for (const step of ['1', '2']) await admitted(call(1n, { ...more, subject: { stepId: step } }));
@@ -294,10 +294,10 @@ describe('bounds', () => {
 describe('attempts', () => {
   it('a call identical to one that failed in the same step is its retry, and its cost is in the retry line', async () => {
     const { admission, call, store } = await open({});
-    const same = () => call(5n, { fingerprint: 'f', subject: { stepId: 's' } });
+    const same = () => call(5n, { fingerprint: () => 'f', subject: { stepId: 's' } });
     admission.settle(await admitted(same()), { status: 'failed', cost: 0n });
     admission.settle(await admitted(same()), done(5n));
-    admission.settle(await admitted(call(5n, { fingerprint: 'other', subject: { stepId: 's' } })), done(5n));
+    admission.settle(await admitted(call(5n, { fingerprint: () => 'other', subject: { stepId: 's' } })), done(5n));
     expect(await store.run('w', 'r')).toMatchObject({ modelNanos: 5n, retryNanos: 5n, retries: 1 });
   });
 });

@@ -27,8 +27,9 @@ export interface AdmissionParts {
 }
 
 const SWEEP_MS = 1000;
-/** Looked at per sweep, so that forgetting never holds up a call for long. */
-const SWEPT_COUNTERS = 20_000;
+/** A sweep looks at a part of the counters, so that it never holds up a call for long. */
+const SWEPT_PART = 8;
+const SWEPT_LEAST = 500;
 /** `rate_limited` is logged once a second per key, so that a runaway loop can't fill the ledger with it. */
 const RATE_LOG_MS = 1000;
 const OUTCOME_OF_EFFECT = { allow: 'allowed', audit: 'audited', skip: 'skipped', block: 'denied' } as const;
@@ -43,9 +44,9 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   const rate = createRateCap(config.rate.requests_per_minute);
   const balances = createBalances({ counters, book, memory });
   const ledger = createRunLedger(store);
-  const reservations = createReservations({ clock, counters, balances, memory, registry, ledger });
+  const reservations = createReservations({ clock, bounds: config.bounds, counters, balances, memory, registry, ledger });
   const runLife = createRunLife({ clock, store, registry, ledger, book, balances });
-  const deciding = { config, policy, rate, book, balances, counters, memory, registry };
+  const deciding = { config, policy, rate, balances, counters, memory, registry };
   const rateLoggedAt = new Map<string, number>();
 
   book.reload(store.budgets());
@@ -113,7 +114,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     reservations.expire(now - config.store.authorization_ttl_s * 1000);
     memory.trim(store.foldedSeq);
     registry.evict({ now, idleMs, foldedSeq: store.foldedSeq, onEvict: (run) => counters.drop(counterKey('run', run.workspaceId, run.runId, '')) });
-    counters.evict(now - idleMs, store.foldedSeq, SWEPT_COUNTERS);
+    counters.evict(now - idleMs, store.foldedSeq, Math.max(SWEPT_LEAST, Math.ceil(counters.size / SWEPT_PART)));
     rate.sweep(now);
     for (const [keyId, at] of rateLoggedAt) if (at < now - 60_000) rateLoggedAt.delete(keyId);
   };
@@ -235,7 +236,10 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
         .filter((match) => match.counterKey !== undefined)
         .map((match) => balances.stateOf(match, run, subject.workspaceId, now));
     },
-    standing: ({ subject }) => balances.standing(subject, registry.find(subject.workspaceId, subject.runId), clock.now()),
+    standing(reservation) {
+      const { subject, run } = reservation as Pick<Reservation, 'subject'> & { readonly run?: RunState };
+      return balances.standing(subject, run ?? registry.find(subject.workspaceId, subject.runId), clock.now());
+    },
     budgets: () => book.all(),
     reloadBudgets() {
       if (!book.reload(store.budgets())) return;

@@ -5,6 +5,7 @@ import type { OpenReservation } from './reservation.ts';
 import type { RunState } from './run-state.ts';
 import type { SpendMemory } from './spend-memory.ts';
 import type { BudgetState, Standing, Subject } from './types.ts';
+import { utcDay } from './windows.ts';
 
 /** The subject with what its run already knows filled in: a call that leaves its session out still counts to it. */
 export function inherit(subject: Subject, run: RunState): Subject {
@@ -18,8 +19,19 @@ export function inherit(subject: Subject, run: RunState): Subject {
   };
 }
 
+/** A run's matching budgets, kept while nothing changes that could match others. */
+export interface MatchedBudgets {
+  readonly generation: number;
+  readonly day: string;
+  readonly subject: Subject;
+  readonly limit: Nanos | undefined;
+  readonly matches: readonly BudgetMatch[];
+}
+
 /** Budgets and their counters together: where every limit stands. */
 export interface Balances {
+  /** The budgets that apply to a call of a run. */
+  matches(subject: Subject, run: RunState, now: number): readonly BudgetMatch[];
   counterOf(match: BudgetMatch, run: RunState | undefined, workspaceId: string, now: number): Counter | undefined;
   /** Each counter once, however many budgets look at it. */
   countersOf(matches: readonly BudgetMatch[], run: RunState, now: number): Counter[];
@@ -35,6 +47,15 @@ export interface Balances {
 
 export function createBalances(parts: { readonly counters: Counters; readonly book: BudgetBook; readonly memory: SpendMemory }): Balances {
   const { counters, book, memory } = parts;
+
+  const matchesOf: Balances['matches'] = (subject, run, now) => {
+    const day = utcDay(now);
+    const known = run.matched;
+    if (known !== undefined && known.generation === book.generation && known.day === day && known.limit === run.limit && hasSameScopes(known.subject, subject)) return known.matches;
+    const matches = book.match(subject, run.limit, now);
+    run.matched = { generation: book.generation, day, subject, limit: run.limit, matches };
+    return matches;
+  };
 
   const counterOf: Balances['counterOf'] = (match, run, workspaceId, now) => {
     if (match.counterKey === undefined) return undefined;
@@ -84,6 +105,7 @@ export function createBalances(parts: { readonly counters: Counters; readonly bo
   };
 
   return {
+    matches: matchesOf,
     counterOf,
     countersOf,
     stateOf,
@@ -98,7 +120,7 @@ export function createBalances(parts: { readonly counters: Counters; readonly bo
       let runRemaining: Nanos | undefined;
       let sessionRemaining: Nanos | undefined;
       let state = 'ok';
-      for (const match of book.match(subject, run?.limit, now)) {
+      for (const match of run === undefined ? book.match(subject, undefined, now) : matchesOf(subject, run, now)) {
         if (match.counterKey === undefined) continue;
         const at = stateOf(match, run, subject.workspaceId, now);
         if (rank(at.state) > rank(state)) state = at.state;
@@ -122,6 +144,18 @@ export function createBalances(parts: { readonly counters: Counters; readonly bo
       }
     },
   };
+}
+
+/** True when the two count in the same scopes, so that the same budgets match. */
+function hasSameScopes(one: Subject, other: Subject): boolean {
+  return (
+    one.sessionId === other.sessionId &&
+    one.agentId === other.agentId &&
+    one.workflowId === other.workflowId &&
+    one.customerId === other.customerId &&
+    one.keyId === other.keyId &&
+    one.memberId === other.memberId
+  );
 }
 
 function highestThreshold(match: BudgetMatch, settled: Nanos): string {

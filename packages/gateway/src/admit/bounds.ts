@@ -1,5 +1,5 @@
 import { BOUND_NAMES, type BoundConfig, type BoundName } from '../config/config.ts';
-import type { RunState, SessionState } from './run-state.ts';
+import { repeatsWith, type RunState, type SessionState } from './run-state.ts';
 import type { CallRequest } from './types.ts';
 
 /** A bound that a call would pass: which one, its limit and where the run or session stands. */
@@ -31,6 +31,11 @@ const WOULD_REACH: Readonly<Record<BoundName, (call: CallRequest, attempt: numbe
   max_repeats: (_call, _attempt, at) => at.repeats,
 };
 
+/** True when identical calls are bounded; without that no call is fingerprinted for it. */
+export function watchesRepeats(run: RunState, configured: readonly BoundConfig[]): boolean {
+  return run.bounds.max_repeats !== undefined || configured.some((config) => config.max_repeats !== undefined);
+}
+
 /** The first bound, of the run's own and the configured ones, that this call would pass. */
 export function findBoundHit(options: {
   readonly configured: readonly BoundConfig[];
@@ -42,9 +47,10 @@ export function findBoundHit(options: {
   readonly now: number;
 }): BoundHit | undefined {
   const { configured, call, attempt, run, session, sessionId, now } = options;
+  if (configured.length === 0 && !hasBounds(run.bounds)) return undefined;
   const { stepId } = call.subject;
   const isNewStep = stepId !== undefined && !run.steps.has(stepId);
-  const repeats = call.fingerprint !== undefined && attempt === 1 && run.lastFingerprint === call.fingerprint ? run.repeats + 1 : 1;
+  const repeats = watchesRepeats(run, configured) ? repeatsWith(run, call, attempt) : 1;
   const ofRun: Standing = { ...run.counts, runtimeSeconds: (now - run.startedAt) / 1000, steps: run.steps.size, isNewStep, repeats };
   const ofSession: Standing | undefined =
     session === undefined
@@ -72,4 +78,9 @@ export function findBoundHit(options: {
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+function hasBounds(bounds: RunState['bounds']): boolean {
+  for (const name in bounds) if (bounds[name as BoundName] !== undefined) return true;
+  return false;
 }

@@ -38,6 +38,8 @@ export function counterKey(scope: BudgetScope, workspaceId: string, scopeId: str
 /** All budgets: the configuration's, the stored ones and each run's own. */
 export interface BudgetBook {
   all(): readonly Budget[];
+  /** Rises when the budgets change. */
+  readonly generation: number;
   /** Reads the stored budgets anew; says whether any changed. */
   reload(stored: readonly StoredBudget[]): boolean;
   /** The budgets that apply to a subject at a time, the run's own cap included. */
@@ -48,13 +50,18 @@ export function createBudgetBook(configured: readonly BudgetConfig[]): BudgetBoo
   const fromConfig = configured.map((config, index): Budget => ({ budgetId: `config_${index}`, config, origin: 'config' }));
   let budgets: readonly Budget[] = fromConfig;
   let signature = '';
+  let generation = 0;
 
   return {
     all: () => budgets,
+    get generation() {
+      return generation;
+    },
     reload(stored) {
       const next = JSON.stringify(stored.map((budget) => [budget.budgetId, budget.body]));
       if (next === signature) return false;
       signature = next;
+      generation += 1;
       budgets = [
         ...fromConfig,
         ...stored.map((row): Budget => ({ budgetId: row.budgetId, config: budgetConfig.parse(row.body), origin: 'api' })),

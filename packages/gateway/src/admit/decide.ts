@@ -2,7 +2,7 @@ import type { Nanos, Refusal } from '@runpurse/core';
 import type { GatewayConfig } from '../config/config.ts';
 import type { Policy, RuleMatch } from '../policy/policy.ts';
 import { inherit, type Balances } from './balances.ts';
-import { budgetName, counterKey, type BudgetBook, type BudgetMatch } from './budget-book.ts';
+import { budgetName, counterKey, type BudgetMatch } from './budget-book.ts';
 import { findBoundHit } from './bounds.ts';
 import type { Counter, Counters } from './counters.ts';
 import { phaseOf } from './entries.ts';
@@ -41,7 +41,6 @@ export interface DecideParts {
   readonly config: GatewayConfig;
   readonly policy: Policy;
   readonly rate: RateCap;
-  readonly book: BudgetBook;
   readonly balances: Balances;
   readonly counters: Counters;
   readonly memory: SpendMemory;
@@ -60,7 +59,7 @@ export interface Question {
 
 /** The order in which a call is judged: run state, rate, policy, bounds, price, budgets. The first no is the answer. */
 export function decide(parts: DecideParts, question: Question): Decided {
-  const { config, policy, rate, book, registry } = parts;
+  const { config, policy, rate, balances, registry } = parts;
   const { call, run, now, isDry } = question;
   const { subject } = call;
 
@@ -82,18 +81,19 @@ export function decide(parts: DecideParts, question: Question): Decided {
     if (verdict.type === 'denied') return refused(policyRefusal(call, verdict.by), matches);
   }
 
+  const boundedSession = effective.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, effective.sessionId, now);
   const hit = findBoundHit({
     configured: config.bounds,
     call,
     attempt,
     run,
-    session: effective.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, effective.sessionId, now),
+    session: boundedSession,
     sessionId: effective.sessionId,
     now,
   });
   if (hit !== undefined) return refused(boundRefusal(call, hit), matches);
 
-  const budgets = book.match(effective, run.limit, now);
+  const budgets = balances.matches(effective, run, now);
   const hard = budgets.filter((match) => match.budget.config.action !== 'alert_only');
   const [firstHard] = hard;
   if (call.hold === undefined && call.kind === 'model' && firstHard !== undefined) return refused(priceRefusal(call, budgetName(firstHard.budget)), matches);
@@ -106,7 +106,7 @@ export function decide(parts: DecideParts, question: Question): Decided {
     attempt,
     priceUnknown: call.hold === undefined,
     budgets,
-    counters: parts.balances.countersOf(budgets, run, now),
+    counters: balances.countersOf(budgets, run, now),
     matches,
     resumes,
   };
@@ -151,7 +151,7 @@ function refused(refusal: Refusal, matches: readonly RuleMatch[] = []): DecidedR
 export function attemptOf(call: CallRequest, run: RunState): number {
   const { attempt, stepId } = call.subject;
   if (attempt !== undefined) return attempt;
-  const failed = call.fingerprint === undefined ? undefined : run.failedAttempts.get(failureKey(stepId, call.fingerprint));
+  const failed = call.fingerprint === undefined || run.failedAttempts.size === 0 ? undefined : run.failedAttempts.get(failureKey(stepId, call.fingerprint()));
   return failed === undefined ? 1 : failed + 1;
 }
 

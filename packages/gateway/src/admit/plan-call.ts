@@ -42,6 +42,7 @@ export function planCall(options: {
   const card = prices.find(provider, model) ?? prices.fallback;
   const bounded = card === undefined ? undefined : boundsOf(call, card);
 
+  let fingerprint: string | undefined;
   let clampedLimit: number | undefined;
   const fit = (available: Nanos, mayClamp: boolean): Nanos | undefined => {
     if (card === undefined) return undefined;
@@ -72,7 +73,7 @@ export function planCall(options: {
         hold: card !== undefined && bounded?.type === 'bounded' ? card.worstCase(bounded.bounds) : undefined,
         unbounded: bounded?.type === 'unbounded' ? bounded.refusal : undefined,
         fit,
-        fingerprint: hash('sha1', text, 'base64'),
+        fingerprint: () => (fingerprint ??= hash('sha1', text, 'base64')),
       },
       call,
       body,

@@ -12,7 +12,7 @@ export interface OpenReservation extends Reservation {
   counters: Counter[];
   /** The budgets it was checked against, for thresholds. */
   matches: readonly BudgetMatch[];
-  readonly fingerprint: string | undefined;
+  readonly fingerprint: (() => string) | undefined;
   /** Settled by an event or by its time-out, not by the model path. */
   readonly isAwaited: boolean;
   /** Key in the run's openByCall, if any. */

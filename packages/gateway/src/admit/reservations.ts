@@ -1,18 +1,22 @@
 import { formatUsd, type Nanos } from '@runpurse/core';
+import type { BoundConfig } from '../config/config.ts';
 import type { Clock } from '../gateway.ts';
 import type { Entry, ThresholdEntry } from '../store/entry.ts';
 import { inherit, type Balances } from './balances.ts';
 import type { Counters, Limit } from './counters.ts';
 import type { DecidedFits } from './decide.ts';
+import { watchesRepeats } from './bounds.ts';
 import { runEntry, settleEntry, thresholdEntry } from './entries.ts';
 import type { OpenReservation } from './reservation.ts';
 import type { RunLedger } from './run-ledger.ts';
-import { failureKey, rememberFailure, type RunRegistry, type RunState } from './run-state.ts';
+import { failureKey, noteRepeat, rememberFailure, type RunRegistry, type RunState } from './run-state.ts';
 import type { SpendMemory } from './spend-memory.ts';
 import type { CallRequest, Outcome, Settled, Subject } from './types.ts';
 
 export interface ReservationParts {
   readonly clock: Clock;
+  /** The configured bounds. */
+  readonly bounds: readonly BoundConfig[];
   readonly counters: Counters;
   readonly balances: Balances;
   readonly memory: SpendMemory;
@@ -35,7 +39,7 @@ export interface Reservations {
 }
 
 export function createReservations(parts: ReservationParts): Reservations {
-  const { clock, counters, balances, memory, registry, ledger } = parts;
+  const { clock, bounds, counters, balances, memory, registry, ledger } = parts;
   const open = new Map<string, OpenReservation>();
 
   /** Counts a call in or, when it was never made, out again, for its run and session. */
@@ -94,7 +98,7 @@ export function createReservations(parts: ReservationParts): Reservations {
     counters.settle(reservation.counters, reservation.hold, booked, now, Number.MAX_SAFE_INTEGER);
     if (isReleased) count(reservation, -1);
     if (outcome.status === 'failed' && reservation.fingerprint !== undefined) {
-      rememberFailure(run, failureKey(subject.stepId, reservation.fingerprint), reservation.attempt);
+      rememberFailure(run, failureKey(subject.stepId, reservation.fingerprint()), reservation.attempt);
     }
     const entries: Entry[] = [settleEntry(reservation, outcome, charged, isAtHold || outcome.unconfirmed === true, now), ...thresholds(reservation, booked, now)];
     if (run.implicit && run.status === 'running') {
@@ -150,10 +154,7 @@ export function createReservations(parts: ReservationParts): Reservations {
       }
       count(reservation, 1);
       noteStep(run, subject, now);
-      if (call.fingerprint !== undefined && decided.attempt === 1) {
-        run.repeats = run.lastFingerprint === call.fingerprint ? run.repeats + 1 : 1;
-        run.lastFingerprint = call.fingerprint;
-      }
+      if (watchesRepeats(run, bounds)) noteRepeat(run, call, decided.attempt);
       return reservation;
     },
 

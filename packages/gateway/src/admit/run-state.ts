@@ -1,8 +1,10 @@
 import type { Nanos } from '@runpurse/core';
 import type { Entry } from '../store/entry.ts';
 import type { RunRow, SessionTotals, Store } from '../store/store.ts';
+import { stepOfEvent } from '../views/run-rules.ts';
+import type { MatchedBudgets } from './balances.ts';
 import type { OpenReservation } from './reservation.ts';
-import type { RunBounds, RunView, Subject } from './types.ts';
+import type { CallRequest, RunBounds, RunView, Subject } from './types.ts';
 
 export interface RunCounts {
   requests: number;
@@ -48,6 +50,8 @@ export interface RunState {
   /** The run's own cap and bounds. */
   limit: Nanos | undefined;
   bounds: RunBounds;
+  /** The budgets that match this run's calls, as last looked up. */
+  matched: MatchedBudgets | undefined;
   lastSeq: number;
   lastUsedAt: number;
 }
@@ -63,6 +67,12 @@ export interface SessionState {
 }
 
 const FAILED_ATTEMPTS_KEPT = 64;
+/** Above this many runs in memory, quiet ones leave after seconds instead of minutes; they come back from the ledger when used. */
+const RUNS_AT_EASE = 5_000;
+const IDLE_UNDER_PRESSURE_MS = 2_000;
+/** A sweep looks at a part of the runs, so that it never holds up a call for long. */
+const SWEPT_PART = 8;
+const SWEPT_LEAST = 500;
 
 /** Remembers that a call failed, so that the same call again is seen as its retry; keeps the last few. */
 export function rememberFailure(run: RunState, callKey: string, attempt: number): void {
@@ -72,6 +82,17 @@ export function rememberFailure(run: RunState, callKey: string, attempt: number)
     const oldest = run.failedAttempts.keys().next();
     if (oldest.done !== true) run.failedAttempts.delete(oldest.value);
   }
+}
+
+/** How often the call would have come in a row; a retry of a failed one is no repeat. */
+export function repeatsWith(run: RunState, call: CallRequest, attempt: number): number {
+  return call.fingerprint !== undefined && attempt === 1 && run.lastFingerprint === call.fingerprint() ? run.repeats + 1 : 1;
+}
+
+export function noteRepeat(run: RunState, call: CallRequest, attempt: number): void {
+  if (call.fingerprint === undefined || attempt > 1) return;
+  run.repeats = repeatsWith(run, call, attempt);
+  run.lastFingerprint = call.fingerprint();
 }
 
 /** The key under which a failed call is remembered. */
@@ -156,14 +177,16 @@ export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries
     boundedSession,
     values: () => runs.values(),
     evict({ now, idleMs, foldedSeq, onEvict }) {
-      for (let looked = 0; looked < 20_000; looked += 1) {
+      const idle = runs.size > RUNS_AT_EASE ? Math.min(idleMs, IDLE_UNDER_PRESSURE_MS) : idleMs;
+      const most = Math.max(SWEPT_LEAST, Math.ceil(runs.size / SWEPT_PART));
+      for (let looked = 0; looked < most; looked += 1) {
         const next = cursor.next();
         if (next.done === true) {
           cursor = runs.values();
           break;
         }
         const run = next.value;
-        const quiet = run.lastUsedAt < now - (isOver(run) ? 0 : idleMs);
+        const quiet = run.lastUsedAt < now - (isOver(run) ? 0 : idle);
         if (!quiet || run.open.size > 0 || run.lastSeq > foldedSeq) continue;
         runs.delete(run.key);
         onEvict(run);
@@ -221,6 +244,7 @@ function blank(key: string, workspaceId: string, runId: string, implicit: boolea
     toolCalls: new Set(),
     limit: undefined,
     bounds: {},
+    matched: undefined,
     lastSeq: 0,
     lastUsedAt: startedAt,
   };
@@ -247,7 +271,8 @@ function runFrom(key: string, row: RunRow, entries: readonly Entry[]): RunState 
   };
   for (const entry of entries) {
     if (entry.type === 'run' || entry.type === 'settle' || entry.type === 'threshold') continue;
-    if (entry.stepId !== undefined && (entry.type === 'reserve' || STEP_EVENT.test(entry.type === 'event' ? entry.eventType : ''))) run.steps.add(entry.stepId);
+    const stepId = entry.type === 'event' ? stepOfEvent(entry) : entry.type === 'reserve' ? entry.stepId : undefined;
+    if (stepId !== undefined) run.steps.add(stepId);
     if (entry.type !== 'reserve') continue;
     if (entry.kind === 'tool') {
       if (entry.toolCallId !== undefined) run.toolCalls.add(entry.toolCallId);
@@ -258,8 +283,6 @@ function runFrom(key: string, row: RunRow, entries: readonly Entry[]): RunState 
   }
   return run;
 }
-
-const STEP_EVENT = /^(step|handoff)\./;
 
 function sessionFrom(key: string, totals: SessionTotals | undefined, now: number): SessionState {
   return {

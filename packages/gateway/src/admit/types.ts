@@ -46,8 +46,8 @@ export interface CallRequest {
    * Returns the new worst case, at most `available`, or undefined. Called only when `hold` does not fit.
    */
   readonly fit?: ((available: Nanos, mayClamp: boolean) => Nanos | undefined) | undefined;
-  /** Fingerprint of the call's content, for the loop bound; hex or any short text. */
-  readonly fingerprint?: string | undefined;
+  /** Fingerprint of the call's content: equal calls have equal ones. Asked only where a bound or an earlier failure needs it. */
+  readonly fingerprint?: (() => string) | undefined;
 }
 
 /** An admitted call: its worst case is held, its intent durable. Ends exactly once, by `Admission.settle`. */

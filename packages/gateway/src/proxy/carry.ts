@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { PlannedCall } from '../admit/plan-call.ts';
 import type { Reservation } from '../admit/types.ts';
 import type { GatewayConfig } from '../config/config.ts';
@@ -37,9 +37,9 @@ export function carry(parts: CarryParts, carried: Carried): void {
   let reply: Reply | undefined;
 
   const sink: ReplySink = {
-    head(status, rawHeaders, upstream) {
-      const isStream = status < 400 && String(headerValue(rawHeaders, 'content-type') ?? '').startsWith('text/event-stream');
-      reply = isStream ? streamReply(parts, carried, status, rawHeaders, upstream, settle) : plainReply(parts, carried, status, rawHeaders, settle);
+    head(status, headers, upstream) {
+      const isStream = status < 400 && headers['content-type']?.startsWith('text/event-stream') === true;
+      reply = isStream ? streamReply(parts, carried, status, headers, upstream, settle) : plainReply(parts, carried, status, headers, settle);
     },
     data: (chunk, upstream) => reply?.data(chunk, upstream),
     end: () => reply?.end(),
@@ -66,14 +66,14 @@ interface Reply {
   fail(fault: ExchangeFault): void;
 }
 
-function plainReply(parts: CarryParts, carried: Carried, status: number, rawHeaders: readonly (string | Buffer)[], settle: (end: CallOutcome) => ReturnType<typeof settleCall>): Reply {
+function plainReply(parts: CarryParts, carried: Carried, status: number, upstreamHeaders: IncomingHttpHeaders, settle: (end: CallOutcome) => ReturnType<typeof settleCall>): Reply {
   const { response, reservation, audits, wire } = carried;
   const maxBytes = parts.config.limits.max_response_bytes;
   let chunks: Buffer[] = [];
   let bytes = 0;
   let isPassedOn = false;
 
-  const facts = (body: Buffer) => decodeReply(wire, body, headerValue(rawHeaders, 'content-encoding'));
+  const facts = (body: Buffer) => decodeReply(wire, body, upstreamHeaders['content-encoding']);
   return {
     data(chunk, upstream) {
       if (!isPassedOn) {
@@ -83,7 +83,7 @@ function plainReply(parts: CarryParts, carried: Carried, status: number, rawHead
         // Too long to keep: charged at its hold and passed on as it comes.
         isPassedOn = true;
         const settled = settle({ type: 'unmetered', reason: `the reply is longer than limits.max_response_bytes (${maxBytes})` });
-        response.writeHead(status, [...replyHeaders(rawHeaders), ...wholeHeaders(parts.admission, reservation, audits, settled)]);
+        response.writeHead(status, [...replyHeaders(upstreamHeaders), ...wholeHeaders(parts.admission, reservation, audits, settled)]);
         for (const kept of chunks) response.write(kept);
         chunks = [];
         return;
@@ -99,7 +99,7 @@ function plainReply(parts: CarryParts, carried: Carried, status: number, rawHead
       const metered = facts(body);
       const settled = settle(status < 400 ? { type: 'answered', facts: metered } : { type: 'rejected', status, facts: metered });
       if (response.destroyed) return;
-      const headers = replyHeaders(rawHeaders);
+      const headers = replyHeaders(upstreamHeaders);
       for (const header of wholeHeaders(parts.admission, reservation, audits, settled)) headers.push(header);
       headers.push('content-length', String(body.length));
       response.writeHead(status, headers);
@@ -122,7 +122,7 @@ function streamReply(
   parts: CarryParts,
   carried: Carried,
   status: number,
-  rawHeaders: readonly (string | Buffer)[],
+  upstreamHeaders: IncomingHttpHeaders,
   upstream: Exchange,
   settle: (end: CallOutcome) => ReturnType<typeof settleCall>,
 ): Reply {
@@ -132,7 +132,7 @@ function streamReply(
   let bytes = 0;
   let cutReason: string | undefined;
 
-  const headers = replyHeaders(rawHeaders);
+  const headers = replyHeaders(upstreamHeaders);
   for (const header of openingHeaders(parts.admission, reservation, audits)) headers.push(header);
   headers.push('trailer', CLOSING_TRAILERS);
   if (!response.destroyed) {
@@ -177,13 +177,6 @@ async function resumeOnDrain(response: ServerResponse, upstream: Exchange): Prom
   upstream.pause();
   await Promise.race([once(response, 'drain'), once(response, 'close')]).catch(() => undefined);
   upstream.resume();
-}
-
-function headerValue(rawHeaders: readonly (string | Buffer)[], name: string): string | undefined {
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    if (String(rawHeaders[index]).toLowerCase() === name) return String(rawHeaders[index + 1]);
-  }
-  return undefined;
 }
 
 const CHARGED_TEXT: Readonly<Record<ExchangeFault['type'], string>> = {

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Provider } from './providers.ts';
 
@@ -16,7 +17,8 @@ export type ExchangeFault =
 
 /** The reply as it arrives. Exactly one of `end` and `fail` is called, last. */
 export interface ReplySink {
-  head(status: number, rawHeaders: readonly (string | Buffer)[], exchange: Exchange): void;
+  /** Header names are lower-case. */
+  head(status: number, headers: IncomingHttpHeaders, exchange: Exchange): void;
   data(chunk: Buffer, exchange: Exchange): void;
   end(): void;
   fail(fault: ExchangeFault): void;
@@ -64,10 +66,10 @@ export function exchange(provider: Provider, request: { readonly path: string; r
           if (abortedWith !== undefined) started.abort(new AbortedByUs(abortedWith));
           else isSent = true;
         },
-        onResponseStart(started, status) {
+        onResponseStart(_controller, status, headers) {
           if (status < 200) return;
           hasBegun = true;
-          sink.head(status, rawHeadersOf(started.rawHeaders), handle);
+          sink.head(status, headers, handle);
         },
         onResponseData(_controller, chunk) {
           sink.data(chunk, handle);
@@ -86,10 +88,6 @@ export function exchange(provider: Provider, request: { readonly path: string; r
     fail(error instanceof Error ? error : new Error(String(error)));
   }
   return handle;
-}
-
-function rawHeadersOf(raw: unknown): readonly (string | Buffer)[] {
-  return Array.isArray(raw) ? (raw as (string | Buffer)[]) : [];
 }
 
 /** Errors of a connection that never carried the request. */

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { isContextHeader } from '@runpurse/core';
 import type { Provider } from './providers.ts';
 
@@ -60,13 +61,13 @@ export function forwardHeaders(rawHeaders: readonly string[], connection: string
 const NOT_RETURNED = new Set(['connection', 'content-length', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
 
 /** The provider's reply headers as the caller gets them, in node's flat form; ours are added by the pipeline. */
-export function replyHeaders(rawHeaders: readonly (string | Buffer)[]): string[] {
+export function replyHeaders(from: IncomingHttpHeaders): string[] {
   const headers: string[] = [];
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = String(rawHeaders[index]);
-    const lower = name.toLowerCase();
-    if (NOT_RETURNED.has(lower) || lower.startsWith('x-runpurse-')) continue;
-    headers.push(name, String(rawHeaders[index + 1]));
+  for (const name in from) {
+    const value = from[name];
+    if (value === undefined || NOT_RETURNED.has(name) || name.startsWith('x-runpurse-')) continue;
+    if (typeof value === 'string') headers.push(name, value);
+    else for (const one of value) headers.push(name, one);
   }
   return headers;
 }
