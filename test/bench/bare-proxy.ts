@@ -2,27 +2,39 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { Pool, type Dispatcher } from 'undici';
 
 /**
- * The honest baseline: the least a proxy on node:http and undici does when it must look into what it carries. It parses
- * the request's JSON and, when the reply is not a stream, the reply's. No keys, no cap, no ledger.
+ * The honest baseline: the least a proxy on node:http and undici does when it must look into what it carries. It passes the
+ * headers on both ways and parses the request's JSON and, when the reply is not a stream, the reply's. No keys, no cap, no
+ * ledger.
  */
 
 const upstream = new Pool(process.env['UPSTREAM'] ?? '', { connections: 256, pipelining: 1 });
+const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'content-length', 'host', 'te', 'trailer', 'upgrade']);
 /** Kept so that the parsing cannot be optimised away. */
 let tokensSeen = 0;
+
+/** Raw header pairs without those that speak of one connection only. */
+function passedOn(raw: readonly (string | Buffer)[]): string[] {
+  const headers: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = String(raw[index]);
+    if (!HOP_BY_HOP.has(name.toLowerCase())) headers.push(name, String(raw[index + 1]));
+  }
+  return headers;
+}
 
 function forward(request: IncomingMessage, response: ServerResponse, body: Buffer): void {
   const parsed = JSON.parse(body.toString('utf8')) as { stream?: boolean; model: string };
   const isStream = parsed.stream === true;
   const chunks: Buffer[] = [];
   let status = 0;
-  let contentType = '';
+  let headers: string[] = [];
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart() {},
-    onResponseStart(controller, statusCode, headers) {
+    onResponseStart(controller, statusCode) {
       status = statusCode;
-      contentType = String(headers['content-type']);
+      headers = passedOn(controller.rawHeaders as (string | Buffer)[]);
       if (!isStream) return;
-      response.writeHead(status, { 'content-type': contentType });
+      response.writeHead(status, headers);
       response.on('drain', () => controller.resume());
       response.on('close', () => {
         if (!response.writableFinished) controller.abort(new Error('The caller hung up.'));
@@ -40,7 +52,8 @@ function forward(request: IncomingMessage, response: ServerResponse, body: Buffe
       const reply = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
       const { usage } = JSON.parse(reply.toString('utf8')) as { usage: { total_tokens: number } };
       tokensSeen += usage.total_tokens;
-      response.writeHead(status, { 'content-type': contentType, 'content-length': reply.length });
+      headers.push('content-length', String(reply.length));
+      response.writeHead(status, headers);
       response.end(reply);
     },
     onResponseError() {
@@ -48,8 +61,7 @@ function forward(request: IncomingMessage, response: ServerResponse, body: Buffe
       else response.writeHead(502).end();
     },
   };
-  const headers = { 'content-type': 'application/json', authorization: request.headers.authorization ?? '' };
-  upstream.dispatch({ method: 'POST', path: request.url ?? '/', headers, body }, handler);
+  upstream.dispatch({ method: 'POST', path: request.url ?? '/', headers: passedOn(request.rawHeaders), body }, handler);
 }
 
 const server = createServer((request, response) => {

@@ -36,6 +36,20 @@ export interface LoadResult {
 
 const RUN_DIGITS = 10;
 
+/** What the official OpenAI client sends beside the call. */
+const CLIENT_HEADERS = {
+  accept: 'application/json',
+  'user-agent': 'OpenAI/JS 6.9.1',
+  'x-stainless-lang': 'js',
+  'x-stainless-package-version': '6.9.1',
+  'x-stainless-os': 'Linux',
+  'x-stainless-arch': 'x64',
+  'x-stainless-runtime': 'node',
+  'x-stainless-runtime-version': 'v24.11.0',
+  'x-stainless-retry-count': '0',
+  'content-type': 'application/json',
+};
+
 class Connection {
   readonly #socket: Socket;
   readonly #request: Buffer;
@@ -48,8 +62,8 @@ class Connection {
     this.#load = load;
     const { job } = load;
     const headers = Object.entries({
+      ...CLIENT_HEADERS,
       ...job.headers,
-      'content-type': 'application/json',
       'content-length': String(Buffer.byteLength(job.body)),
     });
     const marker = '#'.repeat(RUN_DIGITS);

@@ -80,6 +80,21 @@ export class LoadGenerator {
   }
 }
 
+/** Sees with a real client that a target answers what the mock says, so that nobody is measured for answering nothing. */
+async function checkAnswer(target: Target, stream: boolean): Promise<void> {
+  const response = await fetch(`http://127.0.0.1:${target.port}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { ...target.headers, 'content-type': 'application/json' },
+    body: chatBody(target.model, stream),
+  });
+  const text = await response.text();
+  const wanted = stream ? /"content":" and so"[\s\S]*data: \[DONE\]/ : /"usage":\{"prompt_tokens":42/;
+  if (response.status !== 200 || !wanted.test(text)) throw new Error(`${target.name} answered ${response.status}: ${text.slice(0, 500)}`);
+  const isOurs = target.name.startsWith('runpurse');
+  const cost = stream ? /request-cost-usd[ =:]*(\S+)/.exec(text)?.[1] : response.headers.get('x-runpurse-request-cost-usd');
+  if (isOurs && (cost === undefined || cost === null)) throw new Error(`${target.name} did not meter its reply: ${text.slice(-500)}`);
+}
+
 /** Samples by target, taken in turns so that a noisy minute falls on all of them. */
 export async function interleave(
   load: LoadGenerator,
@@ -87,6 +102,7 @@ export async function interleave(
   options: WindowOptions & { readonly rounds: number },
 ): Promise<ReadonlyMap<string, readonly Sample[]>> {
   const samples = new Map<string, Sample[]>(targets.map((target) => [target.name, []]));
+  for (const target of targets) await checkAnswer(target, options.stream === true);
   for (let round = 0; round < options.rounds; round += 1) {
     // Each round begins elsewhere, so that no target is always the one after the heaviest.
     const order = targets.map((_, index) => targets[(index + round) % targets.length]);

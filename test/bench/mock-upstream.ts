@@ -36,8 +36,24 @@ const REPLY = JSON.stringify({
   },
   service_tier: 'default',
 });
+/** What OpenAI sends beside the reply. */
+const HEADERS = [
+  'date: Thu, 01 Jan 2026 00:00:00 GMT',
+  'openai-organization: bench',
+  'openai-processing-ms: 12',
+  'openai-version: 2020-10-01',
+  'x-ratelimit-limit-requests: 30000',
+  'x-ratelimit-limit-tokens: 150000000',
+  'x-ratelimit-remaining-requests: 29999',
+  'x-ratelimit-remaining-tokens: 149999967',
+  'x-ratelimit-reset-requests: 2ms',
+  'x-ratelimit-reset-tokens: 0s',
+  'x-request-id: req_bench00000000000000000000000',
+  'strict-transport-security: max-age=31536000; includeSubDomains; preload',
+  'x-content-type-options: nosniff',
+].join('\r\n');
 const PLAIN = Buffer.from(
-  `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(REPLY)}\r\nx-request-id: req_bench\r\n\r\n${REPLY}`,
+  `HTTP/1.1 200 OK\r\n${HEADERS}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(REPLY)}\r\n\r\n${REPLY}`,
 );
 
 function chunked(text: string): Buffer {
@@ -49,7 +65,7 @@ function streamEvent(fields: object): Buffer {
   return chunked(`data: ${JSON.stringify({ ...head, ...fields })}\n\n`);
 }
 
-const STREAM_HEAD = Buffer.from('HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n');
+const STREAM_HEAD = Buffer.from(`HTTP/1.1 200 OK\r\n${HEADERS}\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n`);
 const STREAM_EVENT = streamEvent({
   choices: [{ index: 0, delta: { content: ' and so' }, logprobs: null, finish_reason: null }],
   usage: null,

@@ -120,7 +120,7 @@ async function compare(
   const inLedger = new Map(run.requests.map((request) => [request.request_id, request]));
   for (const [requestId, cost] of book.received) {
     const request = inLedger.get(requestId);
-    const booked = request?.cost_usd == null ? undefined : parseUsd(request.cost_usd);
+    const booked = parseUsd(request?.cost_usd ?? '');
     if (booked === undefined) lost.push(`${runId}: ${requestId} cost its client ${formatUsd(cost)} and is not in the ledger`);
     else if (booked < cost || (booked > cost && request?.unconfirmed !== true)) {
       lost.push(`${runId}: ${requestId} cost its client ${formatUsd(cost)}, the ledger has ${formatUsd(booked)}`);
