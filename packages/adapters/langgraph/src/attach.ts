@@ -3,6 +3,7 @@ import type { LLMResult } from '@langchain/core/outputs';
 import {
   REFUSALS,
   RefusedError,
+  redactText,
   refusalOf,
   RunpurseError,
   type CallPlace,
@@ -70,6 +71,7 @@ interface Span {
 /** LangGraph tells handlers with this mark about interrupts: its `GraphCallbackHandler`, known without importing it. */
 const HEARS_INTERRUPTS: unique symbol = Symbol.for('langgraph.graph_callback_handler') as never;
 const ENDED_RUNS_KEPT = 200;
+const ERROR_TEXT_MAX = 500;
 const PAUSED_THREADS_KEPT = 1_000;
 
 /**
@@ -135,7 +137,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
       if (span === undefined) return;
-      if (span.node !== undefined && !isBubbleUp(error)) span.live.failures.set(span.node, (span.live.failures.get(span.node) ?? 0) + 1);
+      if (span.node !== undefined && !isBubbleUp(error)) this.#failNode(span.live, span.node, error);
       if (isBubbleUp(error)) span.step?.complete();
       else span.step?.fail(error);
       if (span.isRoot) await this.#end(span.live, error);
@@ -316,6 +318,22 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     if (error === undefined) return run.end({ status: 'completed' });
     if (isCancellation(error)) return run.end({ status: 'stopped', reason: 'cancelled' });
     await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
+  }
+
+  /** A node is no step, but that it failed is why what comes next is a retry. */
+  #failNode({ run, failures }: Live, namespace: string, error: unknown): void {
+    failures.set(namespace, (failures.get(namespace) ?? 0) + 1);
+    const name = namespace.split('|').at(-1)?.split(':')[0];
+    const message = redactText(error instanceof Error ? error.message : String(error)).slice(0, ERROR_TEXT_MAX);
+    run.record({
+      type: 'step.failed',
+      step_kind: 'error_recovery',
+      event_phase: 'after',
+      policy_stage: 'post_action',
+      name,
+      graph_node: name,
+      metadata: { status: 'failed', message },
+    });
   }
 
   /** Calls still under way when their run fails or is cancelled: their own end comes late or never. */
