@@ -188,6 +188,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
         counters: balances.countersOf(budgets, run, now),
         matches: [],
         resumes: false,
+        isCharge: true,
       };
       const reservation = reservations.hold({ ...call, hold: 0n }, run, nothingHeld, now);
       try {

@@ -35,6 +35,8 @@ export interface DecidedFits {
   readonly matches: readonly RuleMatch[];
   /** The run was paused by a budget that now has room. */
   readonly resumes: boolean;
+  /** Made already and only booked: no event will end it, and no carried call takes it over. */
+  readonly isCharge?: true;
 }
 
 export interface DecideParts {

@@ -124,7 +124,7 @@ export function createReservations(parts: ReservationParts): Reservations {
       const blocked = counters.reserve(decided.counters, limits, decided.hold, now);
       if (blocked !== undefined) throw new Error(`a hold of $${formatUsd(decided.hold)} no longer fits: decide and hold must share one turn`);
 
-      const callKey = callKeyOf(call);
+      const callKey = decided.isCharge === true ? undefined : callKeyOf(call);
       const reservation: OpenReservation = {
         id: call.id,
         subject,

@@ -182,7 +182,7 @@ function request(taking: Taking, call: ReportedCall, worstCase: Nanos | undefine
     source: 'self_reported',
     id: gateway.ids.next('auth'),
     hold: worstCase,
-    fingerprint: input_hash === undefined ? undefined : `${call.kind}:${call.name ?? ''}:${input_hash}`,
+    fingerprint: input_hash === undefined ? undefined : () => `${call.kind}:${call.name ?? ''}:${input_hash}`,
   };
 }
 

@@ -367,7 +367,7 @@ describe('hole 10: audit warnings collapse to a boolean', () => {
     ['audit', 'audited'],
     ['skip', 'skipped'],
     ['allow', 'allowed'],
-  ])('an effect %s is logged as %s in every phase that events reach', async (effect, outcome) => {
+  ] as const)('an effect %s is logged as %s in every phase that events reach', async (effect, outcome) => {
     const { send, decisions } = await open({ policy: { rules: [{ id: 'r', revision: 9, phase: ['model_request', 'tool_call', 'run_update'], effect }] } });
     await send([{ type: 'run.started', run_id: 'r1' }, ask('lookup'), { type: 'llm.call.started', run_id: 'r1', step_id: 's2', metadata: { model: 'm', provider: 'sandbox' } }]);
     const logged = (await decisions()).map((decision) => [decision.phase, decision.outcome, decision.rule, decision.ruleRevision]);
