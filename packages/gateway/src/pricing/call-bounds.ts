@@ -4,8 +4,7 @@ import type { PriceCard, WorstCase } from './price-card.ts';
 
 /** A call's bounds for `PriceCard.worstCase`, or why it has none: then a hard budget must refuse it. */
 export type CallBounds =
-  | { readonly type: 'bounded'; readonly bounds: WorstCase }
-  | { readonly type: 'unbounded'; readonly refusal: Refusal };
+  { readonly type: 'bounded'; readonly bounds: WorstCase } | { readonly type: 'unbounded'; readonly refusal: Refusal };
 
 export interface BoundsOptions {
   /** A tokenizer's count of the visible input, when the bound by bytes does not fit a budget. */
@@ -24,7 +23,11 @@ export function boundsOf(call: ModelCall, card: PriceCard, options: BoundsOption
   }
   const output = outputBound(call, card);
   if (output === undefined) {
-    return unbounded(call, 'the output limit of this model is not known; set one in the request or `max_output_tokens` in its price override', 'max_tokens');
+    return unbounded(
+      call,
+      'the output limit of this model is not known; set one in the request or `max_output_tokens` in its price override',
+      'max_tokens',
+    );
   }
   return {
     type: 'bounded',
@@ -68,6 +71,10 @@ function outputBound(call: ModelCall, card: PriceCard): number | undefined {
 }
 
 function unbounded(call: ModelCall, reason: string, param?: string): CallBounds {
-  const refusal: Refusal = { code: 'price_unknown', message: `The most this call to ${call.model} can cost is not known: ${reason}.`, param };
+  const refusal: Refusal = {
+    code: 'price_unknown',
+    message: `The most this call to ${call.model} can cost is not known: ${reason}.`,
+    param,
+  };
   return { type: 'unbounded', refusal };
 }

@@ -41,7 +41,13 @@ const TOKENS_PER_MS_MAX = 3;
  * What a call is charged, whatever became of it: its usage priced exactly where the provider confirmed it; an upper
  * bound of what was produced where it did not (never above the hold); nothing where nothing was generated.
  */
-export function chargeFor(facts: ReplyFacts, card: PriceCard | undefined, call: ModelCall, hold: Nanos | undefined, options: ChargeOptions = {}): Charge {
+export function chargeFor(
+  facts: ReplyFacts,
+  card: PriceCard | undefined,
+  call: ModelCall,
+  hold: Nanos | undefined,
+  options: ChargeOptions = {},
+): Charge {
   const { usage } = facts;
   if (options.end === 'rejected') return { cost: 0n, usage, unconfirmed: false };
   if (card === undefined) return { cost: undefined, usage, unconfirmed: false };

@@ -35,7 +35,10 @@ function cardDetails(row: PriceOverride): Omit<CardDetails, 'now'> {
   return {
     source: 'runpurse.yaml',
     // Rows have no version of their own; their content names it, so a ledger row tells which price it was made with.
-    version: createHash('sha256').update(JSON.stringify(row, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))).digest('hex').slice(0, 12),
+    version: createHash('sha256')
+      .update(JSON.stringify(row, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)))
+      .digest('hex')
+      .slice(0, 12),
     outputTokensMax: row.max_output_tokens,
     inputTokensMax: row.max_input_tokens,
     plans: [{ constraint: undefined, tiers: [{ above: -1, rates: overrideRates(row) }] }],
@@ -57,7 +60,11 @@ function overrideRates(row: PriceOverride): Rates {
     output,
     audioOutput: row.audio_output_mtok_usd ?? output,
     webSearch:
-      row.web_search_usd !== undefined ? perMillion(row.web_search_usd) : free ? 0n : nanosPerMillionFromThousand(WEB_SEARCH_USD_PER_THOUSAND),
+      row.web_search_usd !== undefined
+        ? perMillion(row.web_search_usd)
+        : free
+          ? 0n
+          : nanosPerMillionFromThousand(WEB_SEARCH_USD_PER_THOUSAND),
     request: row.request_usd === undefined ? 0n : perMillion(row.request_usd),
   };
 }

@@ -16,7 +16,10 @@ const MILLION_IN = usageOf({ inputTokens: 1_000_000 });
 describe('where a price comes from', () => {
   it('is the installed price source, by name and version', () => {
     const installed = join(dirname(createRequire(import.meta.url).resolve('@pydantic/genai-prices')), '..', 'package.json');
-    expect(PRICE_SOURCE).toEqual({ source: '@pydantic/genai-prices', version: (JSON.parse(readFileSync(installed, 'utf8')) as { version: string }).version });
+    expect(PRICE_SOURCE).toEqual({
+      source: '@pydantic/genai-prices',
+      version: (JSON.parse(readFileSync(installed, 'utf8')) as { version: string }).version,
+    });
     expect(book.find({ name: 'openai', kind: 'openai' }, 'gpt-4o-mini')).toMatchObject(PRICE_SOURCE);
   });
 
@@ -31,8 +34,16 @@ describe('where a price comes from', () => {
 
   it.each([
     ['a model nobody lists', { name: 'openai', kind: 'openai' }, 'house-model-7b'],
-    ["a local server that speaks OpenAI's wire, though it names a model of OpenAI's", { name: 'local', kind: 'openai', baseUrl: 'http://127.0.0.1:11434/v1' }, 'gpt-4o-mini'],
-    ['a server called like a provider that lives elsewhere', { name: 'openai-local', kind: 'openai', baseUrl: 'http://127.0.0.1:11434/v1' }, 'gpt-4o-mini'],
+    [
+      "a local server that speaks OpenAI's wire, though it names a model of OpenAI's",
+      { name: 'local', kind: 'openai', baseUrl: 'http://127.0.0.1:11434/v1' },
+      'gpt-4o-mini',
+    ],
+    [
+      'a server called like a provider that lives elsewhere',
+      { name: 'openai-local', kind: 'openai', baseUrl: 'http://127.0.0.1:11434/v1' },
+      'gpt-4o-mini',
+    ],
     ['`price_as` a provider that does not exist', { name: 'openai', kind: 'openai', priceAs: 'nobody' }, 'gpt-4o-mini'],
     ['a model the source lists without any price', { name: 'google', kind: 'openai' }, 'gemma-3'],
     ['a model sold by the hour of sound', { name: 'openai', kind: 'openai' }, 'whisper-1'],
@@ -57,12 +68,28 @@ describe('the operator', () => {
     { model: 'gpt-4o*', input_mtok_usd: usd('9'), output_mtok_usd: usd('9') },
     { model: 'gpt-4o-mini', input_mtok_usd: usd('8'), output_mtok_usd: usd('8') },
     { provider: 'openai', model: 'gpt-4o-mini', input_mtok_usd: usd('7'), output_mtok_usd: usd('7') },
-    { provider: 'sandbox', model: 'pricey', input_mtok_usd: usd('6'), output_mtok_usd: usd('6'), max_output_tokens: 10, max_input_tokens: 20 },
+    {
+      provider: 'sandbox',
+      model: 'pricey',
+      input_mtok_usd: usd('6'),
+      output_mtok_usd: usd('6'),
+      max_output_tokens: 10,
+      max_input_tokens: 20,
+    },
     { model: 'llama-local', input_mtok_usd: 0n, output_mtok_usd: 0n },
-    { model: 'odd', input_mtok_usd: usd('1'), output_mtok_usd: usd('2'), request_usd: usd('0.005'), web_search_usd: usd('0.02'), cache_write_5m_mtok_usd: usd('1.25'), audio_output_mtok_usd: usd('4') },
+    {
+      model: 'odd',
+      input_mtok_usd: usd('1'),
+      output_mtok_usd: usd('2'),
+      request_usd: usd('0.005'),
+      web_search_usd: usd('0.02'),
+      cache_write_5m_mtok_usd: usd('1.25'),
+      audio_output_mtok_usd: usd('4'),
+    },
   ];
   const owned = createPriceBook({ now: () => NOW, overrides: rows, fallback: { input_mtok_usd: usd('20'), output_mtok_usd: usd('60') } });
-  const costOf = (name: string, model: string): bigint | undefined => owned.find({ name, kind: name === 'sandbox' ? 'sandbox' : 'openai' }, model)?.cost(MILLION_IN);
+  const costOf = (name: string, model: string): bigint | undefined =>
+    owned.find({ name, kind: name === 'sandbox' ? 'sandbox' : 'openai' }, model)?.cost(MILLION_IN);
 
   it.each([
     ['a row for provider and model before all', 'openai', 'gpt-4o-mini', '7'],
@@ -73,11 +100,14 @@ describe('the operator', () => {
 
   it('declares a local model free, and only so it is', () => expect(costOf('ollama', 'llama-local')).toBe(0n));
 
-  it('may state sizes', () => expect(owned.find({ name: 'sandbox', kind: 'sandbox' }, 'pricey')).toMatchObject({ outputTokensMax: 10, inputTokensMax: 20 }));
+  it('may state sizes', () =>
+    expect(owned.find({ name: 'sandbox', kind: 'sandbox' }, 'pricey')).toMatchObject({ outputTokensMax: 10, inputTokensMax: 20 }));
 
   it('may price requests, searches, cache writes and sound; what is left out falls to the dearer class', () => {
     const odd = owned.find({ name: 'any', kind: 'openai' }, 'odd');
-    expect(odd?.cost(usageOf({ webSearches: 2, cacheWrite1hTokens: 1_000_000, audioOutputTokens: 1_000_000, audioInputTokens: 1_000_000 }))).toBe(usd('7.295'));
+    expect(
+      odd?.cost(usageOf({ webSearches: 2, cacheWrite1hTokens: 1_000_000, audioOutputTokens: 1_000_000, audioInputTokens: 1_000_000 })),
+    ).toBe(usd('7.295'));
   });
 
   it('names a row’s version by its content', () => {
@@ -107,7 +137,10 @@ describe('the model that answered', () => {
   });
 
   it('keeps the operator’s price for a snapshot of the model he priced', () => {
-    const owned = createPriceBook({ now: () => NOW, overrides: [{ model: 'gpt-4o', input_mtok_usd: usd('1'), output_mtok_usd: usd('1') }] });
+    const owned = createPriceBook({
+      now: () => NOW,
+      overrides: [{ model: 'gpt-4o', input_mtok_usd: usd('1'), output_mtok_usd: usd('1') }],
+    });
     expect(owned.findAnswered(openai, 'gpt-4o', 'gpt-4o-2024-11-20')?.cost(MILLION_IN)).toBe(usd('1'));
   });
 });
@@ -118,7 +151,20 @@ describe('against the source’s own arithmetic, in doubles', () => {
     { input_tokens: 150_000, cache_read_tokens: 100_000, output_tokens: 2000 },
     { input_tokens: 400_000, cache_read_tokens: 50_000, cache_write_tokens: 20_000, output_tokens: 30_000 },
   ];
-  const COMPARED = ['anthropic', 'openai', 'google', 'deepseek', 'mistral', 'x-ai', 'groq', 'openrouter', 'together', 'azure', 'cohere', 'moonshotai'];
+  const COMPARED = [
+    'anthropic',
+    'openai',
+    'google',
+    'deepseek',
+    'mistral',
+    'x-ai',
+    'groq',
+    'openrouter',
+    'together',
+    'azure',
+    'cohere',
+    'moonshotai',
+  ];
   /** Classes our usage does not know, or prices at the dearer class on purpose. */
   const OWN_WAY = ['output_image_mtok', 'output_video_mtok', 'output_reasoning_mtok', 'output_citation_mtok', 'input_text_messages_kcount'];
 
@@ -143,7 +189,8 @@ describe('against the source’s own arithmetic, in doubles', () => {
           }),
         );
         const difference = Math.abs(Number(ours) / 1e9 - theirs.total_price);
-        if (difference > 1e-6 * Math.max(1, theirs.total_price)) throw new Error(`${model.id}: ${ours} nanos here, ${theirs.total_price} USD there`);
+        if (difference > 1e-6 * Math.max(1, theirs.total_price))
+          throw new Error(`${model.id}: ${ours} nanos here, ${theirs.total_price} USD there`);
         compared += 1;
       }
     }

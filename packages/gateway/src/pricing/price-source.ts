@@ -3,7 +3,7 @@ import additions from './data/price-additions.json' with { type: 'json' };
 import { compileGlobs } from '../policy/glob.ts';
 import { bareModel } from './model-limits.ts';
 import type { PricedProvider } from './price-card.ts';
-import type { PlanConstraint, RatePlan } from './rate-plan.ts';
+import type { RatePlan } from './rate-plan.ts';
 import { dearest, nanosPerMillion, nanosPerMillionFromThousand, type Rates, type RateTier } from './rates.ts';
 
 /** The package the prices come from, as each ledger row keeps it. A test holds the version to the installed one. */
@@ -15,7 +15,7 @@ const WEB_SEARCH_FALLBACK_USD_PER_THOUSAND = 35;
 const ADDITIONS = additions.models.map((row) => ({
   provider: row.provider,
   matches: compileGlobs([row.match], { ignoreCase: true }),
-  prices: row.prices as ModelPrice,
+  prices: row.prices,
 }));
 
 /** A model as the price source lists it. */
@@ -46,7 +46,7 @@ export function findSourcedModel(providerId: string, model: string): SourcedMode
   for (const { prices, constraint } of listed) {
     const tiers = compileTiers({ ...added, ...prices });
     if (tiers === undefined) return undefined;
-    plans.push({ constraint: constraint as PlanConstraint | undefined, tiers });
+    plans.push({ constraint: constraint, tiers });
   }
   return plans.length === 0 ? undefined : { plans, contextWindow: found.model.context_window };
 }

@@ -7,11 +7,24 @@ import type { JsonObject, ModelCall } from './wire.ts';
 /** 2.50 USD per thousand calls. */
 const FILE_SEARCH_FEE: Nanos = 2_500_000n;
 /** Per container and session of 20 minutes, by its memory. */
-const CONTAINER_FEES: Readonly<Record<string, Nanos>> = { '1g': 30_000_000n, '4g': 120_000_000n, '16g': 480_000_000n, '64g': 1_920_000_000n };
+const CONTAINER_FEES: Readonly<Record<string, Nanos>> = {
+  '1g': 30_000_000n,
+  '4g': 120_000_000n,
+  '16g': 480_000_000n,
+  '64g': 1_920_000_000n,
+};
 const CONTAINER_FEE_MAX: Nanos = 1_920_000_000n;
 
 /** Tools the CALLER carries out: they cost tokens only. */
-const CALLERS_TOOLS: ReadonlySet<string> = new Set(['function', 'custom', 'computer', 'computer_use_preview', 'local_shell', 'apply_patch', 'namespace']);
+const CALLERS_TOOLS: ReadonlySet<string> = new Set([
+  'function',
+  'custom',
+  'computer',
+  'computer_use_preview',
+  'local_shell',
+  'apply_patch',
+  'namespace',
+]);
 /** Tools the provider carries out, under `max_tool_calls`. */
 const PROVIDERS_TOOLS = /^(web_search|web_search_preview|file_search|code_interpreter|mcp)(_\d|$)/;
 

@@ -30,7 +30,8 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
   const model = fields.text('model');
   const messages = fields.list('messages');
   if (body['messages'] === undefined || body['messages'] === null) fields.refuse('messages', "Missing required parameter: 'messages'.");
-  else if (messages.length === 0) fields.refuse('messages', "Invalid 'messages': empty array. Expected an array with at least one message.");
+  else if (messages.length === 0)
+    fields.refuse('messages', "Invalid 'messages': empty array. Expected an array with at least one message.");
   const notObject = messages.findIndex((message) => asObject(message) === undefined);
   if (notObject !== -1) fields.refuse(`messages[${notObject}]`, `Invalid type for 'messages[${notObject}]': expected an object.`);
   const stream = fields.flag('stream');
@@ -58,7 +59,9 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
     ...(media.audioTokens > 0 ? { audioInputTokensMax: media.audioTokens } : {}),
     ...(searches > 0 ? { webSearchesUnreported: true as const } : {}),
     ...(body['prediction'] ? { outputTokensExtra: generatedBytes(body['prediction']) } : {}),
-    ...(reasonsUnseen(model, body['reasoning_effort'] ?? asObject(body['reasoning'])?.['effort']) ? { hiddenReasoning: true as const } : {}),
+    ...(reasonsUnseen(model, body['reasoning_effort'] ?? asObject(body['reasoning'])?.['effort'])
+      ? { hiddenReasoning: true as const }
+      : {}),
     ratePercentMax: requestedRate(model, body['service_tier']),
     unbounded: unboundedField(body) ?? providerTools(body),
   };
@@ -71,7 +74,9 @@ function searchesAlways(model: string): boolean {
 }
 
 function templateTokens(body: JsonObject): number {
-  return asArray(body['tools']).length > 0 || asArray(body['functions']).length > 0 ? TEMPLATE_TOKENS + TOOLS_TEMPLATE_TOKENS : TEMPLATE_TOKENS;
+  return asArray(body['tools']).length > 0 || asArray(body['functions']).length > 0
+    ? TEMPLATE_TOKENS + TOOLS_TEMPLATE_TOKENS
+    : TEMPLATE_TOKENS;
 }
 
 /** A tool the provider would run itself has no price on this wire. */
@@ -81,7 +86,10 @@ function providerTools(body: JsonObject): ModelCall['unbounded'] {
     return type !== undefined && type !== 'function' && type !== 'custom';
   });
   if (foreign === undefined) return undefined;
-  return { param: 'tools', reason: `the provider runs the tool \`${asText(asObject(foreign)?.['type']) ?? ''}\` itself, and what it costs is not bounded` };
+  return {
+    param: 'tools',
+    reason: `the provider runs the tool \`${asText(asObject(foreign)?.['type']) ?? ''}\` itself, and what it costs is not bounded`,
+  };
 }
 
 function mediaOf(messages: readonly unknown[], model: string): MediaBound {
@@ -99,7 +107,16 @@ function mediaOf(messages: readonly unknown[], model: string): MediaBound {
   return media;
 }
 
-const TEXT_PARTS: ReadonlySet<unknown> = new Set(['text', 'refusal', 'thinking', 'reasoning', 'tool_result', 'tool_use', 'tool_call', undefined]);
+const TEXT_PARTS: ReadonlySet<unknown> = new Set([
+  'text',
+  'refusal',
+  'thinking',
+  'reasoning',
+  'tool_result',
+  'tool_use',
+  'tool_call',
+  undefined,
+]);
 
 function addPart(media: MediaBound, value: unknown, model: string): void {
   const part = asObject(value);

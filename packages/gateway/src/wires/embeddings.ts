@@ -29,7 +29,10 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
   const { input } = body;
   if (input === undefined || input === null) fields.refuse('input', "Missing required parameter: 'input'.");
   else if (!isText(input) && !isTokens(input)) {
-    fields.refuse('input', "Invalid 'input': expected a string, an array of strings, an array of token numbers, or an array of such arrays, and not empty.");
+    fields.refuse(
+      'input',
+      "Invalid 'input': expected a string, an array of strings, an array of token numbers, or an array of such arrays, and not empty.",
+    );
   }
   if (fields.invalid !== undefined) return { type: 'invalid', refusal: fields.invalid };
   const inputs = Array.isArray(input) ? input.length : 1;
@@ -49,12 +52,17 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
 }
 
 function isText(input: unknown): boolean {
-  return typeof input === 'string' ? input.length > 0 : Array.isArray(input) && input.length > 0 && input.every((one) => typeof one === 'string');
+  return typeof input === 'string'
+    ? input.length > 0
+    : Array.isArray(input) && input.length > 0 && input.every((one) => typeof one === 'string');
 }
 
 function isTokens(input: unknown): boolean {
   if (!Array.isArray(input) || input.length === 0) return false;
-  return input.every((one) => Number.isInteger(one)) || input.every((one) => Array.isArray(one) && one.length > 0 && one.every((token) => Number.isInteger(token)));
+  return (
+    input.every((one) => Number.isInteger(one)) ||
+    input.every((one) => Array.isArray(one) && one.length > 0 && one.every((token) => Number.isInteger(token)))
+  );
 }
 
 function tokenCount(input: unknown): number {
@@ -68,7 +76,9 @@ function changeBody(text: string, _body: JsonObject, change: BodyChange): string
 function readReply(body: JsonObject): ReplyFacts {
   const reported = asObject(body['usage']);
   // Some servers count only the total; all of it is input.
-  const usage = openaiUsage(reported === undefined ? undefined : { ...reported, prompt_tokens: asCount(reported['prompt_tokens']) ?? reported['total_tokens'] });
+  const usage = openaiUsage(
+    reported === undefined ? undefined : { ...reported, prompt_tokens: asCount(reported['prompt_tokens']) ?? reported['total_tokens'] },
+  );
   return {
     model: asText(body['model']),
     usage: believable(usage === undefined ? undefined : { ...usage, outputTokens: 0 }, 0),

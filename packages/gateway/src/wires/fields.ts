@@ -25,7 +25,8 @@ export function readFields(body: JsonObject): FieldReader {
     invalid ??= { code: 'invalid_request', message, param };
   };
   const given = (name: string): unknown => body[name] ?? undefined;
-  const mistyped = (name: string, wanted: string): void => refuse(name, `Invalid type for '${name}': expected ${wanted}, but got ${typeName(body[name])} instead.`);
+  const mistyped = (name: string, wanted: string): void =>
+    refuse(name, `Invalid type for '${name}': expected ${wanted}, but got ${typeName(body[name])} instead.`);
   return {
     get invalid() {
       return invalid;
@@ -43,7 +44,8 @@ export function readFields(body: JsonObject): FieldReader {
       const value = given(name);
       if (value === undefined) return undefined;
       if (typeof value !== 'number' || !Number.isInteger(value)) mistyped(name, 'an integer');
-      else if (value < min || !Number.isSafeInteger(value)) refuse(name, `Invalid '${name}': integer out of range; it must be at least ${min}, but got ${value}.`);
+      else if (value < min || !Number.isSafeInteger(value))
+        refuse(name, `Invalid '${name}': integer out of range; it must be at least ${min}, but got ${value}.`);
       else return value;
       return undefined;
     },

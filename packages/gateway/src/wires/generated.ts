@@ -2,8 +2,24 @@ import { asObject } from './json.ts';
 
 /** Keys of a reply whose strings are labels, echoes or ciphers, and not text the model wrote. */
 const NOT_GENERATED: ReadonlySet<string> = new Set([
-  'role', 'type', 'id', 'call_id', 'item_id', 'status', 'object', 'index', 'logprobs', 'annotations', 'citations',
-  'obfuscation', 'signature', 'encrypted_content', 'finish_reason', 'stop_reason', 'phase', 'expires_at',
+  'role',
+  'type',
+  'id',
+  'call_id',
+  'item_id',
+  'status',
+  'object',
+  'index',
+  'logprobs',
+  'annotations',
+  'citations',
+  'obfuscation',
+  'signature',
+  'encrypted_content',
+  'finish_reason',
+  'stop_reason',
+  'phase',
+  'expires_at',
 ]);
 
 /** Base64 of generated sound; 20 tokens a second (OpenAI) at 8 kbit/s, the least a format needs, is a token in 50 bytes. */

@@ -5,7 +5,9 @@ import { responses } from './responses.ts';
 import type { Wire } from './wire.ts';
 
 /** Every wire by the path its calls come in on. */
-export const WIRES: ReadonlyMap<string, Wire> = new Map([chat, responses, embeddings, messages].map((wire) => [wire.path, withinDepth(wire)]));
+export const WIRES: ReadonlyMap<string, Wire> = new Map(
+  [chat, responses, embeddings, messages].map((wire) => [wire.path, withinDepth(wire)]),
+);
 
 /** Bodies nested deeper than the stack is deep are a caller's mistake, not a fault of ours. */
 function withinDepth(wire: Wire): Wire {

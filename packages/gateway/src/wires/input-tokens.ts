@@ -32,7 +32,16 @@ const PIECE_LENGTH = 512;
 const TEXT_LENGTH_MAX = 4 * 1024 * 1024;
 
 /** Fields of a body that are not given to the model. */
-const NOT_READ: ReadonlySet<string> = new Set(['model', 'metadata', 'user', 'stream', 'stream_options', 'prompt_cache_key', 'safety_identifier', 'mcp_servers']);
+const NOT_READ: ReadonlySet<string> = new Set([
+  'model',
+  'metadata',
+  'user',
+  'stream',
+  'stream_options',
+  'prompt_cache_key',
+  'safety_identifier',
+  'mcp_servers',
+]);
 /** Values that are payload of images, sound or files, bounded apart. */
 const PAYLOAD_KEYS: ReadonlySet<string> = new Set(['image_url', 'url', 'data', 'file_data']);
 const FRAME_TOKENS_PER_MESSAGE = 8;
@@ -43,7 +52,8 @@ export function countInput(body: JsonObject, model: string, apart: number): numb
   for (const name in body) {
     if (NOT_READ.has(name)) continue;
     // Tools and formats reach the model with their structure, messages without it.
-    if (name === 'tools' || name === 'functions' || name === 'response_format' || name === 'text' || name === 'output_config') texts.push(JSON.stringify(body[name]));
+    if (name === 'tools' || name === 'functions' || name === 'response_format' || name === 'text' || name === 'output_config')
+      texts.push(JSON.stringify(body[name]));
     else collectTexts(body[name], name, texts);
   }
   const frames = (asArray(body['messages']).length + asArray(body['input']).length + 1) * FRAME_TOKENS_PER_MESSAGE;
@@ -71,7 +81,8 @@ function countTexts(texts: readonly string[], model: string): number {
   const length = texts.reduce((sum, text) => sum + text.length, 0);
   if (length > TEXT_LENGTH_MAX) return texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
   const name = bareModel(model);
-  if (!OWN_FAMILY.test(name) || name.startsWith('gpt-oss')) return texts.reduce((sum, text) => sum + countForeign(text, OTHER_FAMILIES_FACTOR), 0);
+  if (!OWN_FAMILY.test(name) || name.startsWith('gpt-oss'))
+    return texts.reduce((sum, text) => sum + countForeign(text, OTHER_FAMILIES_FACTOR), 0);
   if (OLDER_VOCABULARY.test(name)) return texts.reduce((sum, text) => sum + countForeign(text, OLDER_VOCABULARY_FACTOR), 0);
   return texts.reduce((sum, text) => sum + countPieces(text), 0);
 }

@@ -119,7 +119,9 @@ function unboundedField(body: JsonObject): ModelCall['unbounded'] {
 
 /** With compaction the provider reads the input once more, to sum it up. */
 function compacts(body: JsonObject): boolean {
-  return asArray(asObject(body['context_management'])?.['edits']).some((edit) => asText(asObject(edit)?.['type'])?.startsWith('compact') === true);
+  return asArray(asObject(body['context_management'])?.['edits']).some(
+    (edit) => asText(asObject(edit)?.['type'])?.startsWith('compact') === true,
+  );
 }
 
 /** Claude's thinking is billed in full and shown in summary. */
@@ -183,8 +185,18 @@ function mediaOf(body: JsonObject, model: string): MediaBound {
 
 /** Blocks whose whole content stands in the body as text. */
 const TEXT_BLOCKS: ReadonlySet<unknown> = new Set([
-  'text', 'thinking', 'redacted_thinking', 'tool_use', 'server_tool_use', 'search_result', 'web_search_tool_result', 'web_fetch_tool_result',
-  'mcp_tool_use', 'compaction', 'tool_reference', undefined,
+  'text',
+  'thinking',
+  'redacted_thinking',
+  'tool_use',
+  'server_tool_use',
+  'search_result',
+  'web_search_tool_result',
+  'web_fetch_tool_result',
+  'mcp_tool_use',
+  'compaction',
+  'tool_reference',
+  undefined,
 ]);
 
 function addBlocks(media: MediaBound, content: unknown, model: string): void {
@@ -341,7 +353,11 @@ function blockBytes(value: unknown): number {
 function anthropicUsage(usage: JsonObject, isFinal: boolean): Usage {
   const top = countsOf(usage);
   const passes = asArray(usage['iterations']).map((iteration) => countsOf(asObject(iteration) ?? {}));
-  const sum = (key: keyof Counts): number => Math.max(top[key] ?? 0, passes.reduce((total, pass) => total + (pass[key] ?? 0), 0));
+  const sum = (key: keyof Counts): number =>
+    Math.max(
+      top[key] ?? 0,
+      passes.reduce((total, pass) => total + (pass[key] ?? 0), 0),
+    );
   const isKnown = (key: keyof Counts): boolean => top[key] !== undefined || passes.length > 0;
   const outputTokens = isFinal && isKnown('output') ? sum('output') : undefined;
   return {

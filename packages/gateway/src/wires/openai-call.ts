@@ -13,7 +13,8 @@ export const TEMPLATE_TOKENS = 128;
 export const TOOLS_TEMPLATE_TOKENS = 640;
 
 /** Models that think without showing it, unless told not to. */
-const HIDDEN_REASONING = /^(o[1-9](-|$)|gpt-[5-9]|gpt-chat-latest|codex|gemini-(2\.5|[3-9])|grok-([4-9]|3-mini|code))|claude-(opus|sonnet|haiku|fable|mythos)-[5-9]/;
+const HIDDEN_REASONING =
+  /^(o[1-9](-|$)|gpt-[5-9]|gpt-chat-latest|codex|gemini-(2\.5|[3-9])|grok-([4-9]|3-mini|code))|claude-(opus|sonnet|haiku|fable|mythos)-[5-9]/;
 const SHOWS_ALL = /^gpt-5(\.\d)?-chat/;
 
 export function reasonsUnseen(model: string, effort: unknown): boolean {

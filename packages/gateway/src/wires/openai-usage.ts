@@ -60,7 +60,8 @@ function difference(whole: number | undefined, part: number | undefined): number
  */
 export function believable(usage: Usage | undefined, outputBytes: number): Usage | undefined {
   if (usage === undefined) return undefined;
-  const read = (usage.inputTokens ?? 0) + usage.cacheReadTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens + usage.audioInputTokens;
+  const read =
+    (usage.inputTokens ?? 0) + usage.cacheReadTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens + usage.audioInputTokens;
   const written = (usage.outputTokens ?? 0) + usage.audioOutputTokens;
   const inputTokens = read === 0 ? undefined : usage.inputTokens;
   const outputTokens = written === 0 && outputBytes > 0 ? undefined : usage.outputTokens;

@@ -30,7 +30,9 @@ describe('parsing JSON', () => {
     ['{"\\n":{}, "x":[[],[{}]]}', '{"\\n":{},"x":[[],[{}]]}'],
   ])('reads %s', (text, expected) => expect(JSON.stringify(parseJson(text))).toBe(expected));
 
-  it.each(['', '{', '{"a"}', '{"\\u00zz":1}', '{"a":1}x', "{'a':1}"])('refuses %p', (text) => expect(() => parseJson(text)).toThrow(SyntaxError));
+  it.each(['', '{', '{"a"}', '{"\\u00zz":1}', '{"a":1}x', "{'a':1}"])('refuses %p', (text) =>
+    expect(() => parseJson(text)).toThrow(SyntaxError),
+  );
 
   it('reads what it writes, whatever the keys (random)', () => {
     const seed = Number(process.env['RUNPURSE_SEED'] ?? Date.now() % 1_000_000);
@@ -39,7 +41,8 @@ describe('parsing JSON', () => {
     for (let round = 0; round < 3000; round += 1) {
       const value = { [key()]: random.pick(['\\"', 1, null, 'x']), [key()]: { [key()]: [{ [key()]: '":' }] } };
       const parsed = parseJson(JSON.stringify(value, null, random.pick([undefined, 1])));
-      if (!isDeepStrictEqual(parsed, value)) throw new Error(`seed ${seed}, round ${round}: ${JSON.stringify(value)} was read as ${JSON.stringify(parsed)}`);
+      if (!isDeepStrictEqual(parsed, value))
+        throw new Error(`seed ${seed}, round ${round}: ${JSON.stringify(value)} was read as ${JSON.stringify(parsed)}`);
     }
   });
 });

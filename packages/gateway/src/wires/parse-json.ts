@@ -17,7 +17,7 @@ const BLANK = /[ \t\r\n\ufeff]/;
 
 /** Goes from string to string; one that a colon follows is a key. The text is JSON already. */
 function hasEscapedKey(text: string): boolean {
-  for (let open = text.indexOf('"'); open !== -1; ) {
+  for (let open = text.indexOf('"'); open !== -1;) {
     const end = stringEnd(text, open);
     let after = end;
     while (BLANK.test(text.charAt(after))) after += 1;

@@ -76,7 +76,10 @@ const STORED_INPUT = ['previous_response_id', 'conversation', 'prompt'];
 function storedTools(body: JsonObject): ModelCall['unbounded'] {
   if (asObject(body['prompt']) === undefined || body['tools'] !== undefined) return undefined;
   if (typeof body['max_tool_calls'] === 'number') return undefined;
-  return { param: 'prompt', reason: 'a stored prompt may bring tools the gateway cannot see; state `tools` in the request (an empty list for none)' };
+  return {
+    param: 'prompt',
+    reason: 'a stored prompt may bring tools the gateway cannot see; state `tools` in the request (an empty list for none)',
+  };
 }
 
 function templateTokens(body: JsonObject): number {
@@ -99,7 +102,17 @@ function mediaOf(body: JsonObject, model: string): MediaBound {
 }
 
 const TEXT_PARTS: ReadonlySet<unknown> = new Set([
-  'input_text', 'output_text', 'text', 'refusal', 'reasoning_text', 'summary_text', 'logs', 'function_call_output', 'stdout', 'shell_call_output', undefined,
+  'input_text',
+  'output_text',
+  'text',
+  'refusal',
+  'reasoning_text',
+  'summary_text',
+  'logs',
+  'function_call_output',
+  'stdout',
+  'shell_call_output',
+  undefined,
 ]);
 
 function addParts(media: MediaBound, content: unknown, model: string): void {
@@ -136,8 +149,15 @@ interface ResponsesReader extends EventReader {
 
 /** Events that say something beside text; all others repeat what deltas said, or note progress. */
 const TELLING: ReadonlySet<string> = new Set([
-  'response.created', 'response.in_progress', 'response.queued', 'response.output_item.done',
-  'response.completed', 'response.incomplete', 'response.failed', 'response.cancelled', 'error',
+  'response.created',
+  'response.in_progress',
+  'response.queued',
+  'response.output_item.done',
+  'response.completed',
+  'response.incomplete',
+  'response.failed',
+  'response.cancelled',
+  'error',
 ]);
 const UNDER_WAY: ReadonlySet<unknown> = new Set(['queued', 'in_progress']);
 const EVENT_LINE = 'event: ';
@@ -157,7 +177,10 @@ function createResponsesReader(): ResponsesReader {
   const conclude = (type: string, body: JsonObject): void => {
     response = body;
     complete = true;
-    itemBytes = Math.max(itemBytes, asArray(body['output']).reduce<number>((sum, item) => sum + writtenBytes(item), 0));
+    itemBytes = Math.max(
+      itemBytes,
+      asArray(body['output']).reduce<number>((sum, item) => sum + writtenBytes(item), 0),
+    );
     if (type === 'response.failed') error ??= providerError(body['error'] ?? 'the response failed');
   };
 
@@ -183,7 +206,8 @@ function createResponsesReader(): ResponsesReader {
       const type = asText(event['type']) ?? name ?? '';
       const body = asObject(event['response']);
       if (type === 'response.output_item.done') itemBytes += writtenBytes(event['item']);
-      else if (type.endsWith('.delta')) deltaBytes += generatedBytes(event['delta'], type.includes('audio.') && !type.includes('transcript') ? 'data' : 'delta');
+      else if (type.endsWith('.delta'))
+        deltaBytes += generatedBytes(event['delta'], type.includes('audio.') && !type.includes('transcript') ? 'data' : 'delta');
       else if (type === 'error') error ??= providerError(event['error'] ?? event);
       else if (body !== undefined && /^response\.(completed|incomplete|failed|cancelled)$/.test(type)) conclude(type, body);
       else if (body !== undefined) response ??= body;
@@ -204,7 +228,10 @@ function createResponsesReader(): ResponsesReader {
       const model = asText(response?.['model']);
       const used = response === undefined ? { webSearches: 0, fees: 0n } : usedTools(response);
       const reported = openaiUsage(response?.['usage']);
-      const usage = believable(reported === undefined ? undefined : { ...reported, webSearches: Math.max(reported.webSearches, used.webSearches) }, outputBytes());
+      const usage = believable(
+        reported === undefined ? undefined : { ...reported, webSearches: Math.max(reported.webSearches, used.webSearches) },
+        outputBytes(),
+      );
       const ratePercent = complete ? servedRate(model, response?.['service_tier']) : undefined;
       return {
         model,

@@ -45,11 +45,21 @@ describe('a stream, whatever it holds', () => {
       const bytes = Buffer.from(text);
       for (const hideUsage of [false, true]) {
         const whole = play(wireOf(name), [bytes], hideUsage);
-        const single = play(wireOf(name), cut(bytes, Array.from({ length: bytes.length }, (_, index) => index)), hideUsage);
+        const single = play(
+          wireOf(name),
+          cut(
+            bytes,
+            Array.from({ length: bytes.length }, (_, index) => index),
+          ),
+          hideUsage,
+        );
         expect(single.facts).toEqual(whole.facts);
         expect(single.handedOn.toString()).toBe(whole.handedOn.toString());
         for (let round = 0; round < 10; round += 1) {
-          const pieces = cut(bytes, Array.from({ length: random.integer(1, 12) }, () => random.integer(0, bytes.length)));
+          const pieces = cut(
+            bytes,
+            Array.from({ length: random.integer(1, 12) }, () => random.integer(0, bytes.length)),
+          );
           const played = play(wireOf(name), pieces, hideUsage);
           expect(played.facts).toEqual(whole.facts);
           expect(played.handedOn.toString()).toBe(whole.handedOn.toString());
@@ -71,7 +81,10 @@ describe('a stream, whatever it holds', () => {
     const wire = wireOf(name);
     const skimmed = play(wire, [Buffer.from(fixture(name))], false).facts;
     // Spaced like Python's json.dumps, no event can be skimmed, so each is parsed.
-    const spaced = fixture(name).replace(/^data: (\{.*\})$/gm, (_, json: string) => `data: ${JSON.stringify(JSON.parse(json), null, 1).replaceAll(/\n */g, ' ')}`);
+    const spaced = fixture(name).replace(
+      /^data: (\{.*\})$/gm,
+      (_, json: string) => `data: ${JSON.stringify(JSON.parse(json), null, 1).replaceAll(/\n */g, ' ')}`,
+    );
     const parsed = play(wire, [Buffer.from(spaced)], false).facts;
     expect({ ...skimmed, outputBytes: 0 }).toEqual({ ...parsed, outputBytes: 0 });
     expect(skimmed.outputBytes).toBeGreaterThanOrEqual(parsed.outputBytes);
@@ -80,7 +93,14 @@ describe('a stream, whatever it holds', () => {
 });
 
 describe('the usage chunk nobody asked for', () => {
-  const WITH_USAGE: readonly FixtureName[] = ['chat.stream.sse', 'chat.stream-cached.sse', 'chat.stream-reasoning.sse', 'chat.stream-tool-call.sse', 'chat.stream-azure.sse', 'chat.stream-unknown-model.sse'];
+  const WITH_USAGE: readonly FixtureName[] = [
+    'chat.stream.sse',
+    'chat.stream-cached.sse',
+    'chat.stream-reasoning.sse',
+    'chat.stream-tool-call.sse',
+    'chat.stream-azure.sse',
+    'chat.stream-unknown-model.sse',
+  ];
 
   it.each(WITH_USAGE)('%s: is left out, and all else is as it came', (name) => {
     const text = fixture(name);
@@ -93,7 +113,12 @@ describe('the usage chunk nobody asked for', () => {
     expect(facts.complete).toBe(true);
   });
 
-  const KEPT: readonly FixtureName[] = ['chat.stream-usage-with-choices.sse', 'chat.stream-usage-always.sse', 'chat.stream-no-usage.sse', 'chat.stream-error.sse'];
+  const KEPT: readonly FixtureName[] = [
+    'chat.stream-usage-with-choices.sse',
+    'chat.stream-usage-always.sse',
+    'chat.stream-no-usage.sse',
+    'chat.stream-error.sse',
+  ];
 
   it.each(KEPT)('%s: a chunk that holds more than usage stays', (name) => {
     const bytes = Buffer.from(fixture(name));
@@ -156,12 +181,24 @@ describe('odd streams', () => {
 
   it('passes on an event of megabytes that comes in pieces, in linear time', () => {
     const content = 'x'.repeat(8 * 1024 * 1024);
-    const bytes = Buffer.from(`data: {"model":"m","choices":[{"delta":{"content":"${content}"}}]}\n\ndata: {"choices":[],${USAGE}}\n\ndata: [DONE]\n\n`);
+    const bytes = Buffer.from(
+      `data: {"model":"m","choices":[{"delta":{"content":"${content}"}}]}\n\ndata: {"choices":[],${USAGE}}\n\ndata: [DONE]\n\n`,
+    );
     const pieces = Array.from({ length: Math.ceil(bytes.length / 4096) }, (_, index) => bytes.subarray(index * 4096, (index + 1) * 4096));
     const started = performance.now();
     const { handedOn, facts } = play(chat, pieces, true);
     expect(performance.now() - started).toBeLessThan(2000);
     expect(facts).toMatchObject({ outputBytes: content.length, usage: { inputTokens: 10 } });
     expect(handedOn.length).toBe(bytes.length - `data: {"choices":[],${USAGE}}\n\n`.length);
+  });
+});
+
+describe('a hidden event of CRLF', () => {
+  it('takes its line feed with it when that comes in a chunk of its own', () => {
+    const text = CRLF(fixture('chat.stream.sse'));
+    const end = text.indexOf('\r\n\r\n', text.indexOf('"choices":[],')) + 3;
+    const bytes = Buffer.from(text);
+    const whole = play(wireOf('chat'), [bytes], true).handedOn.toString();
+    expect(play(wireOf('chat'), cut(bytes, [Buffer.byteLength(text.slice(0, end))]), true).handedOn.toString()).toBe(whole);
   });
 });

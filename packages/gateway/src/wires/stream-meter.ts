@@ -16,6 +16,7 @@ export interface EventReader {
 }
 
 const LF = 0x0a;
+const CR = 0x0d;
 /** Larger events are passed on unread, so that no stream fills memory. */
 const EVENT_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -30,11 +31,12 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
   let held: Buffer[] = [];
   let heldBytes = 0;
   let oversized = false;
+  /** What became of an event that a chunk's end cut between CR and LF: the LF goes the same way. */
+  let cutEvent: 'kept' | 'hidden' | undefined;
 
   /** True when the event may be handed on. */
   const look = (event: Buffer): boolean => {
-    // The line feed of a CRLF that was cut in two begins the event after it.
-    if (reader.skim(event.toString('latin1', event[0] === LF ? 1 : 0))) return true;
+    if (reader.skim(event.toString('latin1'))) return true;
     const { name, data } = parseEvent(event.toString('utf8'));
     return data === undefined || !(reader.read(name, data) && hideUsage);
   };
@@ -58,21 +60,32 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
       /** Where the run of bytes that may be handed on, and is not yet, begins. */
       let runStart = 0;
       let at = 0;
+      if (cutEvent !== undefined && chunk[0] === LF) {
+        at = 1;
+        runStart = cutEvent === 'hidden' ? 1 : 0;
+      }
+      cutEvent = undefined;
       while (at < chunk.length) {
         const end = eventEnd(chunk, at);
         if (end === -1) break;
+        let keep = true;
         if (oversized) {
           reader.skipped(end - at);
           oversized = false;
         } else if (heldBytes > 0) {
           hold(chunk.subarray(at, end));
           const event = release();
-          if (look(event)) handedOn.push(event);
+          keep = look(event);
+          if (keep) handedOn.push(event);
           runStart = end;
-        } else if (!look(chunk.subarray(at, end))) {
-          if (at > runStart) handedOn.push(chunk.subarray(runStart, at));
-          runStart = end;
+        } else {
+          keep = look(chunk.subarray(at, end));
+          if (!keep) {
+            if (at > runStart) handedOn.push(chunk.subarray(runStart, at));
+            runStart = end;
+          }
         }
+        if (end === chunk.length && chunk[end - 1] === CR) cutEvent = keep ? 'kept' : 'hidden';
         at = end;
       }
       const rest = chunk.subarray(at);

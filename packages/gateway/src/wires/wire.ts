@@ -87,7 +87,10 @@ export interface Wire {
   readonly path: string;
   /** Which provider kinds speak it. */
   readonly providerKind: 'openai' | 'anthropic';
-  readCall(body: JsonObject, bodyBytes: number): { readonly type: 'call'; readonly call: ModelCall } | { readonly type: 'invalid'; readonly refusal: Refusal };
+  readCall(
+    body: JsonObject,
+    bodyBytes: number,
+  ): { readonly type: 'call'; readonly call: ModelCall } | { readonly type: 'invalid'; readonly refusal: Refusal };
   /** The body with the changes spliced in; unread bytes untouched. */
   changeBody(text: string, body: JsonObject, change: BodyChange): string;
   readReply(body: JsonObject): ReplyFacts;
