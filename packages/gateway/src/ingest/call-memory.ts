@@ -119,7 +119,7 @@ function readBack(memory: RunMemory, byReservation: Map<string, KnownCall>, entr
       const call = key === undefined ? undefined : memory.calls.get(key);
       if (call === undefined) return;
       if (entry.eventType === 'tool.call.requested' || entry.eventType === 'llm.call.started') call.askedAt = entry.eventAt;
-      else if (call.status === 'completed' || call.status === 'failed') call.endedAt = entry.eventAt;
+      else if (call.status !== 'denied') call.endedAt = entry.eventAt;
       return;
     }
     case 'run':

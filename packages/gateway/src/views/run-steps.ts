@@ -74,7 +74,8 @@ interface Times {
 /** The gateway's own knowledge of a call wins over what events say of its step. */
 function timesOf({ calls, refusals, events }: Evidence, log: RunLog): Times {
   const made = calls.filter((call) => !isReleased(call));
-  const lastCall = made.at(-1);
+  // The last attempt tells how the step ended, also when it was reported before the first.
+  const lastCall = made.reduce<LoggedCall | undefined>((last, call) => (last === undefined || call.reserve.attempt >= last.reserve.attempt ? call : last), undefined);
   if (lastCall !== undefined) {
     const startedAt = Math.min(...made.map((call) => call.reserve.at));
     if (made.some((call) => call.settle === undefined)) return { status: 'open', startedAt, endedAt: undefined };
