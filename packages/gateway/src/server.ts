@@ -18,7 +18,8 @@ export interface RunningServer {
 /** Serves a gateway: model traffic on the lean path, everything else by the API. */
 export async function startServer(gateway: Gateway, options: { readonly host?: string; readonly port?: number } = {}): Promise<RunningServer> {
   const host = options.host ?? '127.0.0.1';
-  const api = getRequestListener(createApi(gateway).fetch, { overrideGlobalObjects: false });
+  const closing = new AbortController();
+  const api = getRequestListener(createApi(gateway, { closing: closing.signal }).fetch, { overrideGlobalObjects: false });
 
   const server = createServer({ maxHeaderSize: gateway.config.limits.max_header_bytes, keepAliveTimeout: 65_000, requestTimeout: 0 }, (request, response) => {
     const url = request.url ?? '/';
@@ -44,7 +45,11 @@ export async function startServer(gateway: Gateway, options: { readonly host?: s
   return {
     port,
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
-    close: (graceMs = 30_000) => closeServer(server, graceMs),
+    close(graceMs = 30_000) {
+      // Live streams of the log have no end of their own.
+      closing.abort();
+      return closeServer(server, graceMs);
+    },
   };
 }
 
@@ -63,11 +68,16 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
+const IDLE_SWEEP_MS = 50;
+
 function closeServer(server: Server, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+    // A kept-alive connection becomes idle when its last answer is out; nothing else would close it then.
+    const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
     server.close(() => {
       clearTimeout(timer);
+      clearInterval(sweep);
       resolve();
     });
     server.closeIdleConnections();

@@ -26,6 +26,8 @@ export interface ApiOptions {
   readonly closing?: AbortSignal;
   /** How the frameworks' own events read, as data of their adapters. */
   readonly mappings?: readonly EventMapping[];
+  /** Sees each answer before it goes out; tests hold it against the shape its route declares. */
+  readonly onAnswer?: (route: AnyRoute, status: number, body: unknown) => void;
   /** Where faults of ours are written; default: standard error. */
   readonly onFault?: (fault: unknown, request: Request) => void;
 }
@@ -48,7 +50,11 @@ export function createApi(gateway: Gateway, options: ApiOptions = {}): Hono {
     ...cockpitRoutes(gateway),
   ];
   const caller = (headers: Headers) => findCaller(gateway.keys, headers);
-  for (const declared of routes) mount(app, declared, caller, respond);
+  for (const declared of routes)
+    mount(app, declared, caller, (result) => {
+      if (result.type === 'answer') options.onAnswer?.(declared, result.status, result.body);
+      return respond(result);
+    });
   const allowed = new AllowedMethods(routes.map(({ method, path }) => [method.toUpperCase(), path]));
 
   openRoutes(app, gateway, allowed);
@@ -103,7 +109,7 @@ class AllowedMethods {
 
   constructor(routes: readonly (readonly [string, string])[]) {
     for (const [method, path] of routes) this.add(method, path);
-    for (const path of Object.keys(WIRES)) this.add('POST', path);
+    for (const path of WIRES.keys()) this.add('POST', path);
   }
 
   add(method: string, path: string): void {

@@ -17,20 +17,15 @@ export interface Metrics {
 export function createMetrics(gateway: Gateway): Metrics {
   const { store, admission } = gateway;
   const startedAfterSeq = store.lastSeq;
-  const processRegistry = new Registry();
-  collectDefaultMetrics({ register: processRegistry, prefix: 'runpurse_' });
-  new Gauge({ name: 'runpurse_store_lag_entries', help: 'Ledger entries not yet folded into the views', registers: [processRegistry], collect() { this.set(Math.max(0, store.lastSeq - store.foldedSeq)); } });
-  new Gauge({ name: 'runpurse_store_failing', help: '1 while the ledger can not be written', registers: [processRegistry], collect() { this.set(store.failing ? 1 : 0); } });
-  new Gauge({ name: 'runpurse_open_reservations', help: 'Calls held and not yet settled', registers: [processRegistry], collect() { this.set(admission.openCount); } });
-
+  let processRegistry: Registry | undefined;
   const byWorkspace = new Map<string, ReturnType<typeof workspaceMetrics>>();
 
   function workspaceMetrics(workspaceId: string) {
     const registry = new Registry();
     registry.setDefaultLabels({ workspace: workspaceId });
     const figure = (name: string, help: string, labelNames: readonly string[] = []) => new Gauge({ name: `runpurse_${name}`, help, labelNames: [...labelNames], registers: [registry] });
-    const requests = figure('requests_total', 'Model calls admitted, ever');
-    const toolCalls = figure('tool_calls_total', 'Tool calls admitted, ever');
+    const requests = figure('requests_total', 'Model calls that ended, ever');
+    const toolCalls = figure('tool_calls_total', 'Tool calls that ended, ever');
     const spend = figure('spend_usd_total', 'Settled spend in dollars, ever, by line', ['line']);
     const unpriced = figure('unpriced_calls_total', 'Settled calls whose price is unknown, ever');
     const held = figure('budget_held_usd', 'Dollars held by calls in flight, by budget', ['budget']);
@@ -79,17 +74,38 @@ export function createMetrics(gateway: Gateway): Metrics {
     };
   }
 
+  /** Begins with the first scrape: a gateway nobody scrapes measures nothing. */
+  function processMetrics(): Registry {
+    const registry = new Registry();
+    collectDefaultMetrics({ register: registry, prefix: 'runpurse_' });
+    gauge(registry, 'store_lag_entries', 'Ledger entries not yet folded into the views', () => Math.max(0, store.lastSeq - store.foldedSeq));
+    gauge(registry, 'store_failing', '1 while the ledger can not be written', () => Number(store.failing));
+    gauge(registry, 'open_reservations', 'Calls held and not yet settled', () => admission.openCount);
+    return registry;
+  }
+
   return {
-    contentType: processRegistry.contentType,
+    contentType: Registry.PROMETHEUS_CONTENT_TYPE,
     async scrape(workspaceId) {
       let own = byWorkspace.get(workspaceId);
       if (own === undefined) {
         own = workspaceMetrics(workspaceId);
         byWorkspace.set(workspaceId, own);
       }
-      return `${await processRegistry.metrics()}\n${await own.text()}`;
+      return `${await (processRegistry ??= processMetrics()).metrics()}\n${await own.text()}`;
     },
   };
+}
+
+function gauge(registry: Registry, name: string, help: string, read: () => number): void {
+  new Gauge({
+    name: `runpurse_${name}`,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(read());
+    },
+  });
 }
 
 function dollars(nanos: bigint | undefined): number {

@@ -1,5 +1,5 @@
-import type { OpenAPIHono } from '@hono/zod-openapi';
-import { z } from 'zod';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { z } from 'zod';
 import { budgetStateShape, requestShape, runShape, runSummaryShape, sessionShape, stepShape, toolShape, decisionShape } from '@runpurse/core';
 import { logEntryShape } from './log-entry.ts';
 import { budgetShape, errorShape, totalsShape } from './shapes.ts';
@@ -19,7 +19,6 @@ const NAMED: Readonly<Record<string, z.ZodType>> = {
   LogEntry: logEntryShape,
   Error: errorShape,
 };
-for (const [id, shape] of Object.entries(NAMED)) z.globalRegistry.add(shape, { ...z.globalRegistry.get(shape), id });
 
 /** The API's description as OpenAPI 3.1, made from the very schemas requests are parsed with. */
 export function openApiDocument(app: OpenAPIHono): object {
@@ -34,11 +33,35 @@ export function openApiDocument(app: OpenAPIHono): object {
     },
     servers: [{ url: 'http://127.0.0.1:8787' }],
   });
+  const schemas = namedSchemas();
+  const nameByText = new Map(Object.entries(schemas).map(([name, schema]) => [JSON.stringify(schema), name]));
+  const { paths } = refer({ paths: document.paths }, nameByText) as { readonly paths: object };
   return {
     ...document,
+    paths,
     components: {
-      ...document.components,
+      schemas: Object.fromEntries(Object.entries(schemas).map(([name, schema]) => [name, refer(schema, nameByText, name)])),
       securitySchemes: { virtualKey: { type: 'http', scheme: 'bearer', description: 'A virtual key (`rp_…`), as Bearer token or in `x-api-key`' } },
     },
   };
+}
+
+/** The named shapes as the generator writes them: each as the answer of a route that is nowhere served. */
+function namedSchemas(): Readonly<Record<string, object>> {
+  const app = new OpenAPIHono();
+  for (const [name, shape] of Object.entries(NAMED))
+    app.openAPIRegistry.registerPath({ method: 'get', path: `/${name}`, responses: { 200: { description: name, content: { 'application/json': { schema: shape } } } } });
+  const { paths } = app.getOpenAPI31Document({ openapi: '3.1.0', info: { title: '', version: '' } }) as unknown as {
+    readonly paths: Readonly<Record<string, { readonly get: { readonly responses: { readonly 200: { readonly content: { readonly 'application/json': { readonly schema: object } } } } } }>>;
+  };
+  return Object.fromEntries(Object.entries(paths).map(([path, { get }]) => [path.slice(1), get.responses[200].content['application/json'].schema]));
+}
+
+/** Puts a reference where a named schema stands; the schema `itself` is left in place. */
+function refer(value: unknown, nameByText: ReadonlyMap<string, string>, itself?: string): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  const name = nameByText.get(JSON.stringify(value));
+  if (name !== undefined && name !== itself) return { $ref: `#/components/schemas/${name}` };
+  if (Array.isArray(value)) return value.map((item) => refer(item, nameByText, itself));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, refer(item, nameByText, itself)]));
 }

@@ -35,8 +35,20 @@ export function pageLimit(most: number, standard: number): z.ZodType<number> {
 }
 
 export const cursor = z.string().min(1).max(512);
+/** `next_cursor` of a page of runs; anything else would silently begin at the first page again. */
+export const runCursor = cursor.refine(isRunCursor, 'must be the next_cursor of the page before');
+
+function isRunCursor(text: string): boolean {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(text, 'base64url').toString());
+    return Array.isArray(parts) && parts.length === 2 && typeof parts[0] === 'number' && typeof parts[1] === 'string';
+  } catch {
+    return false;
+  }
+}
+
 export const day = z.iso.date();
-export const flag = z.enum(['true', 'false', '1', '0']).transform((text) => text === 'true' || text === '1');
+export const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 
 /** The OpenAI error envelope; amounts and names stand beside `code`. */
 export const errorShape = z

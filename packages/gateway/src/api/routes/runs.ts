@@ -5,7 +5,7 @@ import type { Gateway } from '../../gateway.ts';
 import { summarizeRun } from '../../views/index.ts';
 import { readRun, runNotFound } from '../read-views.ts';
 import { answer, refused, route, type AnyRoute } from '../route.ts';
-import { amount, boundsInput, cursor, identifier, listOf, pageLimit, reason } from '../shapes.ts';
+import { amount, boundsInput, identifier, listOf, pageLimit, reason, runCursor } from '../shapes.ts';
 import { subjectOf } from '../subject.ts';
 
 const startInput = z.strictObject({
@@ -35,7 +35,7 @@ const listQuery = z.strictObject({
   status: z.enum(RUN_STATUSES).optional(),
   started_from: z.iso.datetime({ offset: true }).optional(),
   started_to: z.iso.datetime({ offset: true }).optional(),
-  cursor: cursor.optional(),
+  cursor: runCursor.optional(),
   limit: pageLimit(200, 50),
 });
 

@@ -89,9 +89,10 @@ export function spendRoutes(gateway: Gateway): readonly AnyRoute[] {
       query: marginQuery,
       answers: { 200: { description: 'Units without revenue come last: their margin is unknown', shape: spendShape } },
       async handle({ query, caller }) {
-        const rows = await rowsBy(caller.workspaceId, query);
+        // The store hands out the most expensive first; a loss may hide behind them, so more are looked at than shown.
+        const rows = await rowsBy(caller.workspaceId, { ...query, limit: ROWS_MAX });
         if ('code' in rows) return refused(rows);
-        return table(query, [...rows].sort(byMargin));
+        return table(query, [...rows].sort(byMargin).slice(0, query.limit));
       },
     }),
     ...scopes,

@@ -113,7 +113,7 @@ export function toolRoutes(gateway: Gateway): readonly AnyRoute[] {
                 source: 'self_reported',
                 id,
                 hold: priced.get(body.tool)?.price_usd ?? body.estimated_cost_usd,
-                fingerprint: body.input_hash === undefined ? undefined : `${body.tool}:${body.input_hash}`,
+                fingerprint: body.input_hash === undefined ? undefined : () => `${body.tool}:${body.input_hash}`,
               })
             : { type: 'admitted' as const, reservation: asked, audits: [] };
         if (result.type === 'refused') return refused(result.refusal);
