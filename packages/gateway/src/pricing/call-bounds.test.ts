@@ -4,7 +4,7 @@ import type { ModelCall } from '../wires/index.ts';
 import { boundsOf, outputLimitWithin } from './call-bounds.ts';
 import { createPriceBook } from './price-book.ts';
 import type { PriceCard } from './price-card.ts';
-import { createRandom } from './testing/random.ts';
+import { createRandom } from './fixtures/random.ts';
 
 const book = createPriceBook({
   now: () => Date.parse('2026-11-24T12:00:00Z'),

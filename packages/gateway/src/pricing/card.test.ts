@@ -2,8 +2,8 @@ import { describe, expect, it } from '@jest/globals';
 import { parseUsd } from '@runpurse/core';
 import { createPriceBook } from './price-book.ts';
 import type { PriceCard, WorstCase } from './price-card.ts';
-import { createRandom, type Random } from './testing/random.ts';
-import { usageOf } from './testing/usage.ts';
+import { createRandom, type Random } from './fixtures/random.ts';
+import { usageOf } from './fixtures/usage.ts';
 
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 const book = createPriceBook({ now: () => NOW });

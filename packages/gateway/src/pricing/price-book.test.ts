@@ -6,7 +6,7 @@ import { describe, expect, it } from '@jest/globals';
 import { parseUsd } from '@runpurse/core';
 import { createPriceBook } from './price-book.ts';
 import { PRICE_SOURCE } from './price-source.ts';
-import { usageOf } from './testing/usage.ts';
+import { usageOf } from './fixtures/usage.ts';
 
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 const book = createPriceBook({ now: () => NOW });

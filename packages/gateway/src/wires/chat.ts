@@ -162,6 +162,9 @@ interface ChatReader extends EventReader {
 }
 
 const PLAIN_DELTA = '"delta":{"content":"';
+/** OpenAI pads its events at random, last thing in each. */
+const PADDING = '"obfuscation":"';
+const PADDED_END = '}\n\n';
 
 function createChatReader(): ChatReader {
   let model: string | undefined;
@@ -173,6 +176,16 @@ function createChatReader(): ChatReader {
   let error: string | undefined;
   let serviceTier: unknown;
   let seenFirst = false;
+  /** The bytes before and after a plain delta's text that were seen to tell nothing else. */
+  let head = '';
+  let tail = '';
+  let isPadded = false;
+
+  const endsAsBefore = (event: string, close: number): boolean => {
+    if (tail === '' || !event.startsWith(tail, close)) return false;
+    const end = close + tail.length;
+    return isPadded ? stringEnd(event, end - 1) + PADDED_END.length === event.length && event.endsWith(PADDED_END) : end === event.length;
+  };
 
   const readObject = (object: JsonObject, part: 'delta' | 'message'): boolean => {
     model ??= asText(object['model']);
@@ -194,12 +207,22 @@ function createChatReader(): ChatReader {
   return {
     skim(event) {
       if (!seenFirst) return false;
-      const at = event.indexOf(PLAIN_DELTA);
-      if (at === -1 || !event.startsWith('data:')) return false;
-      const open = at + PLAIN_DELTA.length - 1;
+      // A stream's events are alike up to their text and after it, so what was looked through once is only compared.
+      let open = head.length - 1;
+      if (head === '' || !event.startsWith(head)) {
+        open = event.indexOf(PLAIN_DELTA) + PLAIN_DELTA.length - 1;
+        const start = event.slice(0, open + 1);
+        if (!start.endsWith(PLAIN_DELTA) || !start.startsWith('data:') || start.includes('\n') || tells(start)) return false;
+        head = start;
+      }
       const close = stringEnd(event, open);
-      if (event[close] !== '}' || event.indexOf('"delta"', close) !== -1 || event.indexOf('\ndata', 5) !== -1) return false;
-      if (!isNull(event, '"finish_reason"') || !isNull(event, '"usage"') || event.includes('"error"')) return false;
+      if (!endsAsBefore(event, close)) {
+        const rest = event.slice(close);
+        if (!rest.startsWith('}') || rest.includes('"delta"') || rest.includes('\ndata') || tells(rest)) return false;
+        const padding = rest.indexOf(PADDING);
+        isPadded = padding !== -1 && rest.endsWith(PADDED_END);
+        tail = isPadded ? rest.slice(0, padding + PADDING.length) : rest;
+      }
       // As it stands in the JSON, escapes and all: never fewer bytes than the text has.
       outputBytes += close - open - 2;
       return true;
@@ -239,6 +262,11 @@ function createChatReader(): ChatReader {
       };
     },
   };
+}
+
+/** True when these bytes of an event say more than that text was generated: a usage, an error, the end of a choice. */
+function tells(part: string): boolean {
+  return !isNull(part, '"finish_reason"') || !isNull(part, '"usage"') || part.includes('"error"');
 }
 
 /** True when a key does not stand in the event, or stands there with null. */

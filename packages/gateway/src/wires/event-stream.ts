@@ -8,10 +8,16 @@ const CR = 0x0d;
 export function createEventFinder(): (chunk: Buffer, from: number) => number {
   let atLineStart = true;
   let afterCR = false;
+  let searched: Buffer | undefined;
+  let hasCR = false;
 
   /** The index after the next event's last byte, or -1 when it does not end in this chunk. */
   return (chunk, from) => {
-    if (!afterCR && chunk.indexOf(CR, from) === -1) {
+    if (searched !== chunk) {
+      searched = chunk;
+      hasCR = chunk.includes(CR);
+    }
+    if (!afterCR && !hasCR) {
       let at = from;
       while (at < chunk.length) {
         if (atLineStart && chunk[at] === LF) return at + 1;

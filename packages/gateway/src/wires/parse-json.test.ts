@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
-import { createRandom } from '../pricing/testing/random.ts';
+import { createRandom } from '../pricing/fixtures/random.ts';
 import { parseBody } from './parse-body.ts';
 import { parseJson } from './parse-json.ts';
 import { WIRES } from './index.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { createRandom } from '../pricing/testing/random.ts';
+import { createRandom } from '../pricing/fixtures/random.ts';
 import { fixture, fixtureNames, type FixtureName } from './fixtures/index.ts';
 import { WIRES } from './index.ts';
 import type { ReplyFacts, Wire } from './wire.ts';
@@ -200,5 +200,39 @@ describe('a hidden event of CRLF', () => {
     const bytes = Buffer.from(text);
     const whole = play(wireOf('chat'), [bytes], true).handedOn.toString();
     expect(play(wireOf('chat'), cut(bytes, [Buffer.byteLength(text.slice(0, end))]), true).handedOn.toString()).toBe(whole);
+  });
+});
+
+describe('events alike but for one thing', () => {
+  const delta = (content: string, after = ''): string =>
+    `data: {"model":"m","choices":[{"index":0,"delta":{"content":${JSON.stringify(content)}},"finish_reason":null}]${after},"obfuscation":"aB1"}\n\n`;
+  const first = 'data: {"model":"m","choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":null}]}\n\n';
+
+  it.each([
+    ['a usage before the padding', delta('x', ',"usage":{"prompt_tokens":7,"completion_tokens":2}'), { usage: { inputTokens: 7 } }],
+    [
+      'a usage after the padding',
+      delta('x').replace('"aB1"', '"aB1","usage":{"prompt_tokens":7,"completion_tokens":2}'),
+      { usage: { inputTokens: 7 } },
+    ],
+    [
+      'a usage before the choices',
+      delta('x').replace('"choices"', '"usage":{"prompt_tokens":7,"completion_tokens":2},"choices"'),
+      { usage: { inputTokens: 7 } },
+    ],
+    ['an error after the padding', delta('x').replace('"aB1"', '"aB1","error":{"message":"no"}'), { error: 'no' }],
+    [
+      'a second choice',
+      delta('x').replace('"finish_reason":null}', '"finish_reason":null},{"index":1,"delta":{"content":"four"}}'),
+      { outputBytes: 3 + 1 + 4 },
+    ],
+    [
+      'a second line of data',
+      delta('x').replace(',"obfuscation"', ',\ndata: "usage":{"prompt_tokens":7},"obfuscation"'),
+      { usage: { inputTokens: 7 } },
+    ],
+  ])('%s is not overlooked', (_, odd, expected) => {
+    const text = [first, delta('a'), delta('b'), delta('c'), odd].join('');
+    expect(play(wireOf('chat'), [Buffer.from(text)], false).facts).toMatchObject(expected);
   });
 });

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
-import { createRandom, type Random } from '../pricing/testing/random.ts';
+import { createRandom, type Random } from '../pricing/fixtures/random.ts';
 import { parseJson } from './parse-json.ts';
 import { spliceTopLevel, topLevelMembers } from './top-level-json.ts';
 

@@ -77,12 +77,15 @@ export function spliceTopLevel(text: string, values: ReadonlyMap<string, string>
 
 /** Where a JSON string that opens at `open` ends: the index after its closing quote. */
 export function stringEnd(text: string, open: number): number {
-  let close = text.indexOf('"', open + 1);
-  while (close !== -1) {
-    let backslashes = 0;
-    while (text.charCodeAt(close - 1 - backslashes) === BACKSLASH) backslashes += 1;
-    if (backslashes % 2 === 0) return close + 1;
-    close = text.indexOf('"', close + 1);
+  // Native search finds the end of a string without escaped quotes, which most are; the rest are walked through.
+  const quote = text.indexOf('"', open + 1);
+  if (quote === -1) return text.length;
+  if (text.charCodeAt(quote - 1) !== BACKSLASH) return quote + 1;
+  let at = open + 1;
+  while (at < text.length) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) return at + 1;
+    at += code === BACKSLASH ? 2 : 1;
   }
   return text.length;
 }
