@@ -4,7 +4,7 @@ import { refusalOf, runShape, sessionShape } from '@runpurse/core';
 import { RunpurseCallbackHandler, withRunpurse } from '@runpurse/langgraph';
 import { supportAgent } from './agent.ts';
 import { startGatewayProcess, type GatewayProcess } from './gateway-process.ts';
-import { sessionLines, traceOf, type LoggedEvent } from './trace.ts';
+import { capOf, sessionLines, traceOf, type LoggedEvent } from './trace.ts';
 
 /** The article's support agent on a real gateway. Everything printed is read back from the gateway's API. */
 async function demo({ url, key }: GatewayProcess): Promise<void> {
@@ -22,7 +22,7 @@ async function demo({ url, key }: GatewayProcess): Promise<void> {
   const read = async (path: string): Promise<unknown> => (await fetch(url + path, { headers: { authorization: `Bearer ${key}` } })).json();
   const readRun = async (runId: string) => runShape.parse(await read(`/v1/runs/${runId}`));
 
-  say(`gateway ${url}: sandbox provider, $0.10 cap per run`, '');
+  say(`gateway ${url}`, '');
 
   say('1. A run and what it cost', '');
   await ask('customer_1827_support_session', 'run_1827', 'I want a refund for order A-7.');
@@ -46,7 +46,7 @@ async function demo({ url, key }: GatewayProcess): Promise<void> {
   if (refusal === undefined) throw new Error('the run was expected to meet its cap', { cause: error });
   const stopped = await readRun('run_1828');
   say(...traceOf(stopped, []));
-  say('the next call was refused before it was made:');
+  say(`cap of the run: ${capOf(stopped)}`, 'the next call was refused before it was made:');
   say(`  ${(error as { readonly status?: number }).status} ${refusal.code}: ${refusal.message}`);
 }
 

@@ -25,6 +25,12 @@ export function traceOf(run: RunShape, failures: readonly LoggedEvent[]): readon
   ];
 }
 
+/** The tightest limit on the run itself. */
+export function capOf(run: RunShape): string {
+  const limits = run.budgets.filter(({ scope }) => scope === 'run').map(({ limit_usd }) => limit_usd);
+  return dollars(limits.toSorted((a, b) => Number(a) - Number(b))[0] ?? null);
+}
+
 /** A session over its runs, and what was earned with it. */
 export function sessionLines(session: SessionShape): readonly string[] {
   const runs = session.runs.toSorted((a, b) => a.started_at.localeCompare(b.started_at));

@@ -18,6 +18,7 @@ import {
   agentOf,
   answerOf,
   attemptOf,
+  failureOf,
   isBubbleUp,
   isCancellation,
   isNode,
@@ -192,7 +193,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   override async handleLLMError(error: unknown, runId: string): Promise<void> {
-    await this.#endModel(runId, error, () => ({ error, ...(isCancellation(error) ? { status: 'aborted' as const } : {}) }));
+    await this.#endModel(runId, error, () => failureOf(error));
   }
 
   override async handleToolStart(
@@ -323,6 +324,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   /** A node is no step, but that it failed is why what comes next is a retry. */
   #failNode({ run, failures }: Live, namespace: string, error: unknown): void {
     failures.set(namespace, (failures.get(namespace) ?? 0) + 1);
+    if (isCancellation(error) || refusalOf(error) !== undefined) return;
     const name = namespace.split('|').at(-1)?.split(':')[0];
     const message = redactText(error instanceof Error ? error.message : String(error)).slice(0, ERROR_TEXT_MAX);
     run.record({

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { AsyncLocalStorageProviderSingleton } from '@langchain/core/singletons';
 import { REFUSALS, type CallPlace, type Decision, type ModelCall, type ModelResult, type Run } from '@runpurse/core';
-import type { Metadata } from './translate.ts';
+import { failureOf, type Metadata } from './translate.ts';
 
 /** Inside the process only: names the LangChain run a request belongs to. Context alone can't: a model's queue mixes it up. */
 const CALL_HEADER = 'x-runpurse-langchain-run';
@@ -19,7 +19,7 @@ export interface Call {
   tries: number;
   requestId?: string | undefined;
   /** What went wrong with the last try. */
-  failure?: string | undefined;
+  failure?: unknown;
 }
 
 const calls = new Map<string, Call>();
@@ -202,9 +202,12 @@ export function runpurseFetch(inner: typeof fetch = (input, init) => fetch(input
       const refusal = await tryAgain(call, call.asked);
       if (refusal !== undefined) return refusal;
     }
+    call.failure = undefined;
     const response = await inner(input, { ...init, headers });
     call.requestId = response.headers.get('x-runpurse-request-id') ?? undefined;
-    if (!response.ok) call.failure = `the provider answered ${response.status}`;
+    call.failure = response.ok
+      ? undefined
+      : Object.assign(new Error(`the provider answered ${response.status}`), { status: response.status });
     return response;
   };
 }
@@ -217,7 +220,7 @@ async function tryAgain(call: Call, asked: NonNullable<Call['asked']>): Promise<
     ...asked,
     attempt: attempt - 1,
     carried: false,
-    error: new Error(call.failure ?? 'the request got no answer'),
+    ...failureOf(call.failure ?? new Error('the request got no answer')),
   });
   const decision = await call.run.authorizeModel({ ...call.place, ...asked, attempt, carried: false });
   return decision.proceed ? undefined : refusalResponse(decision);

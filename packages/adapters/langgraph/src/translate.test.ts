@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { answerOf, attemptOf, isBubbleUp, isCancellation, modelOf, runOf } from './translate.ts';
+import { answerOf, attemptOf, failureOf, isBubbleUp, isCancellation, modelOf, runOf } from './translate.ts';
 
 describe('usage', () => {
   const message = (usage_metadata: object | undefined) => ({
@@ -111,4 +111,32 @@ it('a graph that stops on purpose is told from one that fails', async () => {
   expect(isBubbleUp(new GraphInterrupt([]))).toBe(true);
   expect(isBubbleUp(new GraphRecursionError('too deep'))).toBe(false);
   expect(isBubbleUp(undefined)).toBe(false);
+});
+
+it('what LangChain keeps beside a message does not count as input', async () => {
+  const { AIMessage, HumanMessage } = await import('@langchain/core/messages');
+  const call = { name: 'lookup', args: { q: 'x'.repeat(100) }, id: 'call_1', type: 'tool_call' as const };
+  const raw = { id: 'call_1', type: 'function' as const, function: { name: 'lookup', arguments: JSON.stringify(call.args) } };
+  const bytesOf = (kept: object) =>
+    modelOf([[new HumanMessage('ü'.repeat(50)), new AIMessage({ content: '', tool_calls: [call], ...kept })]], undefined, undefined)
+      .inputTokensMax;
+  const bare = bytesOf({});
+  expect(bare).toBeGreaterThan(200);
+  expect(
+    bytesOf({ response_metadata: { model_name: 'm'.repeat(500) }, usage_metadata: { input_tokens: 1, output_tokens: 1, total_tokens: 2 } }),
+  ).toBe(bare);
+  expect(bytesOf({ additional_kwargs: { tool_calls: [raw] } })).toBe(bare);
+  expect(bytesOf({ content: 'y'.repeat(70) })).toBe(bare + 70);
+});
+
+it.each([
+  [
+    'a provider that answered with an error bills nothing',
+    Object.assign(new Error('overloaded'), { status: 503 }),
+    { usage: { input_tokens: 0, output_tokens: 0 } },
+  ],
+  ['a connection that broke leaves the usage unknown', new Error('socket hang up'), { usage: undefined }],
+  ['a cancelled call is aborted, its usage unknown', new DOMException('aborted', 'AbortError'), { status: 'aborted' }],
+])('%s', (_, error, expected) => {
+  expect(failureOf(error)).toEqual({ error, ...expected });
 });

@@ -1,4 +1,4 @@
-import { usageOfTotals, type AgentContext, type ReportedUsage, type RunOptions } from '@runpurse/core';
+import { usageOfTotals, type AgentContext, type ModelResult, type ReportedUsage, type RunOptions } from '@runpurse/core';
 
 /** What LangChain calls metadata: the config's own keys and LangGraph's, inherited by everything below. */
 export type Metadata = Readonly<Record<string, unknown>>;
@@ -71,8 +71,25 @@ export function modelOf(prompt: unknown, extra: Metadata | undefined, metadata: 
   return {
     model: text(params['model']) ?? text(metadata?.['ls_model_name']) ?? 'unknown',
     maxOutputTokens: typeof limit === 'number' && limit > 0 ? limit : undefined,
-    inputTokensMax: Buffer.byteLength(JSON.stringify([prompt, params])),
+    inputTokensMax: Buffer.byteLength(JSON.stringify([prompt, params], asSent)),
   };
+}
+
+/** Messages as LangChain serializes them are twice as long as they are sent: what is not sent is left out. */
+function asSent(key: string, value: unknown): unknown {
+  if (key === 'response_metadata' || key === 'usage_metadata' || key === 'lc_kwargs') return undefined;
+  const message = value as { readonly type?: unknown; readonly id?: unknown; readonly kwargs?: Metadata } | null;
+  if (message?.type !== 'constructor' || message.kwargs === undefined) return value;
+  const { additional_kwargs, ...kwargs } = message.kwargs;
+  const { tool_calls: _sentOnce, ...more } = (additional_kwargs ?? {}) as Metadata;
+  return { ...kwargs, ...more };
+}
+
+/** How a failed call ended. A provider that answered with an error bills nothing; what a lost or broken one did is unknown. */
+export function failureOf(error: unknown): Pick<ModelResult, 'error' | 'status' | 'usage'> {
+  if (isCancellation(error)) return { error, status: 'aborted' };
+  const status = (error as { readonly status?: unknown } | null)?.status;
+  return { error, usage: typeof status === 'number' && status >= 400 ? { input_tokens: 0, output_tokens: 0 } : undefined };
 }
 
 /** The parts of LangChain's `LLMResult` that say what was answered and used. */
