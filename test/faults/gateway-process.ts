@@ -7,6 +7,7 @@ import type { RunShape } from '@runpurse/core';
 const ROOT = dirname(dirname(import.meta.dirname));
 const COMMAND = ['--conditions=runpurse-source', '--no-warnings', join(ROOT, 'packages', 'gateway', 'src', 'cli', 'main.ts')];
 const READY_SECONDS = 30;
+const STOP_SECONDS = 15;
 
 /** A gateway as an operator starts it, in a process of its own that can be killed. */
 export class GatewayProcess {
@@ -50,8 +51,12 @@ export class GatewayProcess {
     await this.#end('SIGKILL');
   }
 
-  async stop(): Promise<void> {
+  /** Asks it to stop; one that doesn't in time is killed. True when it ended by itself and well. */
+  async stop(): Promise<boolean> {
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_SECONDS * 1000);
     await this.#end('SIGTERM');
+    clearTimeout(timer);
+    return this.#child.exitCode === 0;
   }
 
   async #end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {

@@ -35,7 +35,6 @@ async function callUntilRefused(gateway: GatewayProcess, name: string, tally: Ta
       while (!isDone()) {
         made += 1;
         const nonce = `${runId}-${made}`;
-        // A long prompt is not kept; a note of it is, so many calls fill a small disk.
         const outcome = await caller.call({ runId, nonce, maxTokens: 50 });
         if (outcome.type === 'answered') tally.received.set(outcome.requestId, { runId, cost: outcome.cost });
         else if (outcome.type === 'refused' && outcome.status === 503 && outcome.code === 'ledger_unavailable') tally.refused.push(nonce);
@@ -88,7 +87,7 @@ export function fullStore(): Promise<Report> {
       await callUntilRefused(gateway, 'full', tally);
       const lost = tally.refused.length < REFUSALS_WANTED ? [`the ledger never filled: ${tally.received.size} calls went through`] : [];
       const filled = { received: tally.received.size, refused: tally.refused.length };
-      await gateway.stop();
+      if (!(await gateway.stop())) lost.push('with a full ledger the gateway did not stop when told to');
       gateway = await GatewayProcess.start({ data: scratch.path, config: base, key });
       await callUntilRefused(gateway, 'after', tally, 20);
       if (tally.received.size !== filled.received + 20 && tally.wrong.length === 0)

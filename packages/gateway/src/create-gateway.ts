@@ -62,7 +62,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
         admission.close();
         await providers.close();
         await Promise.all([...sandboxes.values()].map((sandbox) => sandbox.close()));
-        await store.flush();
+        // Writes what waits, unless the store fails: a full disk must not keep the gateway from stopping (recovery charges the holds).
         await store.close();
       },
     };
