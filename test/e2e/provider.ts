@@ -97,3 +97,9 @@ export const cut: Answer = (response) => {
 
 /** Never answers. */
 export const hang: Answer = () => {};
+
+/** Answers only once it is told to. */
+export function held(answer: Answer): { readonly answer: Answer; release(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { answer: (response) => promise.then(() => answer(response)), release: resolve };
+}

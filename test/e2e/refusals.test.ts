@@ -54,7 +54,7 @@ const ROWS: readonly {
   readonly runId: string;
   readonly models?: Readonly<Record<Client, string>>;
   readonly apiKey?: string;
-  readonly before?: (stage: Stage) => Promise<unknown>;
+  readonly before?: (stage: Stage, runId: string) => Promise<unknown>;
 }[] = [
   { refusal: 'budget_exceeded', status: 402, openai: OpenAI.APIError, anthropic: Anthropic.APIError, runId: 'small' },
   {
@@ -95,18 +95,19 @@ const ROWS: readonly {
     openai: OpenAI.ConflictError,
     anthropic: Anthropic.ConflictError,
     runId: 'ended',
-    before: async ({ gateway }) => {
-      await gateway.post('/v1/runs', { run_id: 'ended' });
-      await gateway.post('/v1/runs/ended/end', { status: 'completed' });
+    before: async ({ gateway }, runId) => {
+      await gateway.post('/v1/runs', { run_id: runId });
+      await gateway.post(`/v1/runs/${runId}/end`, { status: 'completed' });
     },
   },
 ];
 
 describe.each(ROWS)('a refusal $status $refusal', (row) => {
   it.each(['openai', 'anthropic'] as const)('surfaces as the typed error of the %s client and is not retried', async (client) => {
-    await row.before?.(stage);
+    const runId = row.before === undefined ? row.runId : `${row.runId}-${client}`;
+    await row.before?.(stage, runId);
     const error = await refused(client, {
-      runId: row.runId,
+      runId,
       ...(row.models && { model: row.models[client] }),
       ...(row.apiKey && { apiKey: row.apiKey }),
     });
