@@ -38,7 +38,9 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
   } else if (known === undefined && hasEnded(run) && isLate(taking, memory.endedAt)) {
     return nothing(SKIPPED);
   }
-  return callKey(kind, read.subject) === undefined || !read.hasRun ? checkOnly(taking, call, call.hold(read.event.metadata), undefined) : hold(taking, call);
+  return callKey(kind, read.subject) === undefined || !read.hasRun
+    ? checkOnly(taking, call, call.hold(read.event.metadata), undefined)
+    : hold(taking, call);
 }
 
 /** Policy, run state, bounds and budgets answer; nothing is held, because no later event could release it. */
@@ -96,10 +98,21 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     known.endedAt ??= read.eventAt;
     return nothing(SKIPPED, known.reservationId);
   }
-  const open = key === undefined || !read.hasRun ? undefined : admission.findOpen(read.subject.workspaceId, read.subject.runId, kind, key.slice(kind.length + 1));
+  const open =
+    key === undefined || !read.hasRun
+      ? undefined
+      : admission.findOpen(read.subject.workspaceId, read.subject.runId, kind, key.slice(kind.length + 1));
   if (open !== undefined) {
     const outcome = call.outcome(metadata, status, { name: open.name, held: open.hold });
-    const ended: KnownCall = { attempt: open.attempt, status: endStatus(status), reservationId: open.id, askedAt: known?.askedAt, endedAt: read.eventAt, refusal: undefined, intent: undefined };
+    const ended: KnownCall = {
+      attempt: open.attempt,
+      status: endStatus(status),
+      reservationId: open.id,
+      askedAt: known?.askedAt,
+      endedAt: read.eventAt,
+      refusal: undefined,
+      intent: undefined,
+    };
     const forget = remember(memory, key, ended);
     if (known?.intent === undefined) {
       admission.settle(open.id, outcome);
@@ -120,8 +133,23 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
   const violation = known?.status === 'denied' ? refusedButRan(taking, call, known) : ranUnasked(taking, call);
   const asked: CallRequest = request(taking, call, undefined);
   const charged = admission.charge(asked, call.outcome(metadata, status, undefined));
-  const told: KnownCall = { attempt: read.event.attempt ?? 1, status: endStatus(status), reservationId: asked.id, askedAt: undefined, endedAt: read.eventAt, refusal: undefined, intent: undefined };
-  return { reservationId: asked.id, verdict: violation, writes: [charged], settled: false, begun: true, forget: remember(memory, key, told) };
+  const told: KnownCall = {
+    attempt: read.event.attempt ?? 1,
+    status: endStatus(status),
+    reservationId: asked.id,
+    askedAt: undefined,
+    endedAt: read.eventAt,
+    refusal: undefined,
+    intent: undefined,
+  };
+  return {
+    reservationId: asked.id,
+    verdict: violation,
+    writes: [charged],
+    settled: false,
+    begun: true,
+    forget: remember(memory, key, told),
+  };
 }
 
 /**
@@ -131,7 +159,8 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
 function isAlreadyTold(read: ReadEvent, kind: 'model' | 'tool', known: KnownCall, status: KnownCall['status']): boolean {
   if (known.status === 'denied' || isNextAttempt(read, known)) return false;
   // The result handed to the model is a second report of whatever end the call had.
-  if (kind === 'tool') return known.status === 'completed' || status === known.status || !read.timestampGiven || read.event.type === 'tool.result.received';
+  if (kind === 'tool')
+    return known.status === 'completed' || status === known.status || !read.timestampGiven || read.event.type === 'tool.result.received';
   return read.timestampGiven && known.endedAt === read.eventAt;
 }
 
@@ -151,7 +180,13 @@ function refusedButRan(taking: Taking, call: ReportedCall, known: KnownCall): Ve
 /** It was made without asking: the rules look at it now, and what they would have denied is a violation. */
 function ranUnasked(taking: Taking, call: ReportedCall): Verdict {
   const phase = phaseOf(call);
-  const verdict = policyVerdict(taking, phase, call, true, (rule, reason) => `${what(call)} ran without asking, and rule "${rule}" forbids it: ${reason}. Its cost is charged.`);
+  const verdict = policyVerdict(
+    taking,
+    phase,
+    call,
+    true,
+    (rule, reason) => `${what(call)} ran without asking, and rule "${rule}" forbids it: ${reason}. Its cost is charged.`,
+  );
   return verdict.type === 'denied' ? verdict : SKIPPED;
 }
 
@@ -192,10 +227,19 @@ function knownCall({ memory, read, gateway }: Taking, kind: 'model' | 'tool'): K
   const { workspaceId, runId, toolCallId } = read.subject;
   const { admission } = gateway;
   const told = memory.calls.get(key);
-  if (told !== undefined || kind === 'model' || toolCallId === undefined || !admission.toolCallKnown(workspaceId, runId, toolCallId)) return told;
+  if (told !== undefined || kind === 'model' || toolCallId === undefined || !admission.toolCallKnown(workspaceId, runId, toolCallId))
+    return told;
   // Authorized over the API (`/v1/tools/authorize`), so no event spoke of it before.
   const open = admission.findOpen(workspaceId, runId, 'tool', toolCallId);
-  const known: KnownCall = { attempt: open?.attempt ?? 1, status: open === undefined ? 'completed' : 'open', reservationId: open?.id, askedAt: undefined, endedAt: undefined, refusal: undefined, intent: undefined };
+  const known: KnownCall = {
+    attempt: open?.attempt ?? 1,
+    status: open === undefined ? 'completed' : 'open',
+    reservationId: open?.id,
+    askedAt: undefined,
+    endedAt: undefined,
+    refusal: undefined,
+    intent: undefined,
+  };
   memory.calls.set(key, known);
   return known;
 }
@@ -219,7 +263,10 @@ function isNextAttempt({ event }: ReadEvent, known: KnownCall): boolean {
 /** The gateway's own record of this model call: authoritative, so the event adds nothing. */
 function carried({ gateway, read }: Taking): string | undefined {
   if (!read.hasRun) return undefined;
-  return gateway.admission.carried(read.subject.workspaceId, read.subject.runId, { requestId: read.event.metadata.request_id, stepId: read.event.step_id });
+  return gateway.admission.carried(read.subject.workspaceId, read.subject.runId, {
+    requestId: read.event.metadata.request_id,
+    stepId: read.event.step_id,
+  });
 }
 
 function verdictOf(result: AdmissionResult): Verdict {

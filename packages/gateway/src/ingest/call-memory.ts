@@ -69,7 +69,10 @@ export function createCallMemory(store: Pick<Store, 'peekRunEntries' | 'lastSeq'
 }
 
 /** The key under which events speak of a call, if they can. */
-export function callKey(kind: 'model' | 'tool', ids: { readonly toolCallId?: string | undefined; readonly stepId?: string | undefined }): string | undefined {
+export function callKey(
+  kind: 'model' | 'tool',
+  ids: { readonly toolCallId?: string | undefined; readonly stepId?: string | undefined },
+): string | undefined {
   const id = kind === 'tool' ? (ids.toolCallId ?? ids.stepId) : ids.stepId;
   return id === undefined ? undefined : `${kind}:${id}`;
 }
@@ -86,7 +89,15 @@ function readBack(memory: RunMemory, byReservation: Map<string, KnownCall>, entr
     case 'reserve': {
       const key = entry.kind === 'model' && entry.source === 'gateway' ? undefined : callKey(entry.kind, entry);
       if (key === undefined) return;
-      const call: KnownCall = { attempt: entry.attempt, status: 'open', reservationId: entry.id, askedAt: undefined, endedAt: undefined, refusal: undefined, intent: undefined };
+      const call: KnownCall = {
+        attempt: entry.attempt,
+        status: 'open',
+        reservationId: entry.id,
+        askedAt: undefined,
+        endedAt: undefined,
+        refusal: undefined,
+        intent: undefined,
+      };
       memory.calls.set(key, call);
       byReservation.set(entry.id, call);
       return;

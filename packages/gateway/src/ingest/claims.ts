@@ -1,10 +1,13 @@
-import type { AgentEvent, EventMetadata } from '@runpurse/core';
+import type { AgentEvent } from '@runpurse/core';
 
 /**
  * Keys by which a sender could pass for the gateway: decisions, bills, trust. What it writes there is kept, as
  * `…_original`, and never believed. (`policy`, `billing` and `sinkStatus` were moved by core already.)
  */
-const isGatewayKey = (key: string): boolean => key === 'event_source_trust' || key === 'context_conflict' || ((key.startsWith('billing_') || key.startsWith('policy_')) && !/_original(?:_\d+)?$/.test(key));
+const isGatewayKey = (key: string): boolean =>
+  key === 'event_source_trust' ||
+  key === 'context_conflict' ||
+  ((key.startsWith('billing_') || key.startsWith('policy_')) && !/_original(?:_\d+)?$/.test(key));
 
 /** The event without forged claims: trust is what the gateway knows, which of a sender's word is `self_reported`. */
 export function moveClaimsAside(event: AgentEvent, raw: Readonly<Record<string, unknown>>): AgentEvent {
@@ -23,5 +26,5 @@ export function moveClaimsAside(event: AgentEvent, raw: Readonly<Record<string, 
     delete metadata[key];
   }
   if (claimsTrust) aside('event_source_trust', claimedTrust.slice(0, 64));
-  return { ...event, metadata: metadata as EventMetadata };
+  return { ...event, metadata };
 }

@@ -12,11 +12,37 @@ const TOOL_CONFIG = {
     { name: 'fragile', price_usd: '0.10', charge_on_failure: false },
   ],
 };
-const requested = (tool: string, more: object = {}): object => ({ type: 'tool.call.requested', run_id: 'r1', tool_call_id: 't1', step_id: 's1', metadata: { tool_name: tool }, ...more });
-const ended = (type: string, tool: string, more: object = {}): object => ({ type, run_id: 'r1', tool_call_id: 't1', step_id: 's1', metadata: { tool_name: tool }, ...more });
+const requested = (tool: string, more: object = {}): object => ({
+  type: 'tool.call.requested',
+  run_id: 'r1',
+  tool_call_id: 't1',
+  step_id: 's1',
+  metadata: { tool_name: tool },
+  ...more,
+});
+const ended = (type: string, tool: string, more: object = {}): object => ({
+  type,
+  run_id: 'r1',
+  tool_call_id: 't1',
+  step_id: 's1',
+  metadata: { tool_name: tool },
+  ...more,
+});
 const MODEL = { model: 'm', provider: 'sandbox' };
-const started = (metadata: object = {}, more: object = {}): object => ({ type: 'llm.call.started', run_id: 'r1', step_id: 's1', metadata: { ...MODEL, ...metadata }, ...more });
-const completed = (metadata: object = {}, more: object = {}): object => ({ type: 'llm.call.completed', run_id: 'r1', step_id: 's1', metadata: { ...MODEL, ...metadata }, ...more });
+const started = (metadata: object = {}, more: object = {}): object => ({
+  type: 'llm.call.started',
+  run_id: 'r1',
+  step_id: 's1',
+  metadata: { ...MODEL, ...metadata },
+  ...more,
+});
+const completed = (metadata: object = {}, more: object = {}): object => ({
+  type: 'llm.call.completed',
+  run_id: 'r1',
+  step_id: 's1',
+  metadata: { ...MODEL, ...metadata },
+  ...more,
+});
 const USAGE = { usage: { input_tokens: 1000, output_tokens: 500 } };
 const modelCall = (more: Partial<CallRequest> = {}): CallRequest => ({
   kind: 'model',
@@ -37,8 +63,18 @@ describe('a run', () => {
     const second = await send(requested('lookup', { tool_call_id: 't2' }), { enforce: true });
     expect([second.status, errorIn(second)['code']]).toEqual([402, 'budget_exceeded']);
     await send(ended('tool.call.completed', 'lookup'));
-    await send({ type: 'run.failed', run_id: 'r1', metadata: { message: 'no room', revenue_usd: '5', outbound_usd: '1', fees_usd: '0.5' } });
-    expect(await run('r1')).toMatchObject({ status: 'failed', status_reason: 'no room', session_id: 's', revenue_usd: '5', margin: { known_usd: '3.4' } });
+    await send({
+      type: 'run.failed',
+      run_id: 'r1',
+      metadata: { message: 'no room', revenue_usd: '5', outbound_usd: '1', fees_usd: '0.5' },
+    });
+    expect(await run('r1')).toMatchObject({
+      status: 'failed',
+      status_reason: 'no room',
+      session_id: 's',
+      revenue_usd: '5',
+      margin: { known_usd: '3.4' },
+    });
     expect(gateway.admission.run('acme', 'r1')?.status).toBe('failed');
   });
 
@@ -51,7 +87,10 @@ describe('a run', () => {
 
   it('that ended can not begin again, nor go on; one that is paused says what to do', async () => {
     const { send, turn, gateway, decisions } = await open();
-    await send([{ type: 'run.started', run_id: 'r1' }, { type: 'run.completed', run_id: 'r1' }]);
+    await send([
+      { type: 'run.started', run_id: 'r1' },
+      { type: 'run.completed', run_id: 'r1' },
+    ]);
     turn(1000);
     expect(errorIn(await send({ type: 'run.started', run_id: 'r1' }, { enforce: true }))['code']).toBe('run_ended');
     expect((await send({ type: 'run.started', run_id: 'r1', timestamp: '2027-01-01T00:00:00Z' })).body['allowed']).toBe(false);
@@ -59,12 +98,17 @@ describe('a run', () => {
     expect(await decisions('r1')).toHaveLength(3);
     await send({ type: 'run.started', run_id: 'r2' });
     await gateway.admission.controlRun({ workspaceId: 'acme', keyId: 'key-1', runId: 'r2' }, 'pause', undefined);
-    expect(errorIn(await send({ type: 'step.started', run_id: 'r2' }, { enforce: true }))).toMatchObject({ code: 'run_paused', message: expect.stringContaining('/resume') });
+    expect(errorIn(await send({ type: 'step.started', run_id: 'r2' }, { enforce: true }))).toMatchObject({
+      code: 'run_paused',
+      message: expect.stringContaining('/resume'),
+    });
     expect((await send({ type: 'step.completed', run_id: 'r2' }, { enforce: true })).status).toBe(202);
   });
 
   it('that a rule denies does not begin, and its event is kept all the same', async () => {
-    const { send, events, gateway } = await open({ policy: { rules: [{ id: 'closed', phase: 'run_update', effect: 'block', reason: 'We are closed' }] } });
+    const { send, events, gateway } = await open({
+      policy: { rules: [{ id: 'closed', phase: 'run_update', effect: 'block', reason: 'We are closed' }] },
+    });
     const event = { type: 'run.started', run_id: 'r1', event_id: 'e1' };
     const result = await send(event, { enforce: true });
     expect([result.status, errorIn(result)['blocked_by']]).toEqual([403, 'closed']);
@@ -87,7 +131,10 @@ describe('a run', () => {
 
   it('gets revenue, payments and fees also after its end', async () => {
     const { send, run } = await open();
-    await send([{ type: 'run.started', run_id: 'r1' }, { type: 'run.completed', run_id: 'r1', metadata: { revenue_usd: '1' } }]);
+    await send([
+      { type: 'run.started', run_id: 'r1' },
+      { type: 'run.completed', run_id: 'r1', metadata: { revenue_usd: '1' } },
+    ]);
     await send({ type: 'finance.recorded', run_id: 'r1', metadata: { revenue_usd: '0.5', fees_usd: '0.1' } });
     expect(await run('r1')).toMatchObject({ status: 'completed', revenue_usd: '1.5', margin: { known_usd: '1.4' } });
   });
@@ -107,15 +154,50 @@ describe('a run', () => {
 
 describe('a tool call', () => {
   it.each<[string, object, object, object]>([
-    ['completed, with a configured price', requested('lookup'), ended('tool.call.completed', 'lookup'), { status: 'completed', cost_usd: '0.1' }],
-    ['failed, with a configured price', requested('lookup'), ended('tool.call.failed', 'lookup', { metadata: { tool_name: 'lookup', message: 'boom' } }), { status: 'failed', cost_usd: '0.1', error: 'boom' }],
+    [
+      'completed, with a configured price',
+      requested('lookup'),
+      ended('tool.call.completed', 'lookup'),
+      { status: 'completed', cost_usd: '0.1' },
+    ],
+    [
+      'failed, with a configured price',
+      requested('lookup'),
+      ended('tool.call.failed', 'lookup', { metadata: { tool_name: 'lookup', message: 'boom' } }),
+      { status: 'failed', cost_usd: '0.1', error: 'boom' },
+    ],
     ['failed, where failures are free', requested('fragile'), ended('tool.call.failed', 'fragile'), { status: 'failed', cost_usd: '0' }],
-    ['completed, with a reported cost', requested('other'), ended('tool.call.completed', 'other', { metadata: { cost_usd: '0.3' } }), { status: 'completed', cost_usd: '0.3' }],
-    ['completed, with the float of the protocol', requested('other'), ended('tool.call.completed', 'other', { metadata: { cost: 0.25 } }), { status: 'completed', cost_usd: '0.25' }],
+    [
+      'completed, with a reported cost',
+      requested('other'),
+      ended('tool.call.completed', 'other', { metadata: { cost_usd: '0.3' } }),
+      { status: 'completed', cost_usd: '0.3' },
+    ],
+    [
+      'completed, with the float of the protocol',
+      requested('other'),
+      ended('tool.call.completed', 'other', { metadata: { cost: 0.25 } }),
+      { status: 'completed', cost_usd: '0.25' },
+    ],
     ['completed, with no price at all', requested('other'), ended('tool.call.completed', 'other'), { status: 'completed', cost_usd: null }],
-    ['completed, estimated and not reported', requested('other', { metadata: { tool_name: 'other', estimated_cost_cents: 20 } }), ended('tool.call.completed', 'other'), { status: 'completed', cost_usd: '0.2', unconfirmed: true }],
-    ['reported as its result alone', requested('lookup'), ended('tool.result.received', 'lookup'), { status: 'completed', cost_usd: '0.1' }],
-    ['never asked for', { type: 'checkpoint.created', run_id: 'r1' }, ended('tool.call.completed', 'lookup'), { status: 'completed', cost_usd: '0.1' }],
+    [
+      'completed, estimated and not reported',
+      requested('other', { metadata: { tool_name: 'other', estimated_cost_cents: 20 } }),
+      ended('tool.call.completed', 'other'),
+      { status: 'completed', cost_usd: '0.2', unconfirmed: true },
+    ],
+    [
+      'reported as its result alone',
+      requested('lookup'),
+      ended('tool.result.received', 'lookup'),
+      { status: 'completed', cost_usd: '0.1' },
+    ],
+    [
+      'never asked for',
+      { type: 'checkpoint.created', run_id: 'r1' },
+      ended('tool.call.completed', 'lookup'),
+      { status: 'completed', cost_usd: '0.1' },
+    ],
   ])('%s', async (_title, first, second, expected) => {
     const { send, run, gateway } = await open(TOOL_CONFIG);
     await send(first);
@@ -153,7 +235,16 @@ describe('a tool call', () => {
   it('authorized over the API is settled by its event, and charged no second time', async () => {
     const { send, run, gateway } = await open(TOOL_CONFIG);
     await send({ type: 'run.started', run_id: 'r1' });
-    await gateway.admission.admit(modelCall({ kind: 'tool', name: 'lookup', source: 'self_reported', id: 'auth_1', hold: 100_000_000n, subject: { ...modelCall().subject, toolCallId: 't1' } }));
+    await gateway.admission.admit(
+      modelCall({
+        kind: 'tool',
+        name: 'lookup',
+        source: 'self_reported',
+        id: 'auth_1',
+        hold: 100_000_000n,
+        subject: { ...modelCall().subject, toolCallId: 't1' },
+      }),
+    );
     await send(ended('tool.call.completed', 'lookup'));
     await send(ended('tool.result.received', 'lookup'));
     expect(await run('r1')).toMatchObject({ cost: { total_usd: '0.1' }, counts: { tool_calls: 1 } });
@@ -177,18 +268,59 @@ describe('a model call that the gateway does not carry', () => {
     await send(completed(USAGE));
     expect(await run('r1')).toMatchObject({
       cost: { model_usd: '0.002', total_usd: '0.002' },
-      requests: [{ source: 'self_reported', status: 'completed', model: 'm', provider: 'sandbox', cost_usd: '0.002', overage_usd: '0', unconfirmed: false, usage: { input_tokens: 1000, output_tokens: 500 } }],
+      requests: [
+        {
+          source: 'self_reported',
+          status: 'completed',
+          model: 'm',
+          provider: 'sandbox',
+          cost_usd: '0.002',
+          overage_usd: '0',
+          unconfirmed: false,
+          usage: { input_tokens: 1000, output_tokens: 500 },
+        },
+      ],
     });
   });
 
   it.each<[string, object, object, object]>([
-    ['without usage is charged its hold, unconfirmed', started({ input_tokens_max: 1000, max_output_tokens: 100 }), completed(), { status: 'completed', unconfirmed: true, usage: null }],
-    ['that failed with usage is charged that', started(), { ...completed(USAGE), type: 'llm.call.failed' }, { status: 'failed', cost_usd: '0.002' }],
+    [
+      'without usage is charged its hold, unconfirmed',
+      started({ input_tokens_max: 1000, max_output_tokens: 100 }),
+      completed(),
+      { status: 'completed', unconfirmed: true, usage: null },
+    ],
+    [
+      'that failed with usage is charged that',
+      started(),
+      { ...completed(USAGE), type: 'llm.call.failed' },
+      { status: 'failed', cost_usd: '0.002' },
+    ],
     ['that was aborted is shown so', started(), completed({ ...USAGE, status: 'aborted' }), { status: 'aborted', cost_usd: '0.002' }],
-    ['reported only afterwards is charged in full', { type: 'checkpoint.created', run_id: 'r1' }, completed(USAGE), { status: 'completed', cost_usd: '0.002', overage_usd: '0' }],
-    ['of a provider in its name is priced', { type: 'checkpoint.created', run_id: 'r1' }, completed({ model: 'sandbox/m', provider: undefined, ...USAGE }), { model: 'm', provider: 'sandbox', cost_usd: '0.002' }],
-    ['of unknown price stays unknown', { type: 'checkpoint.created', run_id: 'r1' }, completed({ model: 'nobody-prices-this', provider: 'nobody', ...USAGE }), { cost_usd: null }],
-    ['of unknown price with a reported cost is charged that, unconfirmed', { type: 'checkpoint.created', run_id: 'r1' }, completed({ model: 'nobody-prices-this', provider: 'nobody', cost_usd: '0.7' }), { cost_usd: '0.7', unconfirmed: true }],
+    [
+      'reported only afterwards is charged in full',
+      { type: 'checkpoint.created', run_id: 'r1' },
+      completed(USAGE),
+      { status: 'completed', cost_usd: '0.002', overage_usd: '0' },
+    ],
+    [
+      'of a provider in its name is priced',
+      { type: 'checkpoint.created', run_id: 'r1' },
+      completed({ model: 'sandbox/m', provider: undefined, ...USAGE }),
+      { model: 'm', provider: 'sandbox', cost_usd: '0.002' },
+    ],
+    [
+      'of unknown price stays unknown',
+      { type: 'checkpoint.created', run_id: 'r1' },
+      completed({ model: 'nobody-prices-this', provider: 'nobody', ...USAGE }),
+      { cost_usd: null },
+    ],
+    [
+      'of unknown price with a reported cost is charged that, unconfirmed',
+      { type: 'checkpoint.created', run_id: 'r1' },
+      completed({ model: 'nobody-prices-this', provider: 'nobody', cost_usd: '0.7' }),
+      { cost_usd: '0.7', unconfirmed: true },
+    ],
   ])('%s', async (_title, first, second, expected) => {
     const { send, run } = await open();
     await send(first);
@@ -251,7 +383,8 @@ describe('a loop', () => {
   it('of identical tool calls is seen by their input hash', async () => {
     const { send } = await open({ bounds: [{ scope: 'run', max_repeats: 2 }] });
     const tries = [];
-    for (const id of ['t1', 't2', 't3']) tries.push(decisionsIn(await send(requested('lookup', { tool_call_id: id, input_hash: 'same' })))[0]?.['reason']);
+    for (const id of ['t1', 't2', 't3'])
+      tries.push(decisionsIn(await send(requested('lookup', { tool_call_id: id, input_hash: 'same' })))[0]?.['reason']);
     expect(tries).toEqual(['policy_disabled_allowed', 'policy_disabled_allowed', 'budget_exceeded']);
   });
 });
@@ -260,18 +393,30 @@ describe('a rule over facts', () => {
   it('sees what the gateway counted, in run updates as in calls', async () => {
     const { send, decisions } = await open({
       ...TOOL_CONFIG,
-      policy: { rules: [{ id: 'dear', phase: 'run_update', when: 'cost.run_usd > 0.05 && counts.tool_calls >= 1 && session.id == "s"', effect: 'block' }] },
+      policy: {
+        rules: [
+          { id: 'dear', phase: 'run_update', when: 'cost.run_usd > 0.05 && counts.tool_calls >= 1 && session.id == "s"', effect: 'block' },
+        ],
+      },
     });
     await send([requested('lookup', { session_id: 's' }), ended('tool.call.completed', 'lookup')]);
     const result = await send({ type: 'handoff.requested', run_id: 'r1', step_id: 'h' });
     expect(result.body['allowed']).toBe(false);
-    expect(await decisions('r1')).toMatchObject([{ phase: 'run_update', rule: 'dear', ruleRevision: '1', outcome: 'denied', code: 'policy_denied', stepId: 'h' }]);
+    expect(await decisions('r1')).toMatchObject([
+      { phase: 'run_update', rule: 'dear', ruleRevision: '1', outcome: 'denied', code: 'policy_denied', stepId: 'h' },
+    ]);
   });
 
   it('that fails at run time refuses, and says which rule and why', async () => {
-    const { send } = await open({ policy: { rules: [{ id: 'broken', phase: 'tool_call', when: 'agent.id.startsWith("a")', effect: 'audit' }] } });
+    const { send } = await open({
+      policy: { rules: [{ id: 'broken', phase: 'tool_call', when: 'agent.id.startsWith("a")', effect: 'audit' }] },
+    });
     const result = await send(requested('lookup'), { enforce: true });
     expect(result.status).toBe(403);
-    expect(errorIn(result)).toMatchObject({ code: 'policy_denied', blocked_by: 'broken', message: expect.stringContaining('Rule "broken" could not be evaluated') });
+    expect(errorIn(result)).toMatchObject({
+      code: 'policy_denied',
+      blocked_by: 'broken',
+      message: expect.stringContaining('Rule "broken" could not be evaluated'),
+    });
   });
 });

@@ -21,14 +21,24 @@ export const BODY_ERRORS = {
 
 /** Nothing of the body was stored or charged. */
 export type NotTaken =
-  | { readonly type: 'error'; readonly code: keyof typeof BODY_ERRORS; readonly message: string; readonly param?: string | undefined; readonly count: number }
+  | {
+      readonly type: 'error';
+      readonly code: keyof typeof BODY_ERRORS;
+      readonly message: string;
+      readonly param?: string | undefined;
+      readonly count: number;
+    }
   | { readonly type: 'refused'; readonly refusal: Refusal; readonly count: number };
 
 /** The protocol's error envelope; `rejected` counts the events that were not taken: all of them, since a batch is one thing. */
 export function notTaken(why: NotTaken): IngestResult {
   const counts = { accepted: 0, rejected: why.count };
   if (why.type === 'refused') {
-    return { status: REFUSALS[why.refusal.code].status, body: { ...openaiRefusal(why.refusal, undefined), ...counts }, headers: refusalHeaders(why.refusal) };
+    return {
+      status: REFUSALS[why.refusal.code].status,
+      body: { ...openaiRefusal(why.refusal, undefined), ...counts },
+      headers: refusalHeaders(why.refusal),
+    };
   }
   return {
     status: BODY_ERRORS[why.code],

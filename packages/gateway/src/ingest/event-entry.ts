@@ -2,7 +2,10 @@ import type { EventEntry } from '../store/entry.ts';
 import type { ReadEvent } from './read-events.ts';
 
 /** The event as the ledger keeps it: where it belongs in columns, the rest of it beside. */
-export function eventEntry(read: ReadEvent, options: { readonly at: number; readonly reservationId: string | undefined; readonly observed: boolean; readonly begun: boolean }): EventEntry {
+export function eventEntry(
+  read: ReadEvent,
+  options: { readonly at: number; readonly reservationId: string | undefined; readonly observed: boolean; readonly begun: boolean },
+): EventEntry {
   const { event, subject } = read;
   const { at, reservationId, observed, begun } = options;
   return {

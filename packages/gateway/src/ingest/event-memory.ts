@@ -48,14 +48,21 @@ export function createEventMemory(store: Pick<Store, 'knownEventIds' | 'entries'
     unrecalled(workspaceId, reads) {
       const unseen = reads.filter((read) => read.eventIdGiven && !seenById.has(keyOf(workspaceId, read.event.event_id)));
       if (unseen.length === 0) return [];
-      const known = store.knownEventIds(workspaceId, unseen.map((read) => read.event.event_id));
+      const known = store.knownEventIds(
+        workspaceId,
+        unseen.map((read) => read.event.event_id),
+      );
       return known.size === 0 ? [] : unseen.filter((read) => known.has(read.event.event_id));
     },
     async recall(workspaceId, reads) {
       for (const read of reads) {
         const stored = await findStored(store, workspaceId, read);
         // Stored under another run or type: whatever it said, it was not this.
-        remember(workspaceId, read.event.event_id, { fingerprint: stored === undefined ? '' : fingerprintOf(stored), durable: undefined, appliedTo: undefined });
+        remember(workspaceId, read.event.event_id, {
+          fingerprint: stored === undefined ? '' : fingerprintOf(stored),
+          durable: undefined,
+          appliedTo: undefined,
+        });
       }
     },
   };

@@ -19,7 +19,11 @@ export function eventFacts(options: {
   const isModel = call?.kind === 'model';
   return {
     agent: { id: subject.agentId ?? run?.agentId ?? null, name: subject.agentName ?? null },
-    run: { id: subject.implicitRun ? null : subject.runId, status: run?.status ?? null, runtime_s: run === undefined ? 0 : (now - run.startedAt) / 1000 },
+    run: {
+      id: subject.implicitRun ? null : subject.runId,
+      status: run?.status ?? null,
+      runtime_s: run === undefined ? 0 : (now - run.startedAt) / 1000,
+    },
     session: { id: sessionId ?? null },
     workflow: { id: subject.workflowId ?? run?.workflowId ?? null },
     tool: { name: isModel ? null : (call?.name ?? null), price_usd: null },

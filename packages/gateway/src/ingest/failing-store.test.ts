@@ -18,7 +18,13 @@ const fill = (): void => (stage.gateway.store as SqliteStore).resize(0.001);
 const free = (): void => (stage.gateway.store as SqliteStore).resize(undefined);
 
 const MODEL = { model: 'm', provider: 'sandbox', usage: { input_tokens: 1000, output_tokens: 0 } };
-const asked = { event_id: 'q', type: 'tool.call.requested', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup', ...padding } };
+const asked = {
+  event_id: 'q',
+  type: 'tool.call.requested',
+  run_id: 'r1',
+  tool_call_id: 't1',
+  metadata: { tool_name: 'lookup', ...padding },
+};
 const batch = [
   { event_id: 'a', type: 'run.started', run_id: 'r1', session_id: 's', metadata: { limit_usd: '3' } },
   { event_id: 'b', type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup' } },
@@ -34,7 +40,12 @@ describe('a ledger that can not be written', () => {
     fill();
     for (let time = 0; time < 3; time += 1) {
       const result = await stage.send(batch);
-      expect([result.status, errorIn(result)['code'], result.body['accepted'], result.body['rejected']]).toEqual([503, 'ledger_unavailable', 0, 6]);
+      expect([result.status, errorIn(result)['code'], result.body['accepted'], result.body['rejected']]).toEqual([
+        503,
+        'ledger_unavailable',
+        0,
+        6,
+      ]);
     }
     free();
     expect((await stage.send(batch)).status).toBe(202);

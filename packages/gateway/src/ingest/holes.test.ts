@@ -7,24 +7,40 @@ let stage: TestStage;
 afterEach(() => stage.close());
 const open = async (...args: Parameters<typeof openTestStage>): Promise<TestStage> => (stage = await openTestStage(...args));
 
-const ask = (tool: string, more: object = {}): object => ({ type: 'tool.call.requested', run_id: 'r1', tool_call_id: 't1', step_id: 's1', metadata: { tool_name: tool }, ...more });
+const ask = (tool: string, more: object = {}): object => ({
+  type: 'tool.call.requested',
+  run_id: 'r1',
+  tool_call_id: 't1',
+  step_id: 's1',
+  metadata: { tool_name: tool },
+  ...more,
+});
 
 describe('hole 1: a denial is HTTP 202 and enforce changes nothing', () => {
   it.each<[string, object, object[], number, string]>([
     ['a policy', { policy: { tools: { deny: ['refund'] } } }, [ask('refund')], 403, 'policy_denied'],
-    ['a budget', { tools: [{ name: 'refund', price_usd: '2' }], budgets: [{ scope: 'run', limit_usd: '1' }] }, [ask('refund')], 402, 'budget_exceeded'],
+    [
+      'a budget',
+      { tools: [{ name: 'refund', price_usd: '2' }], budgets: [{ scope: 'run', limit_usd: '1' }] },
+      [ask('refund')],
+      402,
+      'budget_exceeded',
+    ],
     ['the rate cap', { rate: { requests_per_minute: 1 } }, [ask('refund'), ask('refund', { tool_call_id: 't2' })], 429, 'rate_limited'],
     ['an ended run', {}, [{ type: 'run.completed', run_id: 'r1' }, ask('refund')], 409, 'run_ended'],
-  ])('with enforce=true, %s answers with its status code, the refusal envelope and the decisions', async (_what, config, events, status, code) => {
-    const { send } = await open(config);
-    const result = await send(events, { enforce: true });
-    expect(result.status).toBe(status);
-    expect(errorIn(result)).toMatchObject({ code, message: expect.stringMatching(/\w+/) });
-    expect(result.body).toMatchObject({ accepted: events.length, rejected: 0, allowed: false });
-    expect(decisionsIn(result).at(-1)).toMatchObject({ allowed: false, policyDecision: 'denied', reason: code });
-    expect(result.headers).toMatchObject({ 'x-should-retry': code === 'rate_limited' ? 'true' : 'false' });
-    if (code === 'rate_limited') expect(Number(result.headers['retry-after'])).toBeGreaterThan(0);
-  });
+  ])(
+    'with enforce=true, %s answers with its status code, the refusal envelope and the decisions',
+    async (_what, config, events, status, code) => {
+      const { send } = await open(config);
+      const result = await send(events, { enforce: true });
+      expect(result.status).toBe(status);
+      expect(errorIn(result)).toMatchObject({ code, message: expect.stringMatching(/\w+/) });
+      expect(result.body).toMatchObject({ accepted: events.length, rejected: 0, allowed: false });
+      expect(decisionsIn(result).at(-1)).toMatchObject({ allowed: false, policyDecision: 'denied', reason: code });
+      expect(result.headers).toMatchObject({ 'x-should-retry': code === 'rate_limited' ? 'true' : 'false' });
+      if (code === 'rate_limited') expect(Number(result.headers['retry-after'])).toBeGreaterThan(0);
+    },
+  );
 
   it('without enforce it is a 202 with allowed false, as the protocol has it', async () => {
     const { send } = await open({ policy: { tools: { deny: ['refund'] } } });
@@ -54,7 +70,10 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
     ['stage audit_only', { policy_stage: 'audit_only' }],
     ['low confidence', { step_confidence: 'low' }],
     ['another step kind', { step_kind: 'planning' }],
-    ['all of them, from a trusted-looking source', { source: 'alephant', event_phase: 'after', policy_stage: 'audit_only', step_confidence: 'low', step_kind: 'unknown' }],
+    [
+      'all of them, from a trusted-looking source',
+      { source: 'alephant', event_phase: 'after', policy_stage: 'audit_only', step_confidence: 'low', step_kind: 'unknown' },
+    ],
     ['an odd source', { source: 'nobody-knows-me' }],
     ['an alias type', { type: 'tool_call_started' }],
     ['another alias type', { type: 'ToolStart' }],
@@ -82,39 +101,81 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
     ['no model', { metadata: {} }],
   ])('a gated model asked for with %s is denied', async (_dodge, claims) => {
     const { send } = await open({ policy: { models: { deny: ['big-*'] } } });
-    const result = await send({ type: 'llm.call.started', run_id: 'r1', step_id: 's1', metadata: { model: 'big-1', provider: 'sandbox' }, ...claims }, { enforce: true });
+    const result = await send(
+      { type: 'llm.call.started', run_id: 'r1', step_id: 's1', metadata: { model: 'big-1', provider: 'sandbox' }, ...claims },
+      { enforce: true },
+    );
     expect([result.status, errorIn(result)['code'], errorIn(result)['blocked_by']]).toEqual([403, 'policy_denied', 'models.deny']);
   });
 
   it('a gated tool that completed without ever asking is recorded as a violation, and charged', async () => {
-    const { send, decisions, run } = await open({ tools: [{ name: 'refund', price_usd: '0.25' }], policy: { tools: { deny: ['refund'] } } });
+    const { send, decisions, run } = await open({
+      tools: [{ name: 'refund', price_usd: '0.25' }],
+      policy: { tools: { deny: ['refund'] } },
+    });
     const result = await send({ type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'refund' } });
     expect(result).toMatchObject({ status: 202, body: { allowed: false } });
     expect(await decisions('r1')).toMatchObject([
-      { outcome: 'denied', phase: 'tool_call', code: 'policy_denied', rule: 'tools.deny', ruleRevision: '1', subject: 'refund', toolCallId: 't1', reason: expect.stringContaining('Tool refund ran without asking') },
+      {
+        outcome: 'denied',
+        phase: 'tool_call',
+        code: 'policy_denied',
+        rule: 'tools.deny',
+        ruleRevision: '1',
+        subject: 'refund',
+        toolCallId: 't1',
+        reason: expect.stringContaining('Tool refund ran without asking'),
+      },
     ]);
     expect((await run('r1')).cost).toMatchObject({ tool_usd: '0.25', total_usd: '0.25' });
   });
 
   it('a gated model that completed without ever asking is recorded as a violation, and charged', async () => {
     const { send, decisions, run } = await open({ policy: { models: { deny: ['big-*'] } } });
-    await send({ type: 'llm.call.completed', run_id: 'r1', step_id: 's1', metadata: { model: 'big-1', provider: 'sandbox', usage: { input_tokens: 1_000_000, output_tokens: 0 } } });
-    expect(await decisions('r1')).toMatchObject([{ outcome: 'denied', phase: 'model_request', code: 'policy_denied', rule: 'models.deny', reason: expect.stringContaining('Model big-1 ran without asking') }]);
+    await send({
+      type: 'llm.call.completed',
+      run_id: 'r1',
+      step_id: 's1',
+      metadata: { model: 'big-1', provider: 'sandbox', usage: { input_tokens: 1_000_000, output_tokens: 0 } },
+    });
+    expect(await decisions('r1')).toMatchObject([
+      {
+        outcome: 'denied',
+        phase: 'model_request',
+        code: 'policy_denied',
+        rule: 'models.deny',
+        reason: expect.stringContaining('Model big-1 ran without asking'),
+      },
+    ]);
     expect((await run('r1')).cost.total_usd).toBe('1');
   });
 
   it('a tool that was denied and ran all the same is recorded as a violation, and charged', async () => {
-    const { send, decisions, run } = await open({ tools: [{ name: 'refund', price_usd: '0.25' }], policy: { tools: { deny: ['refund'] } } });
+    const { send, decisions, run } = await open({
+      tools: [{ name: 'refund', price_usd: '0.25' }],
+      policy: { tools: { deny: ['refund'] } },
+    });
     await send(ask('refund'));
     await send({ type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'refund' } });
-    expect((await decisions('r1')).map((decision) => decision.reason)).toEqual([expect.stringContaining('Policy rule "tools.deny" refused'), expect.stringContaining('ran although it was refused (policy_denied)')]);
+    expect((await decisions('r1')).map((decision) => decision.reason)).toEqual([
+      expect.stringContaining('Policy rule "tools.deny" refused'),
+      expect.stringContaining('ran although it was refused (policy_denied)'),
+    ]);
     expect((await run('r1')).cost.total_usd).toBe('0.25');
   });
 
   it('a denied tool that "failed" was not run: no violation, no charge', async () => {
-    const { send, decisions, run } = await open({ tools: [{ name: 'refund', price_usd: '0.25' }], policy: { tools: { deny: ['refund'] } } });
+    const { send, decisions, run } = await open({
+      tools: [{ name: 'refund', price_usd: '0.25' }],
+      policy: { tools: { deny: ['refund'] } },
+    });
     await send(ask('refund'));
-    const result = await send({ type: 'tool.call.failed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'refund', status: 'denied' } });
+    const result = await send({
+      type: 'tool.call.failed',
+      run_id: 'r1',
+      tool_call_id: 't1',
+      metadata: { tool_name: 'refund', status: 'denied' },
+    });
     expect(result.body).toMatchObject({ allowed: true });
     expect(await decisions('r1')).toHaveLength(1);
     expect(await run('r1')).toMatchObject({ cost: { total_usd: '0' }, tools: [{ status: 'denied' }] });
@@ -122,24 +183,45 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
 });
 
 describe('hole 3: a client-claimed trust level is kept', () => {
-  it.each(['alephant', 'acme_agents', undefined])('from source %s, every claim is moved aside and what is stored is self_reported', async (source) => {
-    const { send, events } = await open();
-    for (const claim of ['registered', 'gateway_observed', 'gateway_executed']) {
-      await send({
-        type: 'step.started',
-        source,
-        run_id: 'r1',
-        event_source_trust: claim,
-        metadata: { event_source_trust: claim, policy: { allowed: true }, policy_decision: 'allowed', billing_mirror_trusted: true, billing: { costMicros: 0 }, sinkStatus: 'sent', ok: 1 },
-      });
-    }
-    for (const { event } of await events('r1')) {
-      expect(event['event_source_trust']).toBe('self_reported');
-      const metadata = event['metadata'] as Record<string, unknown>;
-      expect(Object.keys(metadata).filter((key) => !key.includes('_original')).sort()).toEqual(['ok']);
-      expect(metadata).toMatchObject({ policy_original: { allowed: true }, policy_decision_original: 'allowed', billing_mirror_trusted_original: true, billing_original: { costMicros: 0 }, event_source_trust_original: expect.any(String) });
-    }
-  });
+  it.each(['alephant', 'acme_agents', undefined])(
+    'from source %s, every claim is moved aside and what is stored is self_reported',
+    async (source) => {
+      const { send, events } = await open();
+      for (const claim of ['registered', 'gateway_observed', 'gateway_executed']) {
+        await send({
+          type: 'step.started',
+          source,
+          run_id: 'r1',
+          event_source_trust: claim,
+          metadata: {
+            event_source_trust: claim,
+            policy: { allowed: true },
+            policy_decision: 'allowed',
+            billing_mirror_trusted: true,
+            billing: { costMicros: 0 },
+            sinkStatus: 'sent',
+            ok: 1,
+          },
+        });
+      }
+      for (const { event } of await events('r1')) {
+        expect(event['event_source_trust']).toBe('self_reported');
+        const metadata = event['metadata'] as Record<string, unknown>;
+        expect(
+          Object.keys(metadata)
+            .filter((key) => !key.includes('_original'))
+            .sort(),
+        ).toEqual(['ok']);
+        expect(metadata).toMatchObject({
+          policy_original: { allowed: true },
+          policy_decision_original: 'allowed',
+          billing_mirror_trusted_original: true,
+          billing_original: { costMicros: 0 },
+          event_source_trust_original: expect.any(String),
+        });
+      }
+    },
+  );
 
   it.each<[string, object, object, string]>([
     ['agent', { agentId: 'support' }, { agent_id: 'admin' }, 'agent_id'],
@@ -147,8 +229,17 @@ describe('hole 3: a client-claimed trust level is kept', () => {
     ['member', { memberId: 'ada' }, { member_id: 'grace' }, 'member_id'],
   ])('a claimed %s that contradicts the key is 403 identity_forged, logged, and nothing is stored', async (_what, key, claim, param) => {
     const { send, entries } = await open();
-    const result = await send([{ type: 'step.started', run_id: 'r1' }, { type: 'step.started', run_id: 'r1', ...claim }], { key });
-    expect(result).toMatchObject({ status: 403, body: { accepted: 0, rejected: 2, error: { code: 'identity_forged', param: `events[1].${param}` } } });
+    const result = await send(
+      [
+        { type: 'step.started', run_id: 'r1' },
+        { type: 'step.started', run_id: 'r1', ...claim },
+      ],
+      { key },
+    );
+    expect(result).toMatchObject({
+      status: 403,
+      body: { accepted: 0, rejected: 2, error: { code: 'identity_forged', param: `events[1].${param}` } },
+    });
     expect(await entries()).toMatchObject([{ type: 'decision', outcome: 'denied', code: 'identity_forged' }]);
   });
 
@@ -171,20 +262,39 @@ describe('hole 4: counters and costs of the client are believed', () => {
     const tries = [];
     for (const id of ['t1', 't2', 't3']) tries.push((await send(ask('lookup', { tool_call_id: id, metadata: lie }))).body['allowed']);
     expect(tries).toEqual([true, true, false]);
-    const result = await send({ type: 'tool.call.requested', run_id: 'r2', tool_call_id: 'x', metadata: { tool_name: 'lookup', request_count: 1_000_000, retry_count: 99, estimated_cost_cents: 999_999, cost: 999_999 } });
+    const result = await send({
+      type: 'tool.call.requested',
+      run_id: 'r2',
+      tool_call_id: 'x',
+      metadata: { tool_name: 'lookup', request_count: 1_000_000, retry_count: 99, estimated_cost_cents: 999_999, cost: 999_999 },
+    });
     expect(result.body['allowed']).toBe(true);
   });
 
   it('a price configured in the gateway wins over what is reported', async () => {
     const { send, run } = await open({ tools: [{ name: 'lookup', price_usd: '0.10' }] });
-    await send([ask('lookup', { metadata: { tool_name: 'lookup', estimated_cost_cents: 0 } }), { type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup', cost_usd: '0.000001' } }]);
-    expect(await run('r1')).toMatchObject({ cost: { tool_usd: '0.1', total_usd: '0.1' }, tools: [{ status: 'completed', cost_usd: '0.1', overage_usd: '0' }] });
+    await send([
+      ask('lookup', { metadata: { tool_name: 'lookup', estimated_cost_cents: 0 } }),
+      { type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup', cost_usd: '0.000001' } },
+    ]);
+    expect(await run('r1')).toMatchObject({
+      cost: { tool_usd: '0.1', total_usd: '0.1' },
+      tools: [{ status: 'completed', cost_usd: '0.1', overage_usd: '0' }],
+    });
   });
 
   it('usage is priced by the gateway, not by the reported cost', async () => {
     const { send, run } = await open();
-    await send({ type: 'llm.call.completed', run_id: 'r1', step_id: 's1', metadata: { model: 'm', provider: 'sandbox', usage: { input_tokens: 1000, output_tokens: 500 }, cost: 0.0000001 } });
-    expect(await run('r1')).toMatchObject({ cost: { model_usd: '0.002' }, requests: [{ source: 'self_reported', cost_usd: '0.002', price: { source: 'sandbox' } }] });
+    await send({
+      type: 'llm.call.completed',
+      run_id: 'r1',
+      step_id: 's1',
+      metadata: { model: 'm', provider: 'sandbox', usage: { input_tokens: 1000, output_tokens: 500 }, cost: 0.0000001 },
+    });
+    expect(await run('r1')).toMatchObject({
+      cost: { model_usd: '0.002' },
+      requests: [{ source: 'self_reported', cost_usd: '0.002', price: { source: 'sandbox' } }],
+    });
   });
 });
 
@@ -211,9 +321,18 @@ describe('hole 5: events know no session', () => {
   it('a session that contradicts the run is 409 context_conflict, before the run or within a batch', async () => {
     const { send, events } = await open();
     await send({ type: 'step.started', run_id: 'r1', session_id: 's1' });
-    const result = await send([{ type: 'step.started', run_id: 'r1' }, { type: 'step.completed', run_id: 'r1', session_id: 's2' }]);
-    expect(result).toMatchObject({ status: 409, body: { accepted: 0, rejected: 2, error: { code: 'context_conflict', param: 'events[1].session_id' } } });
-    const fresh = await send([{ type: 'step.started', run_id: 'r2', session_id: 's1' }, { type: 'step.completed', run_id: 'r2', session_id: 's2' }]);
+    const result = await send([
+      { type: 'step.started', run_id: 'r1' },
+      { type: 'step.completed', run_id: 'r1', session_id: 's2' },
+    ]);
+    expect(result).toMatchObject({
+      status: 409,
+      body: { accepted: 0, rejected: 2, error: { code: 'context_conflict', param: 'events[1].session_id' } },
+    });
+    const fresh = await send([
+      { type: 'step.started', run_id: 'r2', session_id: 's1' },
+      { type: 'step.completed', run_id: 'r2', session_id: 's2' },
+    ]);
     expect(fresh.status).toBe(409);
     expect(await events()).toHaveLength(1);
   });
@@ -225,14 +344,42 @@ describe('hole 6: batches are not atomic, and rejected is always 0', () => {
     ['an id that is too long', { type: 'step.started', run_id: 'x'.repeat(257) }, 400, 'invalid_event', 'events[2].run_id'],
     ['an id that is no text', { type: 'step.started', run_id: { a: 1 } }, 400, 'invalid_event', 'events[2].run_id'],
     ['metadata that is no object', { type: 'step.started', metadata: [] }, 400, 'invalid_event', 'events[2].metadata'],
-    ['usage that can not be read', { type: 'llm.call.completed', run_id: 'r1', metadata: { usage: { input_tokens: -1 } } }, 400, 'invalid_event', 'events[2].metadata.usage'],
-    ['a cost that gives money back', { type: 'tool.call.completed', run_id: 'r1', metadata: { cost_usd: '-1' } }, 400, 'invalid_event', 'events[2].metadata.cost_usd'],
-    ['a revenue that is no amount', { type: 'run.completed', run_id: 'r1', metadata: { revenue_usd: 'lots' } }, 400, 'invalid_event', 'events[2].metadata.revenue_usd'],
+    [
+      'usage that can not be read',
+      { type: 'llm.call.completed', run_id: 'r1', metadata: { usage: { input_tokens: -1 } } },
+      400,
+      'invalid_event',
+      'events[2].metadata.usage',
+    ],
+    [
+      'a cost that gives money back',
+      { type: 'tool.call.completed', run_id: 'r1', metadata: { cost_usd: '-1' } },
+      400,
+      'invalid_event',
+      'events[2].metadata.cost_usd',
+    ],
+    [
+      'a revenue that is no amount',
+      { type: 'run.completed', run_id: 'r1', metadata: { revenue_usd: 'lots' } },
+      400,
+      'invalid_event',
+      'events[2].metadata.revenue_usd',
+    ],
     ['revenue without a run', { type: 'finance.recorded', metadata: { revenue_usd: '1' } }, 400, 'invalid_event', 'events[2].run_id'],
-    ['too much metadata', { type: 'step.started', metadata: { text: 'x'.repeat(17_000) } }, 413, 'metadata_too_large', 'events[2].metadata'],
+    [
+      'too much metadata',
+      { type: 'step.started', metadata: { text: 'x'.repeat(17_000) } },
+      413,
+      'metadata_too_large',
+      'events[2].metadata',
+    ],
   ])('one event that is %s, and nothing of the batch is stored, charged or begun', async (_what, bad, status, code, param) => {
     const { send, entries, gateway } = await open({ tools: [{ name: 'lookup', price_usd: '0.10' }] });
-    const result = await send([{ type: 'run.started', run_id: 'r1' }, { type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup' } }, bad]);
+    const result = await send([
+      { type: 'run.started', run_id: 'r1' },
+      { type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup' } },
+      bad,
+    ]);
     expect(result).toMatchObject({ status, body: { accepted: 0, rejected: 3, error: { type: 'agent_gateway_error', code, param } } });
     expect(errorIn(result)['message']).toContain('Nothing of the body was stored or charged');
     expect(await entries()).toEqual([]);
@@ -245,7 +392,12 @@ describe('hole 7: an event id sent twice counts twice', () => {
     { event_id: 'e1', type: 'run.started', run_id: 'r1' },
     { event_id: 'e2', type: 'tool.call.requested', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup' } },
     { event_id: 'e3', type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup' } },
-    { event_id: 'e4', type: 'llm.call.completed', run_id: 'r1', metadata: { model: 'm', provider: 'sandbox', usage: { input_tokens: 1000, output_tokens: 0 } } },
+    {
+      event_id: 'e4',
+      type: 'llm.call.completed',
+      run_id: 'r1',
+      metadata: { model: 'm', provider: 'sandbox', usage: { input_tokens: 1000, output_tokens: 0 } },
+    },
     { event_id: 'e5', type: 'run.completed', run_id: 'r1', metadata: { revenue_usd: '5' } },
   ];
   const config = { tools: [{ name: 'lookup', price_usd: '0.10' }] };
@@ -283,7 +435,12 @@ describe('hole 7: an event id sent twice counts twice', () => {
     expect(await stage.send([event, { ...event, ...change }])).toMatchObject(conflict);
     expect(await stage.entries()).toEqual([]);
     await stage.send(event);
-    expect(await stage.send([{ type: 'step.started', run_id: 'r9' }, { ...event, ...change }])).toMatchObject(conflict);
+    expect(
+      await stage.send([
+        { type: 'step.started', run_id: 'r9' },
+        { ...event, ...change },
+      ]),
+    ).toMatchObject(conflict);
     stage = await stage.restart();
     expect(await stage.send({ ...event, ...change })).toMatchObject(conflict);
     expect(await stage.events()).toHaveLength(1);
@@ -316,7 +473,15 @@ describe('hole 8: redaction by substring hides usage', () => {
     await send({
       type: 'llm.call.completed',
       run_id: 'r1',
-      metadata: { api_key: 'k-123', nested: [{ Authorization: 'x', 'X-Api-Key': 'y', password: 'p' }], token: 't', token_count: 7, tokenizer: 'cl100k', secretary: 'Ada', usage: { input_tokens: 5, output_tokens: 6 } },
+      metadata: {
+        api_key: 'k-123',
+        nested: [{ Authorization: 'x', 'X-Api-Key': 'y', password: 'p' }],
+        token: 't',
+        token_count: 7,
+        tokenizer: 'cl100k',
+        secretary: 'Ada',
+        usage: { input_tokens: 5, output_tokens: 6 },
+      },
     });
     expect((await events('r1'))[0]?.event['metadata']).toMatchObject({
       api_key: '[redacted]',
@@ -333,7 +498,10 @@ describe('hole 8: redaction by substring hides usage', () => {
 describe('hole 9: conflicts are seen only with another service beside it', () => {
   it('an event that contradicts its headers is marked, and one that contradicts its run is refused, with the embedded store alone', async () => {
     const { send, events } = await open();
-    await send({ type: 'step.started', run_id: 'r1', session_id: 's1', graph_node: 'plan' }, { context: { runId: 'r0', graphNode: 'act' } });
+    await send(
+      { type: 'step.started', run_id: 'r1', session_id: 's1', graph_node: 'plan' },
+      { context: { runId: 'r0', graphNode: 'act' } },
+    );
     expect((await events('r1'))[0]?.event).toMatchObject({ context_conflict: true });
     expect((await send({ type: 'step.started', run_id: 'r1', session_id: 's2' })).status).toBe(409);
   });
@@ -349,7 +517,11 @@ describe('hole 10: audit warnings collapse to a boolean', () => {
         ],
       },
     });
-    const result = await send([ask('lookup'), { type: 'step.started', run_id: 'r1', agent_id: 'support' }, { type: 'step.started', run_id: 'r1', agent_id: 'other' }]);
+    const result = await send([
+      ask('lookup'),
+      { type: 'step.started', run_id: 'r1', agent_id: 'support' },
+      { type: 'step.started', run_id: 'r1', agent_id: 'other' },
+    ]);
     expect(result).toMatchObject({ status: 202, body: { allowed: true } });
     expect(decisionsIn(result).map((decision) => decision['warnings'])).toEqual([
       [expect.objectContaining({ reason: 'audited', blocked_by: 'watch-tools' })],
@@ -368,8 +540,14 @@ describe('hole 10: audit warnings collapse to a boolean', () => {
     ['skip', 'skipped'],
     ['allow', 'allowed'],
   ] as const)('an effect %s is logged as %s in every phase that events reach', async (effect, outcome) => {
-    const { send, decisions } = await open({ policy: { rules: [{ id: 'r', revision: 9, phase: ['model_request', 'tool_call', 'run_update'], effect }] } });
-    await send([{ type: 'run.started', run_id: 'r1' }, ask('lookup'), { type: 'llm.call.started', run_id: 'r1', step_id: 's2', metadata: { model: 'm', provider: 'sandbox' } }]);
+    const { send, decisions } = await open({
+      policy: { rules: [{ id: 'r', revision: 9, phase: ['model_request', 'tool_call', 'run_update'], effect }] },
+    });
+    await send([
+      { type: 'run.started', run_id: 'r1' },
+      ask('lookup'),
+      { type: 'llm.call.started', run_id: 'r1', step_id: 's2', metadata: { model: 'm', provider: 'sandbox' } },
+    ]);
     const logged = (await decisions()).map((decision) => [decision.phase, decision.outcome, decision.rule, decision.ruleRevision]);
     expect(logged.sort()).toEqual([
       ['model_request', outcome, 'r', '9'],
@@ -380,7 +558,12 @@ describe('hole 10: audit warnings collapse to a boolean', () => {
 });
 
 describe('hole 13: endings of strangers are taken for new requests', () => {
-  const mappings = [{ source: 'acme_agents', events: { 'acme.tool.begin': { type: 'tool.call.requested' as const }, 'acme.tool.oops': { type: 'tool.call.failed' as const } } }];
+  const mappings = [
+    {
+      source: 'acme_agents',
+      events: { 'acme.tool.begin': { type: 'tool.call.requested' as const }, 'acme.tool.oops': { type: 'tool.call.failed' as const } },
+    },
+  ];
 
   it.each<[string, object, string]>([
     ['a canonical failure without source', { type: 'tool.call.failed' }, 'tool.call.failed'],

@@ -62,18 +62,33 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
   });
 
   /** Takes a batch whose events are all good. No other call is decided in between. */
-  const takeAll = (reads: readonly ReadEvent[], seen: readonly (SeenEvent | undefined)[], enforce: boolean, at: number): { readonly rows: readonly Row[]; readonly appended: Promise<void> } => {
+  const takeAll = (
+    reads: readonly ReadEvent[],
+    seen: readonly (SeenEvent | undefined)[],
+    enforce: boolean,
+    at: number,
+  ): { readonly rows: readonly Row[]; readonly appended: Promise<void> } => {
     const entries: EventEntry[] = [];
     const rows = reads.map((read, index): Row => {
       const before = seen[index];
       const { workspaceId, runId } = read.subject;
       const run = read.hasRun ? admission.run(workspaceId, runId) : undefined;
       if (before !== undefined && before.appliedTo === undefined) {
-        return { read, taken: answerAgain(takingOf(read, run, enforce, run === undefined)), duplicateOf: before, entry: undefined, introduced: undefined };
+        return {
+          read,
+          taken: answerAgain(takingOf(read, run, enforce, run === undefined)),
+          duplicateOf: before,
+          entry: undefined,
+          introduced: undefined,
+        };
       }
       const introduced = before === undefined ? introduce(read, run) : undefined;
-      const taken = before === undefined ? takeEvent(takingOf(read, introduced === undefined ? run : admission.run(workspaceId, runId), enforce, run === undefined)) : appliedBefore(before);
-      const observed = taken.reservationId !== undefined && admission.carried(workspaceId, runId, { requestId: taken.reservationId }) !== undefined;
+      const taken =
+        before === undefined
+          ? takeEvent(takingOf(read, introduced === undefined ? run : admission.run(workspaceId, runId), enforce, run === undefined))
+          : appliedBefore(before);
+      const observed =
+        taken.reservationId !== undefined && admission.carried(workspaceId, runId, { requestId: taken.reservationId }) !== undefined;
       const entry = eventEntry(read, { at, reservationId: taken.reservationId, observed, begun: taken.begun });
       const stepId = stepOfEvent(entry);
       if (stepId !== undefined && entry.runId !== undefined) admission.noteStep(workspaceId, runId, stepId);
@@ -89,12 +104,23 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
       const { workspaceId, keyId } = caller.key;
       const read = readEvents({ body, bytes, caller, limits: config.limits, mappings: options.mappings ?? [], ids, now });
       if (read.type !== 'events') {
-        if (read.type === 'refused') admission.logDecision({ subject: { workspaceId, keyId }, phase: 'run_update', outcome: 'denied', code: read.refusal.code, reason: read.refusal.message });
+        if (read.type === 'refused')
+          admission.logDecision({
+            subject: { workspaceId, keyId },
+            phase: 'run_update',
+            outcome: 'denied',
+            code: read.refusal.code,
+            reason: read.refusal.message,
+          });
         return notTaken(read);
       }
       const reads = read.events;
       const count = reads.length;
-      for (let unrecalled = events.unrecalled(workspaceId, reads); unrecalled.length > 0; unrecalled = events.unrecalled(workspaceId, reads)) {
+      for (
+        let unrecalled = events.unrecalled(workspaceId, reads);
+        unrecalled.length > 0;
+        unrecalled = events.unrecalled(workspaceId, reads)
+      ) {
         try {
           await events.recall(workspaceId, unrecalled);
         } catch (fault) {
@@ -109,14 +135,17 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
       if (contradiction !== undefined) return notTaken({ type: 'refused', refusal: contradiction, count });
 
       const { rows, appended } = store.together(() => takeAll(reads, recognised.seen, enforce, now));
-      const writes = rows.flatMap((row) => [...row.taken.writes, row.introduced, row.duplicateOf?.durable]);
+      const writes = rows
+        .flatMap((row) => [...row.taken.writes, row.introduced, row.duplicateOf?.durable])
+        .filter((write) => write !== undefined);
       const durable = Promise.all([appended, ...writes]).then(() => undefined);
       // Whoever sends a copy meanwhile waits for this too; who fails first is told below.
       durable.catch(() => undefined);
       for (const row of rows) {
-        if (row.entry !== undefined && row.read.eventIdGiven) events.remember(workspaceId, row.read.event.event_id, { fingerprint: row.read.fingerprint, durable, appliedTo: undefined });
+        if (row.entry !== undefined && row.read.eventIdGiven)
+          events.remember(workspaceId, row.read.event.event_id, { fingerprint: row.read.fingerprint, durable, appliedTo: undefined });
       }
-      const verdicts = await Promise.allSettled(rows.map((row) => row.taken.verdict));
+      const verdicts = await Promise.allSettled(rows.map((row) => Promise.resolve(row.taken.verdict)));
       try {
         await durable;
       } catch (fault) {
@@ -137,7 +166,11 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
       if (!taken.settled) taken.forget?.();
       if (entry === undefined || !read.eventIdGiven) continue;
       if (taken.settled && taken.reservationId !== undefined) {
-        events.remember(workspaceId, read.event.event_id, { fingerprint: read.fingerprint, durable: undefined, appliedTo: taken.reservationId });
+        events.remember(workspaceId, read.event.event_id, {
+          fingerprint: read.fingerprint,
+          durable: undefined,
+          appliedTo: taken.reservationId,
+        });
       } else events.forget(workspaceId, read.event.event_id);
     }
   }
@@ -147,11 +180,18 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
     const decisions = rows.map(({ read, duplicateOf }, index) => {
       const verdict = verdicts[index] ?? { type: 'skipped' };
       if (verdict.type === 'denied') denial ??= verdict.refusal;
-      return decisionRow(read, verdict, { hasPolicy: policy.hasRules(PHASE_BY_TYPE[read.event.type] ?? 'run_update'), duplicate: duplicateOf !== undefined });
+      return decisionRow(read, verdict, {
+        hasPolicy: policy.hasRules(PHASE_BY_TYPE[read.event.type] ?? 'run_update'),
+        duplicate: duplicateOf !== undefined,
+      });
     });
     const body: JsonObject = { accepted: rows.length, rejected: 0, allowed: denial === undefined, decisions };
     if (denial === undefined || !enforce) return { status: 202, body, headers: {} };
-    return { status: REFUSALS[denial.code].status, body: { ...openaiRefusal(denial, undefined), ...body }, headers: refusalHeaders(denial) };
+    return {
+      status: REFUSALS[denial.code].status,
+      body: { ...openaiRefusal(denial, undefined), ...body },
+      headers: refusalHeaders(denial),
+    };
   }
 }
 
@@ -201,7 +241,11 @@ function recognise(
 }
 
 /** The first event that names another session than its run's, or than an earlier event of the batch did. */
-function findContradiction(reads: readonly ReadEvent[], seen: readonly (SeenEvent | undefined)[], sessionOf: (runId: string) => string | undefined): Refusal | undefined {
+function findContradiction(
+  reads: readonly ReadEvent[],
+  seen: readonly (SeenEvent | undefined)[],
+  sessionOf: (runId: string) => string | undefined,
+): Refusal | undefined {
   const sessions = new Map<string, string | undefined>();
   for (const [index, read] of reads.entries()) {
     const { runId } = read.subject;

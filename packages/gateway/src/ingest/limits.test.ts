@@ -31,12 +31,23 @@ describe('a body', () => {
     ['one event more', { events: [event(), event(), event(), event()] }, undefined, 413, 'batch_too_large', 'events'],
     ['as much metadata as allowed', event(sized(100)), undefined, 202, undefined, null],
     ['one byte of metadata more', event(sized(101)), undefined, 413, 'metadata_too_large', 'metadata'],
-    ['metadata whose characters fit and whose bytes do not', event({ t: '…'.repeat(40) }), undefined, 413, 'metadata_too_large', 'metadata'],
+    [
+      'metadata whose characters fit and whose bytes do not',
+      event({ t: '…'.repeat(40) }),
+      undefined,
+      413,
+      'metadata_too_large',
+      'metadata',
+    ],
     ['metadata nested beyond reason', event(nested(200_000) as object), 10, 413, 'metadata_too_large', 'metadata'],
   ])('of %s', async (_what, body, bytes, status, code, param) => {
     const result = await stage.post(body, bytes === undefined ? {} : { bytes });
     expect([result.status, errorIn(result)['code'], errorIn(result)['param'] ?? null]).toEqual([status, code, param]);
-    if (status !== 202) expect(result.body).toMatchObject({ accepted: 0, error: { type: 'agent_gateway_error', message: expect.stringContaining('Nothing of') } });
+    if (status !== 202)
+      expect(result.body).toMatchObject({
+        accepted: 0,
+        error: { type: 'agent_gateway_error', message: expect.stringContaining('Nothing of') },
+      });
   });
 
   it('answers each event with a row in the protocol’s spelling', async () => {
@@ -74,13 +85,21 @@ describe('a body', () => {
   });
 
   it('takes the source from the batch, and prefers the event’s own', async () => {
-    await stage.send([{ ...event(), event_id: 'src-1' }, { ...event(), event_id: 'src-2', source: 'Own-Source' }], { batch: { source: 'batch_source' } });
+    await stage.send(
+      [
+        { ...event(), event_id: 'src-1' },
+        { ...event(), event_id: 'src-2', source: 'Own-Source' },
+      ],
+      { batch: { source: 'batch_source' } },
+    );
     const sources = (await stage.events('r1')).filter(({ eventId }) => eventId.startsWith('src-')).map(({ source }) => source);
     expect(sources).toEqual(['batch_source', 'own_source']);
   });
 
   it('says which fields it could not read and that they mean nothing', async () => {
     const result = await stage.send({ ...event({ duration_ms: 'long' }), attempt: 'second', sequence: -1 });
-    expect(decisionsIn(result)[0]?.['warnings']).toEqual(['metadata.duration_ms', 'sequence', 'attempt'].map((field) => expect.objectContaining({ field, reason: 'unreadable' })));
+    expect(decisionsIn(result)[0]?.['warnings']).toEqual(
+      ['metadata.duration_ms', 'sequence', 'attempt'].map((field) => expect.objectContaining({ field, reason: 'unreadable' })),
+    );
   });
 });

@@ -15,14 +15,30 @@ const STORY = [
   { type: 'run.started', timestamp: at(0), session_id: 's', metadata: { limit_usd: '5' } },
   { type: 'step.started', timestamp: at(1), step_id: 'nested', step_kind: 'handoff', name: 'researcher' },
   { type: 'llm.call.started', timestamp: at(2), step_id: 'm1', metadata: MODEL },
-  { type: 'llm.call.completed', timestamp: at(3), step_id: 'm1', metadata: { ...MODEL, usage: { input_tokens: 1000, output_tokens: 500 } } },
+  {
+    type: 'llm.call.completed',
+    timestamp: at(3),
+    step_id: 'm1',
+    metadata: { ...MODEL, usage: { input_tokens: 1000, output_tokens: 500 } },
+  },
   { type: 'tool.call.requested', timestamp: at(4), step_id: 't1', tool_call_id: 'call-1', metadata: { tool_name: 'lookup' } },
   { type: 'tool.call.completed', timestamp: at(5), step_id: 't1', tool_call_id: 'call-1', metadata: { tool_name: 'lookup' } },
   { type: 'tool.result.received', timestamp: at(6), step_id: 't1', tool_call_id: 'call-1', metadata: { tool_name: 'lookup' } },
   { type: 'tool.call.requested', timestamp: at(7), step_id: 't2', tool_call_id: 'call-2', metadata: { tool_name: 'lookup' } },
   { type: 'tool.call.failed', timestamp: at(8), step_id: 't2', tool_call_id: 'call-2', metadata: { tool_name: 'lookup', message: 'boom' } },
-  { type: 'llm.call.failed', timestamp: at(9), step_id: 'm2', metadata: { ...MODEL, usage: { input_tokens: 10, output_tokens: 0 }, message: 'overloaded' } },
-  { type: 'llm.call.completed', timestamp: at(10), step_id: 'm2', attempt: 2, metadata: { ...MODEL, usage: { input_tokens: 10, output_tokens: 5 } } },
+  {
+    type: 'llm.call.failed',
+    timestamp: at(9),
+    step_id: 'm2',
+    metadata: { ...MODEL, usage: { input_tokens: 10, output_tokens: 0 }, message: 'overloaded' },
+  },
+  {
+    type: 'llm.call.completed',
+    timestamp: at(10),
+    step_id: 'm2',
+    attempt: 2,
+    metadata: { ...MODEL, usage: { input_tokens: 10, output_tokens: 5 } },
+  },
   { type: 'step.completed', timestamp: at(11), step_id: 'nested', step_kind: 'handoff', name: 'researcher' },
   { type: 'run.completed', timestamp: at(12), metadata: { revenue_usd: '1' } },
 ];
@@ -31,7 +47,9 @@ const STORY = [
 function settledShape(run: RunShape): unknown {
   const byId = (a: { step_id: string | null }, b: { step_id: string | null }): number => String(a.step_id).localeCompare(String(b.step_id));
   const timeless = <Part extends object>(part: Part): object =>
-    Object.fromEntries(Object.entries(part).filter(([key]) => !['request_id', 'started_at', 'ended_at', 'held_usd', 'run_id'].includes(key)));
+    Object.fromEntries(
+      Object.entries(part).filter(([key]) => !['request_id', 'started_at', 'ended_at', 'held_usd', 'run_id'].includes(key)),
+    );
   return {
     ...timeless(run),
     steps: run.steps.toSorted(byId).map(timeless),
@@ -86,11 +104,16 @@ describe('the same run', () => {
       const told = storyOf(runId);
       const copies = told.filter(() => random(3) === 0);
       const events = shuffled([...told, ...copies], random);
-      for (let from = 0; from < events.length; ) {
+      for (let from = 0; from < events.length;) {
         const size = 1 + random(6);
         const batch = events.slice(from, from + size);
         const result = await stage.send(random(2) === 0 || batch.length > 1 ? batch : batch[0]);
-        expect({ seed, round, status: result.status, allowed: result.body['allowed'] }).toEqual({ seed, round, status: 202, allowed: true });
+        expect({ seed, round, status: result.status, allowed: result.body['allowed'] }).toEqual({
+          seed,
+          round,
+          status: 202,
+          allowed: true,
+        });
         from += size;
         // What is held at a restart is charged at its hold: that is another test's story.
         if (random(20) === 0 && stage.gateway.admission.openCount === 0) stage = await stage.restart();

@@ -40,11 +40,32 @@ export type ReadResult = { readonly type: 'events'; readonly events: readonly Re
 
 /** Fields that money hangs on: unreadable, they make the event invalid rather than cheaper. */
 const MUST_BE_READABLE: ReadonlySet<string> = new Set(
-  ['usage', 'cost_usd', 'revenue_usd', 'outbound_usd', 'fees_usd', 'limit_usd', 'bounds', 'max_output_tokens', 'input_tokens_max', 'carried'].map((key) => `metadata.${key}`),
+  [
+    'usage',
+    'cost_usd',
+    'revenue_usd',
+    'outbound_usd',
+    'fees_usd',
+    'limit_usd',
+    'bounds',
+    'max_output_tokens',
+    'input_tokens_max',
+    'carried',
+  ].map((key) => `metadata.${key}`),
 );
 
 /** Ids that say where in a run an event stands: headers of a batch can't say it for several events at once. */
-const STEP_CONTEXT = ['stepId', 'parentStepId', 'toolCallId', 'handoffId', 'graphNode', 'attempt', 'inputHash', 'iteration', 'stateHash'] as const;
+const STEP_CONTEXT = [
+  'stepId',
+  'parentStepId',
+  'toolCallId',
+  'handoffId',
+  'graphNode',
+  'attempt',
+  'inputHash',
+  'iteration',
+  'stateHash',
+] as const;
 
 /**
  * Reads a whole body or nothing of it: limits, shape, identity. Everything is checked before anything is done, so that a
@@ -125,7 +146,8 @@ export function readEvents(options: {
       memberId: text(raw['member_id'] ?? raw['memberId']),
       workspaceId: text(raw['workspace_id'] ?? raw['workspaceId']),
     });
-    if (forged !== undefined) return { type: 'refused', refusal: at('') === '' ? forged : { ...forged, param: at(forged.param ?? '') }, count };
+    if (forged !== undefined)
+      return { type: 'refused', refusal: at('') === '' ? forged : { ...forged, param: at(forged.param ?? '') }, count };
 
     const timestampGiven = event.timestamp !== '';
     const trusted = moveClaimsAside(event, raw);
@@ -181,7 +203,8 @@ const AMOUNT_KEYS = ['revenue_usd', 'outbound_usd', 'fees_usd'] as const;
 
 /** The amount an event books, when it names no run to book it on. */
 function moneyWithoutRun(event: AgentEvent): string | undefined {
-  if (event.run_id !== undefined || !(event.type === 'finance.recorded' || event.type === 'run.completed' || event.type === 'run.failed')) return undefined;
+  if (event.run_id !== undefined || !(event.type === 'finance.recorded' || event.type === 'run.completed' || event.type === 'run.failed'))
+    return undefined;
   return AMOUNT_KEYS.find((key) => event.metadata[key] !== undefined);
 }
 

@@ -13,15 +13,22 @@ export interface ReportedCall {
   /** Worst case before the call; undefined: unknown. */
   hold(metadata: EventMetadata): Nanos | undefined;
   /** What it cost, priced by the gateway; `held` is what was held for it, undefined when nobody asked before. */
-  outcome(metadata: EventMetadata, status: 'completed' | 'failed' | 'aborted', asked: { readonly name: string; readonly held: Nanos } | undefined): Outcome;
+  outcome(
+    metadata: EventMetadata,
+    status: 'completed' | 'failed' | 'aborted',
+    asked: { readonly name: string; readonly held: Nanos } | undefined,
+  ): Outcome;
 }
 
 type Parts = Pick<Gateway, 'prices' | 'providers' | 'config'>;
 
-export function createCallReader(parts: Parts): (kind: 'model' | 'tool', metadata: EventMetadata, name: string | undefined) => ReportedCall {
+export function createCallReader(
+  parts: Parts,
+): (kind: 'model' | 'tool', metadata: EventMetadata, name: string | undefined) => ReportedCall {
   const tools = new Map(parts.config.tools.map((tool) => [tool.name, tool]));
   const providers = new Map<string, PricedProvider>(parts.providers.list().map((provider) => [provider.name, provider]));
-  return (kind, metadata, name) => (kind === 'tool' ? toolCall(tools, metadata.tool_name ?? name) : modelCall(parts, providers, metadata, name));
+  return (kind, metadata, name) =>
+    kind === 'tool' ? toolCall(tools, metadata.tool_name ?? name) : modelCall(parts, providers, metadata, name);
 }
 
 type ToolPrice = Gateway['config']['tools'][number];
@@ -37,12 +44,22 @@ function toolCall(tools: ReadonlyMap<string, ToolPrice>, name: string | undefine
     outcome(metadata, status) {
       const free = status === 'failed' && configured?.charge_on_failure === false;
       const price = configured === undefined ? undefined : ({ source: 'runpurse.yaml', version: '1' } as const);
-      return { status, cost: free ? 0n : (configured?.price_usd ?? reportedCost(metadata)), ...(price === undefined ? {} : { price }), ...errorOf(metadata, status) };
+      return {
+        status,
+        cost: free ? 0n : (configured?.price_usd ?? reportedCost(metadata)),
+        ...(price === undefined ? {} : { price }),
+        ...errorOf(metadata, status),
+      };
     },
   };
 }
 
-function modelCall(parts: Parts, providers: ReadonlyMap<string, PricedProvider>, metadata: EventMetadata, eventName: string | undefined): ReportedCall {
+function modelCall(
+  parts: Parts,
+  providers: ReadonlyMap<string, PricedProvider>,
+  metadata: EventMetadata,
+  eventName: string | undefined,
+): ReportedCall {
   const { provider, model } = readModel(parts, providers, metadata.model ?? eventName, metadata.provider);
   const card = model === undefined || provider === undefined ? undefined : parts.prices.find(provider, model);
   const priced = card ?? parts.prices.fallback;
@@ -53,7 +70,8 @@ function modelCall(parts: Parts, providers: ReadonlyMap<string, PricedProvider>,
     hold: ({ input_tokens_max, max_output_tokens }) => worstCase(priced, input_tokens_max ?? undefined, max_output_tokens ?? undefined),
     outcome(reported, status, asked) {
       // The model that ANSWERED is priced; the one that was asked for when the answer does not say.
-      const answering = asked !== undefined && provider !== undefined ? (parts.prices.findAnswered(provider, asked.name, model) ?? priced) : priced;
+      const answering =
+        asked !== undefined && provider !== undefined ? (parts.prices.findAnswered(provider, asked.name, model) ?? priced) : priced;
       const usage = usageOf(reported.usage);
       const exact = usage === undefined ? undefined : answering?.cost(usage);
       // What the caller says it cost stands only where nothing was held and the gateway has no price of its own.
@@ -78,11 +96,16 @@ function readModel(
   name: string | undefined,
   statedProvider: string | undefined,
 ): { provider: PricedProvider | undefined; model: string | undefined } {
-  const stated = statedProvider === undefined || statedProvider === '' ? undefined : (providers.get(statedProvider) ?? { name: statedProvider, kind: statedProvider });
+  const stated =
+    statedProvider === undefined || statedProvider === ''
+      ? undefined
+      : (providers.get(statedProvider) ?? { name: statedProvider, kind: statedProvider });
   if (name === undefined) return { provider: stated, model: undefined };
   const slash = name.indexOf('/');
-  const prefixed = slash > 0 ? (providers.get(name.slice(0, slash)) ?? (stated?.name === name.slice(0, slash) ? stated : undefined)) : undefined;
-  if (prefixed !== undefined && (stated === undefined || stated.name === prefixed.name)) return { provider: prefixed, model: name.slice(slash + 1) };
+  const prefixed =
+    slash > 0 ? (providers.get(name.slice(0, slash)) ?? (stated?.name === name.slice(0, slash) ? stated : undefined)) : undefined;
+  if (prefixed !== undefined && (stated === undefined || stated.name === prefixed.name))
+    return { provider: prefixed, model: name.slice(slash + 1) };
   if (stated !== undefined) return { provider: stated, model: name };
   for (const wireKind of ['openai', 'anthropic'] as const) {
     const resolved = parts.providers.resolve(name, wireKind);
@@ -91,7 +114,11 @@ function readModel(
   return { provider: undefined, model: name };
 }
 
-function worstCase(card: PriceCard | undefined, inputTokensMax: number | undefined, outputTokensMax: number | undefined): Nanos | undefined {
+function worstCase(
+  card: PriceCard | undefined,
+  inputTokensMax: number | undefined,
+  outputTokensMax: number | undefined,
+): Nanos | undefined {
   const inputTokens = inputTokensMax ?? card?.inputTokensMax;
   const outputTokens = outputTokensMax ?? card?.outputTokensMax;
   if (card === undefined || inputTokens === undefined || outputTokens === undefined) return undefined;

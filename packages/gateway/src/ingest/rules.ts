@@ -14,7 +14,8 @@ export function policyVerdict(
   phase: PolicyPhase,
   call: ReportedCall | undefined,
   log: boolean,
-  message: (rule: string, reason: string) => string = (rule, reason) => `Policy rule "${rule}" refused ${taking.read.event.type}${taking.read.hasRun ? ` of run ${taking.read.subject.runId}` : ''}: ${reason}. To go on: use what the policy allows, or ask its owner to change rule "${rule}".`,
+  message: (rule: string, reason: string) => string = (rule, reason) =>
+    `Policy rule "${rule}" refused ${taking.read.event.type}${taking.read.hasRun ? ` of run ${taking.read.subject.runId}` : ''}: ${reason}. To go on: use what the policy allows, or ask its owner to change rule "${rule}".`,
 ): Verdict {
   const { gateway, read, run } = taking;
   const { policy, admission } = gateway;
@@ -22,7 +23,12 @@ export function policyVerdict(
   const found = policy.evaluate(phase, eventFacts({ subject: read.subject, run, call, store: gateway.store, now: gateway.clock.now() }));
   const refusal: Refusal | undefined =
     found.type === 'denied'
-      ? { code: 'policy_denied', message: message(found.by.rule, found.by.reason), blockedBy: found.by.rule, details: { rule: found.by.rule, rule_revision: found.by.revision } }
+      ? {
+          code: 'policy_denied',
+          message: message(found.by.rule, found.by.reason),
+          blockedBy: found.by.rule,
+          details: { rule: found.by.rule, rule_revision: found.by.revision },
+        }
       : undefined;
   if (log) {
     for (const { match, outcome } of decisionsOf(found)) {
@@ -66,7 +72,15 @@ function loggedSubject(read: ReadEvent): LoggedDecision['subject'] {
 export function stateRefusal(run: RunView): Refusal | undefined {
   if (run.status === 'running') return undefined;
   if (run.status === 'paused') {
-    return { code: 'run_paused', message: `Run ${run.runId} is paused. To go on: POST /v1/runs/${run.runId}/resume.`, details: { run_id: run.runId, run_status: run.status } };
+    return {
+      code: 'run_paused',
+      message: `Run ${run.runId} is paused. To go on: POST /v1/runs/${run.runId}/resume.`,
+      details: { run_id: run.runId, run_status: run.status },
+    };
   }
-  return { code: 'run_ended', message: `Run ${run.runId} has ended: it is ${run.status}. To go on: start a new run with another id.`, details: { run_id: run.runId, run_status: run.status } };
+  return {
+    code: 'run_ended',
+    message: `Run ${run.runId} has ended: it is ${run.status}. To go on: start a new run with another id.`,
+    details: { run_id: run.runId, run_status: run.status },
+  };
 }

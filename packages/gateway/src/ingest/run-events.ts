@@ -41,7 +41,11 @@ export function endRun(taking: Taking, status: 'completed' | 'failed'): Taken {
   };
   if (!hasEnded(run)) {
     const reason = metadata.message === undefined || metadata.message === '' ? undefined : metadata.message.slice(0, 1000);
-    return { ...nothing(SKIPPED), writes: [admission.endRun(read.subject, { status: metadata.status === 'stopped' ? 'stopped' : status, reason, ...amounts })], forget };
+    return {
+      ...nothing(SKIPPED),
+      writes: [admission.endRun(read.subject, { status: metadata.status === 'stopped' ? 'stopped' : status, reason, ...amounts })],
+      forget,
+    };
   }
   // Stopped by the gateway or by hand, and now reported as over: its amounts still count, once.
   const hasAmounts = amounts.revenue !== undefined || amounts.outbound !== undefined || amounts.fees !== undefined;
@@ -63,12 +67,25 @@ function boundsOf(reported: ReportedBounds | undefined): StartRun['bounds'] {
 export function bookFinance({ gateway, read }: Taking): Taken {
   const { revenue_usd, outbound_usd, fees_usd } = read.event.metadata;
   if (!read.hasRun || (revenue_usd === undefined && outbound_usd === undefined && fees_usd === undefined)) return nothing(SKIPPED);
-  return { ...nothing(SKIPPED), writes: [gateway.admission.bookFinance(read.subject, { revenue: amount(revenue_usd), outbound: amount(outbound_usd), fees: amount(fees_usd) })] };
+  return {
+    ...nothing(SKIPPED),
+    writes: [
+      gateway.admission.bookFinance(read.subject, { revenue: amount(revenue_usd), outbound: amount(outbound_usd), fees: amount(fees_usd) }),
+    ],
+  };
 }
 
 /** A step, handoff, approval or checkpoint begins: the `run_update` rules are asked and, if somebody waits, the run's state. */
 export function updateRun(taking: Taking): Taken {
   return nothing(mayUpdate(taking, true));
+}
+
+/** Someone is asked. A sender that says its run waits for the answer (`status: paused`) leaves it paused until it is resumed or ended. */
+export function requestApproval(taking: Taking): Taken {
+  const { gateway, read, run } = taking;
+  const taken = updateRun(taking);
+  if (read.event.metadata.status !== 'paused' || run?.status !== 'running') return taken;
+  return { ...taken, writes: [gateway.admission.controlRun(read.subject, 'pause', read.event.metadata.message?.slice(0, 1000))] };
 }
 
 /** A second copy of a run update or a run's begin: the same answer, logged no second time. */

@@ -1,6 +1,6 @@
 import type { PolicyPhase } from '../policy/policy.ts';
 import { ask, askAgain, askModel, endCall } from './call-events.ts';
-import { beginRun, bookFinance, endRun, updateAgain, updateRun } from './run-events.ts';
+import { beginRun, bookFinance, endRun, requestApproval, updateAgain, updateRun } from './run-events.ts';
 import { nothing, type Taken, type Taking } from './taking.ts';
 import { SKIPPED } from './verdict.ts';
 
@@ -23,7 +23,7 @@ const BY_TYPE: Readonly<Record<string, Take>> = {
   'tool.result.received': (taking) => endCall(taking, 'tool', 'completed'),
   'step.started': updateRun,
   'handoff.requested': updateRun,
-  'approval.requested': updateRun,
+  'approval.requested': requestApproval,
   'checkpoint.created': updateRun,
 };
 
@@ -47,5 +47,5 @@ export function answerAgain(taking: Taking): Taken {
   if (type === 'tool.call.requested') return askAgain(taking, 'tool');
   if (type === 'llm.call.started') return askAgain(taking, 'model');
   const take = BY_TYPE[type];
-  return take === updateRun || take === beginRun ? updateAgain(taking) : nothing(SKIPPED);
+  return take === updateRun || take === requestApproval || take === beginRun ? updateAgain(taking) : nothing(SKIPPED);
 }

@@ -34,7 +34,13 @@ export interface Taking {
 }
 
 /** An event that changes nothing but the log. */
-export const nothing = (verdict: Verdict, reservationId?: string): Taken => ({ reservationId, verdict, writes: [], settled: false, begun: true });
+export const nothing = (verdict: Verdict, reservationId?: string): Taken => ({
+  reservationId,
+  verdict,
+  writes: [],
+  settled: false,
+  begun: true,
+});
 
 /**
  * A question that arrives after its own end, by its sender's clock: reports came out of order and nobody waits for it.

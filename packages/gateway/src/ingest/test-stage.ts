@@ -57,18 +57,31 @@ const START = Date.UTC(2026, 10, 24, 12);
 
 export async function openTestStage(
   config: Config = {},
-  options: { readonly directory?: string; readonly startAt?: number; readonly mappings?: readonly EventMapping[]; readonly change?: (gateway: Gateway) => Gateway } = {},
+  options: {
+    readonly directory?: string;
+    readonly startAt?: number;
+    readonly mappings?: readonly EventMapping[];
+    readonly change?: (gateway: Gateway) => Gateway;
+  } = {},
 ): Promise<TestStage> {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'runpurse-ingest-'));
   let now = options.startAt ?? START;
-  const own = await createGateway({ config: { rate: { requests_per_minute: 1_000_000 }, store: { durability: 'relaxed' }, ...config }, directory, clock: { now: () => now } });
+  const own = await createGateway({
+    config: { rate: { requests_per_minute: 1_000_000 }, store: { durability: 'relaxed' }, ...config },
+    directory,
+    clock: { now: () => now },
+  });
   const gateway = options.change?.(own) ?? own;
   const ingest = createIngest(gateway, { mappings: options.mappings ?? [] });
 
-  const post: TestStage['post'] = (body, { enforce = false, key = {}, context = {}, bytes = Buffer.byteLength(JSON.stringify(body) ?? '') } = {}) =>
-    ingest.accept(body, bytes, { key: { ...TEST_KEY, ...key }, context }, { enforce });
+  const post: TestStage['post'] = (
+    body,
+    { enforce = false, key = {}, context = {}, bytes = Buffer.byteLength(JSON.stringify(body) ?? '') } = {},
+  ) => ingest.accept(body, bytes, { key: { ...TEST_KEY, ...key }, context }, { enforce });
   const entries = async (runId?: string): Promise<readonly Entry[]> =>
-    (await gateway.store.entries({ workspaceId: TEST_KEY.workspaceId, ...(runId === undefined ? {} : { runId }), limit: 10_000 })).map(({ entry }) => entry);
+    (await gateway.store.entries({ workspaceId: TEST_KEY.workspaceId, ...(runId === undefined ? {} : { runId }), limit: 10_000 })).map(
+      ({ entry }) => entry,
+    );
 
   return {
     gateway,

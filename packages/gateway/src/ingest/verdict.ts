@@ -33,7 +33,11 @@ const POLICY_WORD = { allowed: 'allowed', denied: 'denied', skipped: 'skipped' }
  * The reply's row about one event (facts §2d). `reason` of a denial is the refusal's code, so that a client which gets a
  * 202 can tell a budget from a policy.
  */
-export function decisionRow(read: ReadEvent, verdict: Verdict, options: { readonly hasPolicy: boolean; readonly duplicate: boolean }): JsonObject {
+export function decisionRow(
+  read: ReadEvent,
+  verdict: Verdict,
+  options: { readonly hasPolicy: boolean; readonly duplicate: boolean },
+): JsonObject {
   const { event } = read;
   const refusal = verdict.type === 'denied' ? verdict.refusal : undefined;
   const rule = text(refusal?.details?.['rule']);
@@ -46,7 +50,9 @@ export function decisionRow(read: ReadEvent, verdict: Verdict, options: { readon
     policyDecision: POLICY_WORD[verdict.type],
     policyStage: event.policy_stage,
     sinkStatus: 'sent',
-    reason: refusal?.code ?? (verdict.type === 'skipped' ? 'policy_skipped_audit_event' : options.hasPolicy ? 'policy_allowed' : 'policy_disabled_allowed'),
+    reason:
+      refusal?.code ??
+      (verdict.type === 'skipped' ? 'policy_skipped_audit_event' : options.hasPolicy ? 'policy_allowed' : 'policy_disabled_allowed'),
     blockedBy: refusal?.blockedBy ?? null,
     routeHint: null,
     snapshotRevision: text(refusal?.details?.['rule_revision']) ?? null,
@@ -77,10 +83,17 @@ function violation(refusal: Refusal): Issue {
 function warnings(read: ReadEvent, verdict: Verdict): readonly Issue[] {
   const issues: Issue[] = [];
   if (verdict.type === 'allowed') {
-    for (const rule of verdict.audits) issues.push({ field: 'policy', reason: 'audited', blocked_by: rule, reason_message: `Rule "${rule}" watches this` });
+    for (const rule of verdict.audits)
+      issues.push({ field: 'policy', reason: 'audited', blocked_by: rule, reason_message: `Rule "${rule}" watches this` });
   }
-  for (const field of read.conflicts) issues.push({ field, reason: 'context_conflict', reason_message: `${field} differs from the request's headers; the event's own word stands` });
-  for (const field of read.ignored) issues.push({ field, reason: 'unreadable', reason_message: `${field} could not be read and means nothing` });
+  for (const field of read.conflicts)
+    issues.push({
+      field,
+      reason: 'context_conflict',
+      reason_message: `${field} differs from the request's headers; the event's own word stands`,
+    });
+  for (const field of read.ignored)
+    issues.push({ field, reason: 'unreadable', reason_message: `${field} could not be read and means nothing` });
   return issues;
 }
 

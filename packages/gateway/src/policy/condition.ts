@@ -32,7 +32,10 @@ const RUNNING: Readonly<Record<FactType, string>> = { text: 'dyn', amount: 'dyn'
 function environment(types: Readonly<Record<FactType, string>>): Environment {
   const cel = new Environment({ homogeneousAggregateLiterals: false, limits: { maxAstNodes: 2_000, maxDepth: 50 } });
   // Standard CEL has no arithmetic between int and double; for `cost.run_usd / counts.requests` one wants it.
-  for (const [left, right] of [['int', 'double'], ['double', 'int']]) {
+  for (const [left, right] of [
+    ['int', 'double'],
+    ['double', 'int'],
+  ]) {
     cel.registerOperator(`${left} + ${right}: double`, (a: unknown, b: unknown) => Number(a) + Number(b));
     cel.registerOperator(`${left} - ${right}: double`, (a: unknown, b: unknown) => Number(a) - Number(b));
     cel.registerOperator(`${left} * ${right}: double`, (a: unknown, b: unknown) => Number(a) * Number(b));
@@ -125,7 +128,8 @@ function unsafePattern(node: ASTNode): { message: string; node: ASTNode } | unde
   if (node.op === 'call' || node.op === 'rcall') {
     const pattern = node.args[0] === 'matches' ? node.args.flat().at(-1) : undefined;
     if (isNode(pattern)) {
-      if (pattern.op !== 'value' || typeof pattern.args !== 'string') return { message: 'matches() needs its pattern written out as text', node: pattern };
+      if (pattern.op !== 'value' || typeof pattern.args !== 'string')
+        return { message: 'matches() needs its pattern written out as text', node: pattern };
       try {
         new RegExp(pattern.args);
       } catch (error) {

@@ -28,7 +28,8 @@ function factsWith(changes: Changes = {}): PolicyFacts {
 
 const policyOf = (policy: unknown) => createPolicy(gatewayConfig.parse({ policy }).policy);
 
-const whenRule = (when: string, more: object = {}) => policyOf({ rules: [{ id: 'r', phase: 'model_request', effect: 'block', when, ...more }] });
+const whenRule = (when: string, more: object = {}) =>
+  policyOf({ rules: [{ id: 'r', phase: 'model_request', effect: 'block', when, ...more }] });
 
 function errorOf(act: () => unknown): string {
   try {
@@ -89,7 +90,14 @@ describe('a condition', () => {
     ['"x".matches(model.name)', 'matches() needs its pattern written out as text at line 1, column 13'],
     ['["x"].exists(n, n.matches(tool.name))', 'matches() needs its pattern written out as text'],
   ])('%j is a mistake at start that names rule, path and place', (when, mistake) => {
-    const message = errorOf(() => policyOf({ rules: [{ id: 'fine', phase: 'tool_call', effect: 'audit' }, { id: 'cap', phase: 'tool_call', effect: 'block', when }] }));
+    const message = errorOf(() =>
+      policyOf({
+        rules: [
+          { id: 'fine', phase: 'tool_call', effect: 'audit' },
+          { id: 'cap', phase: 'tool_call', effect: 'block', when },
+        ],
+      }),
+    );
     expect(message).toContain(`policy.rules[1].when: rule "cap": ${mistake}`);
   });
 
@@ -148,7 +156,9 @@ describe('precedence', () => {
     [['skip', 'block'], 'denied', ['denied r1@2']],
     [['allow', 'audit', 'skip', 'block', 'block'], 'denied', ['denied r3@4']],
   ])('of %j is %s and logs %j', (effects, type, logged) => {
-    const policy = policyOf({ rules: effects.map((effect, index) => ({ id: `r${index}`, revision: index + 1, phase: 'tool_call', effect })) });
+    const policy = policyOf({
+      rules: effects.map((effect, index) => ({ id: `r${index}`, revision: index + 1, phase: 'tool_call', effect })),
+    });
     const verdict = policy.evaluate('tool_call', factsWith());
     expect(verdict.type).toBe(type);
     expect(decisionsOf(verdict).map(({ outcome, match }) => `${outcome} ${match.rule}@${match.revision}`)).toEqual(logged);
@@ -164,7 +174,12 @@ describe('precedence', () => {
 describe('phases', () => {
   it('a rule is asked in its phases alone', () => {
     const policy = policyOf({ rules: [{ id: 'r', phase: ['model_request', 'run_update'], effect: 'block' }] });
-    const denied = (['model_request', 'tool_call', 'run_update', 'endpoint_call'] as PolicyPhase[]).map((phase) => [phase, policy.evaluate(phase, factsWith()).type, policy.hasRules(phase), policy.gates(phase)]);
+    const denied = (['model_request', 'tool_call', 'run_update', 'endpoint_call'] as PolicyPhase[]).map((phase) => [
+      phase,
+      policy.evaluate(phase, factsWith()).type,
+      policy.hasRules(phase),
+      policy.gates(phase),
+    ]);
     expect(denied).toEqual([
       ['model_request', 'denied', true, true],
       ['tool_call', 'allowed', false, false],
@@ -217,7 +232,10 @@ describe('effects to come', () => {
   it.each(['require_approval', 'route'])('%s is refused by the schema, which says it comes later', (effect) => {
     const parsed = gatewayConfig.safeParse({ policy: { rules: [{ id: 'r', phase: 'tool_call', effect }] } });
     expect(parsed.error?.issues).toMatchObject([
-      { path: ['policy', 'rules', 0, 'effect'], message: `"${effect}" comes with a later version of Runpurse; until then a rule can allow, block, audit, skip` },
+      {
+        path: ['policy', 'rules', 0, 'effect'],
+        message: `"${effect}" comes with a later version of Runpurse; until then a rule can allow, block, audit, skip`,
+      },
     ]);
   });
 

@@ -13,7 +13,13 @@ export interface PolicyFacts {
   readonly customer: { readonly id: string | null };
   /** Dollars as doubles, for comparisons only; no amount is ever booked from here. */
   readonly cost: { readonly request_max_usd: number | null; readonly run_usd: number; readonly session_usd: number };
-  readonly counts: { readonly requests: number; readonly tool_calls: number; readonly retries: number; readonly steps: number; readonly attempt: number };
+  readonly counts: {
+    readonly requests: number;
+    readonly tool_calls: number;
+    readonly retries: number;
+    readonly steps: number;
+    readonly attempt: number;
+  };
   readonly time: { readonly hour: number; readonly weekday: number; readonly iso: string };
 }
 
