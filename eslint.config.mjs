@@ -19,7 +19,7 @@ const ADAPTERS = ['@runpurse/(?!core(?:$|/)|gateway(?:$|/))', '(?:\\.\\./)+adapt
 const TESTS = ['**/*.test.ts', '**/test/**'];
 
 export default tseslint.config(
-  { ignores: ['**/node_modules/', '**/dist/', '.toolchain/', '**/.scratch/', '**/fixtures/', 'coverage/'] },
+  { ignores: ['**/node_modules/', '**/dist/', '.toolchain/', '**/.runpurse/', '**/.scratch/', '**/fixtures/', 'coverage/'] },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {
     files: ['**/*.ts'],
@@ -75,7 +75,7 @@ export default tseslint.config(
   {
     files: ['packages/core/src/axios/**/*.ts'],
     ignores: TESTS,
-    rules: { 'no-restricted-imports': only(['axios$', 'zod$'], 'The default transport knows axios and core, nothing else.') },
+    rules: { 'no-restricted-imports': only(['axios$', 'zod$', 'node:'], 'The default transport on Node knows axios and core, nothing else.') },
   },
   {
     files: ['packages/gateway/src/**/*.ts'],
