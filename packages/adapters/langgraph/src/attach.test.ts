@@ -240,6 +240,15 @@ describe('a model call', () => {
     expect(JSON.stringify(at.events)).not.toContain('hello');
   });
 
+  it('of a model that points at the gateway but is not wrapped is counted by the gateway alone, and its owner is warned', async () => {
+    const at = await bench();
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    await plainModel(`${at.url}/v1`).invoke('hi', { callbacks: [at.handler] });
+    expect(at.types()).toEqual(['run.started', 'llm.call.completed', 'run.completed']);
+    expect(at.eventsOf('llm.call.completed')[0]?.metadata['carried']).toBe(true);
+    expect(warn.mock.calls.map(([message]) => String(message))).toEqual([expect.stringContaining('withRunpurse')]);
+  });
+
   it('past the gateway that is denied is not made, nor tried again by the node', async () => {
     const [at, provider] = [await bench({ deny: denies('llm.call.started') }), await bench()];
     const graph = graphOf(() => plainModel(`${provider.url}/v1`).invoke('hi'), {

@@ -18,6 +18,7 @@ import {
   agentOf,
   answerOf,
   attemptOf,
+  endpointOf,
   failureOf,
   isBubbleUp,
   isCancellation,
@@ -152,7 +153,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   override async handleChatModelStart(
-    _llm: unknown,
+    llm: unknown,
     messages: unknown,
     runId: string,
     parentRunId?: string,
@@ -166,7 +167,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const { live } = span;
       const place = this.#place(runId, span, metadata);
       const asked = modelOf(messages, extra, metadata);
-      const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked });
+      const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked }, endpointOf(llm));
       await this.#ask(
         span,
         () => live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }),

@@ -25,13 +25,27 @@ export interface Call {
 const calls = new Map<string, Call>();
 const inside = new AsyncLocalStorage<{ readonly endpoint?: string | undefined; langchainRunId?: string | undefined }>();
 
-/** Called by the handler when LangChain announces a model call; `isCarried` tells whether its model points at the gateway. */
-export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' | 'tries'>): Call {
+/**
+ * Called by the handler when LangChain announces a model call; `isCarried` tells whether its model points at the gateway.
+ * `endpoint` is where a model that nobody wrapped says it points.
+ */
+export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' | 'tries'>, endpoint: string | undefined): Call {
   const model = inside.getStore();
   if (model !== undefined) model.langchainRunId = langchainRunId;
-  const started = { ...call, isCarried: isAt(call.gateway, model?.endpoint), tries: 0 };
+  const started = { ...call, isCarried: isAt(call.gateway, model === undefined ? endpoint : model.endpoint), tries: 0 };
+  if (started.isCarried && model === undefined) warnOfUnwrapped();
   calls.set(langchainRunId, started);
   return started;
+}
+
+let hasWarned = false;
+function warnOfUnwrapped(): void {
+  if (hasWarned) return;
+  hasWarned = true;
+  process.emitWarning(
+    'A model points at the gateway but carries no run: its calls count as runs of their own. Wrap it with withRunpurse(model).',
+    'RunpurseWarning',
+  );
 }
 
 export function endCall(langchainRunId: string): Call | undefined {

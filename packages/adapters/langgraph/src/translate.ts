@@ -75,6 +75,12 @@ export function modelOf(prompt: unknown, extra: Metadata | undefined, metadata: 
   };
 }
 
+/** Where a model that describes itself says it sends its requests. */
+export function endpointOf(llm: unknown): string | undefined {
+  const { configuration } = (llm as { readonly kwargs?: { readonly configuration?: Metadata } } | undefined)?.kwargs ?? {};
+  return text(configuration?.['baseURL']);
+}
+
 /** Messages as LangChain serializes them are twice as long as they are sent: what is not sent is left out. */
 function asSent(key: string, value: unknown): unknown {
   if (key === 'response_metadata' || key === 'usage_metadata' || key === 'lc_kwargs') return undefined;
