@@ -44,14 +44,15 @@ const failures: string[] = [];
 const reasons = new Set<string>();
 process.stdout.write(`${''.padEnd(width)}${columns.map(({ title }) => title.padEnd(columnWidth)).join('')}\n`);
 for (const scenario of scenarios) {
-  process.stdout.write(scenario.name.padEnd(width));
+  // Written whole: frameworks like to log in between.
+  let row = scenario.name.padEnd(width);
   for (const { harness, mode } of columns) {
     const verdict = scenario.modes.includes(mode) ? await inTime(judge(harness, scenario, mode)) : undefined;
-    process.stdout.write((verdict === undefined ? NOT_PLAYED : SHOWN[verdict.type]).padEnd(columnWidth));
+    row += (verdict === undefined ? NOT_PLAYED : SHOWN[verdict.type]).padEnd(columnWidth);
     if (verdict?.type === 'failed') failures.push(`${harness.name}, ${scenario.name}, ${mode}: ${verdict.why}`);
     if (verdict?.type === 'expected_failure') reasons.add(`${harness.name}, ${scenario.name}: ${verdict.reason}`);
   }
-  process.stdout.write('\n');
+  process.stdout.write(`${row.trimEnd()}\n`);
 }
 if (reasons.size > 0) process.stdout.write(`\nExpected failures:\n${[...reasons].map((reason) => `- ${reason}\n`).join('')}`);
 if (failures.length > 0) process.stderr.write(`\n${failures.join('\n')}\n`);

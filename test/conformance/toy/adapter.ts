@@ -1,6 +1,6 @@
 import { orThrow, refusalOf, usageOfTotals, type ReportedUsage, type Run } from '@runpurse/core';
 import { ToyToolDenied, type ToyHooks, type ToyPlace } from './agent.ts';
-import type { ToyUsage } from './model.ts';
+import { ToyModelError, type ToyReply, type ToyUsage } from './model.ts';
 
 /**
  * The adapter: hangs a run on the toy framework's hooks. Copy this file for a new framework.
@@ -28,7 +28,7 @@ export function runpurseHooks(run: Run, { carried }: { readonly carried: boolean
       run.recordModel({
         ...callPlace(at),
         model: reply?.model ?? model,
-        usage: reportedUsage(reply?.usage),
+        usage: usageOf(reply, error),
         error,
         status: isAbort(error) ? 'aborted' : undefined,
         carried,
@@ -56,9 +56,14 @@ function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
 }
 
+/** A provider that answered with an error made nothing; what a lost or broken answer used is unknown, never 0. */
+function usageOf(reply: ToyReply | undefined, error: unknown): ReportedUsage | undefined {
+  if (error instanceof ToyModelError) return { input_tokens: 0, output_tokens: 0 };
+  return reply?.usage === undefined ? undefined : disjoint(reply.usage);
+}
+
 /** OpenAI's totals contain their parts; what is reported is in disjoint classes. */
-function reportedUsage(usage: ToyUsage | undefined): ReportedUsage | undefined {
-  if (usage === undefined) return undefined;
+function disjoint(usage: ToyUsage): ReportedUsage | undefined {
   return usageOfTotals({
     input: usage.prompt_tokens,
     cacheRead: usage.prompt_tokens_details?.cached_tokens,
