@@ -50,7 +50,7 @@ export function openApiDocument(app: OpenAPIHono): object {
 function namedSchemas(): Readonly<Record<string, object>> {
   const app = new OpenAPIHono();
   for (const [name, shape] of Object.entries(NAMED))
-    app.openAPIRegistry.registerPath({ method: 'get', path: `/${name}`, responses: { 200: { description: name, content: { 'application/json': { schema: shape } } } } });
+    app.openAPIRegistry.registerPath({ method: 'get', path: `/${name}`, responses: { 200: { description: name, content: { 'application/json': { schema: shape as never } } } } });
   const { paths } = app.getOpenAPI31Document({ openapi: '3.1.0', info: { title: '', version: '' } }) as unknown as {
     readonly paths: Readonly<Record<string, { readonly get: { readonly responses: { readonly 200: { readonly content: { readonly 'application/json': { readonly schema: object } } } } } }>>;
   };

@@ -1,15 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { openSqliteAdmin, type SqliteAdmin } from '../store/sqlite/index.ts';
+import { FILES, lockDirectory, openForReading } from '../store/sqlite/database.ts';
+import { openSqliteAdmin, openSqliteStore, type SqliteAdmin } from '../store/sqlite/index.ts';
+import { StoreError } from '../store/store.ts';
 import { CliError } from './cli-error.ts';
 
-/** A file every data directory has once a gateway ran or a key was minted. */
-const MARK = 'admin.db';
-
-/** The data directory, or a clear word that nothing is there. */
+/** The data directory (each has an admin file once a gateway ran or a key was minted), or a clear word that nothing is there. */
 export function existingDirectory(data: string): string {
   const directory = resolve(data);
-  if (!existsSync(join(directory, MARK)))
+  if (!existsSync(join(directory, FILES.admin)))
     throw new CliError(`${directory} is no data directory of a gateway. Name the right one with --data, or start a gateway first.`);
   return directory;
 }
@@ -22,6 +21,55 @@ export async function withAdmin<Result>(data: string, options: { readonly create
     return await use(admin);
   } finally {
     await admin.close();
+  }
+}
+
+const CATCH_UP_MS = 2_000;
+const CATCH_UP_POLL_MS = 20;
+
+/** Opens a data directory to read runs and spend: all that is in the ledger is folded first. */
+export async function withViews<Result>(data: string, use: (admin: SqliteAdmin) => Result | Promise<Result>): Promise<Result> {
+  await catchUp(existingDirectory(data));
+  return withAdmin(data, { create: false }, use);
+}
+
+/** A running gateway folds within moments; what a stopped or killed one left is folded here. */
+async function catchUp(directory: string): Promise<void> {
+  const giveUpAt = Date.now() + CATCH_UP_MS;
+  while (isBehind(directory)) {
+    if (!gatewayRuns(directory)) {
+      const store = await openSqliteStore({ directory, durability: 'full' });
+      await store.close();
+      return;
+    }
+    if (Date.now() > giveUpAt) return;
+    await new Promise((resolve) => setTimeout(resolve, CATCH_UP_POLL_MS));
+  }
+}
+
+function isBehind(directory: string): boolean {
+  const [ledgerPath, viewsPath] = [join(directory, FILES.ledger), join(directory, FILES.views)];
+  if (!existsSync(ledgerPath)) return false;
+  if (!existsSync(viewsPath)) return true;
+  const [ledger, views] = [openForReading(ledgerPath), openForReading(viewsPath)];
+  try {
+    const last = ledger.prepare<[], number | null>('SELECT max(seq) FROM ledger').pluck().get() ?? 0;
+    return last > (views.prepare<[], number>('SELECT folded_seq FROM progress').pluck().get() ?? 0);
+  } finally {
+    ledger.close();
+    views.close();
+  }
+}
+
+/** The lock says it, whoever wrote the note beside it. */
+export function gatewayRuns(directory: string): boolean {
+  if (!existsSync(join(directory, FILES.lock))) return false;
+  try {
+    lockDirectory(directory, Date.now()).release();
+    return false;
+  } catch (error) {
+    if (error instanceof StoreError) return true;
+    throw error;
   }
 }
 

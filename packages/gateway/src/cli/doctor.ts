@@ -2,11 +2,10 @@ import { existsSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { createPolicy } from '../policy/index.ts';
-import { lockDirectory, FILES } from '../store/sqlite/database.ts';
+import { FILES } from '../store/sqlite/database.ts';
 import { openSqliteStore } from '../store/sqlite/index.ts';
-import { StoreError } from '../store/store.ts';
 import { CliError } from './cli-error.ts';
-import { existingDirectory } from './data-directory.ts';
+import { existingDirectory, gatewayRuns } from './data-directory.ts';
 import { auditLedger } from './ledger-audit.ts';
 import { configFrom, configOption, dataOption, jsonOption } from './options.ts';
 import { table, terminalOutput } from './output.ts';
@@ -76,18 +75,6 @@ function checkDisk(directory: string): Finding {
   const text = `${Math.floor(free / MIB)} MiB free for ${used} files`;
   if (free < DISK_EMPTY_BYTES) return { check: 'disk', state: 'problem', text: `${text}: the ledger will soon be unable to grow, and calls will be refused` };
   return { check: 'disk', state: free < DISK_LOW_BYTES ? 'notice' : 'ok', text };
-}
-
-/** The lock says it, whoever wrote the note beside it. */
-function gatewayRuns(directory: string): boolean {
-  if (!existsSync(join(directory, FILES.lock))) return false;
-  try {
-    lockDirectory(directory, Date.now()).release();
-    return false;
-  } catch (error) {
-    if (error instanceof StoreError) return true;
-    throw error;
-  }
 }
 
 async function rebuild(directory: string): Promise<Finding> {

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { CliError } from './cli-error.ts';
-import { withAdmin, workspaceOf } from './data-directory.ts';
+import { withViews, workspaceOf } from './data-directory.ts';
 import { configFrom, configOption, dataOption, jsonOption, workspaceOption } from './options.ts';
 import { terminalOutput } from './output.ts';
 import { readRunFrom } from './read-views.ts';
@@ -27,7 +27,7 @@ export function explainCommand(): Command {
 async function explain(runId: string, options: ExplainOptions): Promise<void> {
   const output = terminalOutput();
   const { config } = configFrom(options.config);
-  const run = await withAdmin(options.data, { create: false }, (admin) => readRunFrom(admin, config, workspaceOf(admin, options.workspace), runId));
+  const run = await withViews(options.data, (admin) => readRunFrom(admin, config, workspaceOf(admin, options.workspace), runId));
   if (run === undefined) throw new CliError(`There is no run ${runId} in this workspace. \`runpurse runs list\` shows the ids.`);
   const trace = traceLines(run);
   if (options.json === true) {

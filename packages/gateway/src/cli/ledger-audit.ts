@@ -16,9 +16,12 @@ export function auditLedger(directory: string, isRunning: boolean): readonly Fin
   const ledger = openForReading(join(directory, FILES.ledger));
   const views = openForReading(join(directory, FILES.views));
   try {
-    const foldedSeq = Number(views.prepare('SELECT folded_seq FROM progress').pluck().get() ?? 0);
+    // Both in one transaction: a running gateway may fold in between.
+    const [foldedSeq, viewed] = views.transaction(() => [
+      views.prepare<[], number>('SELECT folded_seq FROM progress').pluck().get() ?? 0,
+      views.prepare<[], bigint | null>("SELECT sum(model_nanos + tool_nanos + retry_nanos) FROM spend WHERE scope = 'workspace'").pluck().safeIntegers().get() ?? 0n,
+    ] as const)();
     const audit = readLedger(ledger, foldedSeq);
-    const viewed = BigInt((views.prepare("SELECT sum(model_nanos + tool_nanos + retry_nanos) FROM spend WHERE scope = 'workspace'").pluck().safeIntegers().get() as bigint | null) ?? 0n);
     findings.push(
       audit.faults.length === 0
         ? { check: 'ledger', state: 'ok', text: `${audit.entries} entries; each reservation ends at most once` }

@@ -28,7 +28,8 @@ export function costLines(of: Pick<RunShape | SessionShape, 'cost' | 'revenue_us
   ];
 }
 
-function signed(usd: string): string {
+/** A dollar amount that may be negative. */
+export function signed(usd: string): string {
   return usd.startsWith('-') ? `-$${usd.slice(1)}` : `$${usd}`;
 }
 

@@ -113,13 +113,15 @@ describe('runpurse.yaml', () => {
     expect(message('rate: {}\nrate: {}\n')).toMatch(/Map keys must be unique/);
   });
 
-  it('says which file is not there', () => {
+  it('says which file is not there, and takes paths from where the file lies', () => {
     const directory = mkdtempSync(join(tmpdir(), 'runpurse-config-'));
     try {
       const file = join(directory, 'runpurse.yaml');
       expect(() => loadConfig(file, {})).toThrow(`Cannot read the configuration ${file}: there is no such file.`);
       writeFileSync(file, 'rate: { requests_per_minute: 7 }');
       expect(loadConfig(file, {}).rate.requests_per_minute).toBe(7);
+      writeFileSync(file, 'providers: [ { name: sandbox, kind: sandbox, scripts: scripts/agent.yaml } ]');
+      expect(loadConfig(file, {}).providers[0]?.scripts).toBe(join(directory, 'scripts', 'agent.yaml'));
     } finally {
       rmSync(directory, { recursive: true });
     }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { RunpurseError } from '@runpurse/core';
 import { isAlias, isCollection, isPair, isScalar, parseDocument, visit, type Node } from 'yaml';
 import { createPolicy } from '../policy/index.ts';
@@ -31,7 +31,10 @@ export function loadConfig(file: string, environment: Environment): GatewayConfi
     const why = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a directory' : String(code ?? error);
     throw new ConfigError(`Cannot read the configuration ${file}: ${why}.`, error);
   }
-  return parseConfig(text, basename(file), environment);
+  const config = parseConfig(text, basename(file), environment);
+  // A path in the file is meant from where the file lies, whoever starts the gateway from wherever.
+  const providers = config.providers.map((provider) => (typeof provider.scripts === 'string' ? { ...provider, scripts: resolve(dirname(file), provider.scripts) } : provider));
+  return { ...config, providers };
 }
 
 /** The configuration in a YAML text; `fileName` is what messages call it. */

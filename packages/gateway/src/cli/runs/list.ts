@@ -1,9 +1,10 @@
 import { Command, Option } from 'commander';
 import { RUN_STATUSES } from '@runpurse/core';
 import { summarizeRun } from '../../views/index.ts';
-import { withAdmin, workspaceOf } from '../data-directory.ts';
+import { withViews, workspaceOf } from '../data-directory.ts';
 import { dataOption, idText, jsonOption, wholeNumber, workspaceOption } from '../options.ts';
 import { table, terminalOutput } from '../output.ts';
+import { signed } from '../run-text.ts';
 
 interface ListOptions {
   readonly data: string;
@@ -30,7 +31,7 @@ export function listRunsCommand(): Command {
 
 async function listRuns(options: ListOptions): Promise<void> {
   const output = terminalOutput();
-  const runs = await withAdmin(options.data, { create: false }, async (admin) => {
+  const runs = await withViews(options.data, async (admin) => {
     const page = await admin.runs({
       workspaceId: workspaceOf(admin, options.workspace),
       sessionId: options.session,
@@ -52,7 +53,7 @@ async function listRuns(options: ListOptions): Promise<void> {
     String(run.counts.requests),
     String(run.counts.tool_calls),
     `$${run.cost.total_usd}`,
-    run.margin.known_usd === null ? '-' : `$${run.margin.known_usd}`,
+    run.margin.known_usd === null ? '-' : signed(run.margin.known_usd),
     run.started_at,
   ]);
   output.line(table([['RUN', 'AGENT', 'SESSION', 'STATUS', 'CALLS', 'TOOLS', 'COST', 'MARGIN', 'STARTED'], ...rows]));

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { CliError } from '../cli-error.ts';
-import { withAdmin, workspaceOf } from '../data-directory.ts';
+import { withViews, workspaceOf } from '../data-directory.ts';
 import { readSessionFrom } from '../read-views.ts';
 import { configFrom, configOption, dataOption, jsonOption, workspaceOption } from '../options.ts';
 import { table, terminalOutput } from '../output.ts';
@@ -27,7 +27,7 @@ export function showSessionCommand(): Command {
 async function showSession(sessionId: string, options: ShowOptions): Promise<void> {
   const output = terminalOutput();
   const { config } = configFrom(options.config);
-  const session = await withAdmin(options.data, { create: false }, (admin) => readSessionFrom(admin, config, workspaceOf(admin, options.workspace), sessionId));
+  const session = await withViews(options.data, (admin) => readSessionFrom(admin, config, workspaceOf(admin, options.workspace), sessionId));
   if (session === undefined) throw new CliError(`There is no session ${sessionId} in this workspace. \`runpurse runs list\` shows the sessions of runs.`);
   if (options.json === true) {
     output.json(session);
