@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const NOT_SHIPPED = /(?:\.test\.ts|\.md|[\\/](?:fixtures|__fixtures__)[\\/].*)$/;
+/** Documents, tests, and what only tests use; a source that something shipped imports is built all the same. */
+const NOT_SHIPPED = /\.test\.ts$|\.md$|[\\/](?:fixtures|conformance)(?:[\\/]|\.ts$)|[\\/](?:test-[\w-]+|crash-child|harness)\.ts$/;
 
 /** The packages users install, each after those it depends on. */
 export function publishedPackages() {

@@ -145,5 +145,16 @@ const child = spawn(command, args, { stdio: 'inherit', env, cwd: root, shell: is
 // At a terminal, Ctrl-C reaches the command by itself; handing it on as well would make it two.
 process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'));
 for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+// npm does not hand signals on: killed, it leaves its shell and us behind. What was started through it must not outlive it.
+const startedBy = ancestors();
+const watch = setInterval(() => ancestors() === startedBy || child.kill('SIGTERM'), 200);
+watch.unref();
+
+/** Who started us, and who started them where the system tells (npm runs us through a shell). */
+function ancestors() {
+  const stat = readText(`/proc/${process.ppid}/stat`);
+  return `${process.ppid} ${stat.slice(stat.lastIndexOf(')')).split(' ')[2] ?? ''}`;
+}
+
 child.on('error', (error) => fail(`could not start ${command}: ${error.message}`));
 child.on('exit', (code, signal) => process.exit(signal === null ? (code ?? 1) : 128 + constants.signals[signal]));

@@ -3,8 +3,6 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { execFile } from 'node:child_process';
 import { LOAD_CORE, PROXY_CORE, startNode, stop, untilPrinted } from './process.ts';
 
 export const ROOT = dirname(dirname(import.meta.dirname));
@@ -73,22 +71,13 @@ export async function startRunpurse(upstream: Target, durability: 'full' | 'rela
       '',
     ].join('\n'),
   );
-  const { stdout } = await promisify(execFile)(process.execPath, [
-    ...[...FROM_SOURCE, CLI, 'keys', 'create'],
-    ...['--data', data, '--workspace', 'bench', '--json'],
-  ]);
-  const { key } = JSON.parse(stdout) as { key: string };
-  const port = await freePort();
-  const options = ['start', '--config', config, '--data', data, '--host', '127.0.0.1', '--port', String(port)];
+  const options = ['start', '--config', config, '--data', join(data, 'ledger'), '--port', '0', '--json'];
   const child = startNode(PROXY_CORE, [...FROM_SOURCE, CLI, ...options], { env: { NODE_ENV: 'production' } });
-  let printed = '';
-  child.stderr?.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-  await untilAnswering(`http://127.0.0.1:${port}/readyz`).catch((error: unknown) => {
-    throw new Error(`Runpurse did not start:\n${printed}`, { cause: error });
-  });
+  // The first start of a data directory mints a key and tells it.
+  const [, port, key] = await untilPrinted(child, /"url":\s*"http:\/\/127\.0\.0\.1:(\d+)"[\s\S]*"key":\s*"([^"]+)"/);
   return {
     name: durability === 'full' ? 'runpurse' : 'runpurse relaxed',
-    port,
+    port: Number(port),
     pid: child.pid ?? 0,
     headers: { authorization: `Bearer ${key}` },
     model: 'mock/bench-model',
