@@ -212,3 +212,11 @@ export class StoreError extends Error {
     this.name = 'StoreError';
   }
 }
+
+/** Another gateway process holds the data directory. */
+export class DirectoryInUseError extends StoreError {
+  constructor(message: string, cause?: unknown) {
+    super(message, cause);
+    this.name = 'DirectoryInUseError';
+  }
+}

@@ -31,17 +31,18 @@ export interface RunFold {
   retries: number;
   limitNanos: bigint | undefined;
   bounds: Readonly<Record<string, number>> | undefined;
+  // The sets are made with their first member: a run of one call, and there are many, has none.
   /** `model:…` and `tool:…` whose settled price is unknown. */
-  readonly unknownNames: Set<string>;
-  /** Spend scopes this run was counted under, so that it is counted once; `all` when none can come any more. */
-  readonly touched: Set<string> | 'all';
-  readonly steps: Set<string>;
-  readonly toolsReserved: Set<string>;
+  unknownNames: Set<string> | undefined;
+  /** Spend scopes this run was counted under, so that it is counted once; `all` when it is counted wherever it can be. */
+  touched: Set<string> | 'all' | undefined;
+  steps: Set<string> | undefined;
+  toolsReserved: Set<string> | undefined;
   /** Tool call id → name. */
-  readonly toolsSeen: Map<string, string>;
-  readonly toolsDenied: Set<string>;
+  toolsSeen: Map<string, string> | undefined;
+  toolsDenied: Set<string> | undefined;
   /** Rows of the sets that are not stored yet. */
-  newParts: RunPart[];
+  newParts: RunPart[] | undefined;
   dirty: boolean;
 }
 
@@ -80,13 +81,13 @@ export function newRunFold(workspaceId: string, runId: string, keyId: string, at
     retries: 0,
     limitNanos: undefined,
     bounds: undefined,
-    unknownNames: new Set(),
-    touched: new Set(),
-    steps: new Set(),
-    toolsReserved: new Set(),
-    toolsSeen: new Map(),
-    toolsDenied: new Set(),
-    newParts: [],
+    unknownNames: undefined,
+    touched: undefined,
+    steps: undefined,
+    toolsReserved: undefined,
+    toolsSeen: undefined,
+    toolsDenied: undefined,
+    newParts: undefined,
     dirty: true,
   };
 }
@@ -115,37 +116,45 @@ export function stateContext(run: RunFold, stated: Partial<ContextFields>, onSta
   }
 }
 
-/** Puts what an entry states into the sets; a set tells whether it is new. */
+/** Puts what an entry states into the sets, and what is new among what is to be stored. */
 export function addStep(run: RunFold, stepId: string): void {
-  if (run.steps.has(stepId)) return;
-  run.steps.add(stepId);
-  run.newParts.push({ part: 'step', id: stepId, name: '' });
+  if (addTo((run.steps ??= new Set()), stepId)) addPart(run, 'step', stepId);
 }
 
 export function addReservedTool(run: RunFold, toolCallId: string): void {
-  if (run.toolsReserved.has(toolCallId)) return;
-  run.toolsReserved.add(toolCallId);
-  run.newParts.push({ part: 'reserved', id: toolCallId, name: '' });
-}
-
-export function addSeenTool(run: RunFold, toolCallId: string, name: string): void {
-  const known = run.toolsSeen.get(toolCallId);
-  if (known !== undefined && (known !== UNNAMED_TOOL || name === UNNAMED_TOOL)) return;
-  run.toolsSeen.set(toolCallId, name);
-  run.newParts.push({ part: 'seen', id: toolCallId, name });
+  if (addTo((run.toolsReserved ??= new Set()), toolCallId)) addPart(run, 'reserved', toolCallId);
 }
 
 export function addDeniedTool(run: RunFold, toolCallId: string): void {
-  if (run.toolsDenied.has(toolCallId)) return;
-  run.toolsDenied.add(toolCallId);
-  run.newParts.push({ part: 'denied', id: toolCallId, name: '' });
+  if (addTo((run.toolsDenied ??= new Set()), toolCallId)) addPart(run, 'denied', toolCallId);
+}
+
+export function addSeenTool(run: RunFold, toolCallId: string, name: string): void {
+  const known = run.toolsSeen?.get(toolCallId);
+  if (known !== undefined && (known !== UNNAMED_TOOL || name === UNNAMED_TOOL)) return;
+  (run.toolsSeen ??= new Map()).set(toolCallId, name);
+  addPart(run, 'seen', toolCallId, name);
+}
+
+export function addUnknownName(run: RunFold, name: string): void {
+  (run.unknownNames ??= new Set()).add(name);
+}
+
+function addTo(set: Set<string>, id: string): boolean {
+  if (set.has(id)) return false;
+  set.add(id);
+  return true;
+}
+
+function addPart(run: RunFold, part: PartKind, id: string, name = ''): void {
+  (run.newParts ??= []).push({ part, id, name });
 }
 
 /** Tools that only events speak of: no reservation stands for them and nobody denied them. */
 export function eventOnlyTools(run: RunFold): string[] {
   const names: string[] = [];
-  for (const [toolCallId, name] of run.toolsSeen) {
-    if (!run.toolsReserved.has(toolCallId) && !run.toolsDenied.has(toolCallId)) names.push(name);
+  for (const [toolCallId, name] of run.toolsSeen ?? []) {
+    if (run.toolsReserved?.has(toolCallId) !== true && run.toolsDenied?.has(toolCallId) !== true) names.push(name);
   }
   return names;
 }

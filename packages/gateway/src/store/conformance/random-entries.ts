@@ -230,8 +230,13 @@ function implicitRun(context: Context, at: number, callId: string, random: Rando
   const own: Context = { ...bare(context), runId: `implicit_${callId}` };
   const reserve: ReserveEntry = { type: 'reserve', at, id: callId, kind: 'model', name: 'gpt-4o-mini', attempt: 1, source: 'gateway', hold: '5000', implicitRun: true, ...own };
   const isGood = random.chance(0.7);
-  const settle: SettleEntry = { type: 'settle', at: at + 1, id: callId, workspaceId: own.workspaceId, runId: own.runId, status: isGood ? 'completed' : 'failed', cost: '4000', ...(isGood ? {} : { error: 'it failed' }) };
-  return random.chance(0.8) ? [reserve, settle] : [reserve];
+  const settle: SettleEntry = { type: 'settle', at: at + 2, id: callId, workspaceId: own.workspaceId, runId: own.runId, status: isGood ? 'completed' : random.pick(['failed', 'released']), cost: '4000', ...(isGood ? {} : { error: 'it failed' }) };
+  const paid: RunEntry = { type: 'run', at: at + 1, op: 'finance', status: 'running', ...own, revenue: '9000' };
+  const late: RunEntry = { type: 'run', at: at + 1, op: 'cap', status: 'running', ...own, sessionId: `session_${random.below(3)}`, customerId: 'customer_0', limit: '9000' };
+  const happenings = [settle, paid, late].filter(() => random.chance(0.7));
+  const entries: Entry[] = [reserve];
+  while (happenings.length > 0) entries.push(...happenings.splice(random.below(happenings.length), 1));
+  return entries;
 }
 
 function bare({ workspaceId, keyId, runId }: Context): Context {

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { StoreError } from '../store.ts';
+import { DirectoryInUseError } from '../store.ts';
 
 export type Database = Sqlite.Database;
 
@@ -73,7 +73,7 @@ export function lockDirectory(directory: string, startedAt: number): DirectoryLo
   } catch (error) {
     database.close();
     if (!isBusy(error)) throw error;
-    throw new StoreError(
+    throw new DirectoryInUseError(
       `Data directory ${directory} is in use by another gateway process${describeOwner(directory)}. Stop that one first, or start this one with another --data directory.`,
       error,
     );

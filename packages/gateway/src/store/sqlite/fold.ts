@@ -3,7 +3,7 @@ import type { SpendScope } from '../store.ts';
 import { costLine, deniedTool, isRefusedCall, stepOfEvent, toolOfEvent, unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
 import type { PostingKind } from './postings.ts';
-import { addDeniedTool, addReservedTool, addSeenTool, addStep, applyRunEntry, beginAt, nanosOf, newRunFold, setStatusBySettle, stateContext, type LateStated, type RunFold } from '../../views/run-fold.ts';
+import { addDeniedTool, addReservedTool, addSeenTool, addStep, addUnknownName, applyRunEntry, beginAt, nanosOf, newRunFold, setStatusBySettle, stateContext, type LateStated, type RunFold } from '../../views/run-fold.ts';
 import { addSpend, createViewWriter, newSpendDelta, type FoldedChunk, type SpendDelta, type ViewWriter } from './view-writer.ts';
 
 /** A ledger row as read for folding. */
@@ -108,6 +108,8 @@ function foldRunEntry(chunk: Chunk, entry: RunEntry): RunFold {
   const revenue = entry.revenue === undefined ? undefined : nanosOf(entry.revenue);
   const outbound = nanosOf(entry.outbound ?? '0');
   const fees = nanosOf(entry.fees ?? '0');
+  // Its call is still to come and counts the run under these scopes again if they are not remembered.
+  if (run.implicit) run.touched ??= new Set();
   for (const [scope, id] of runScopes(run)) {
     const delta = bookUnder(chunk, run, scope, id, utcDay(entry.at));
     if (revenue !== undefined) delta.revenue = (delta.revenue ?? 0n) + revenue;
@@ -172,7 +174,7 @@ function charge(chunk: Chunk, run: RunFold, reserve: ReserveEntry, settle: Settl
   run.nanos[line] += cost;
   if (unknown) {
     run.unknownCosts += 1;
-    run.unknownNames.add(unknownName(reserve.kind, reserve.name));
+    addUnknownName(run, unknownName(reserve.kind, reserve.name));
   }
   if (settle.unconfirmed === true) run.unconfirmedCosts += 1;
   const day = utcDay(reserve.at);
@@ -184,6 +186,8 @@ function charge(chunk: Chunk, run: RunFold, reserve: ReserveEntry, settle: Settl
     else delta.toolCalls += 1;
     if (reserve.attempt > 1) delta.retries += 1;
   }
+  // Its one call is over: there is no scope it does not count under by now.
+  if (run.implicit) run.touched = 'all';
 }
 
 function countCall(run: RunFold, reserve: ReserveEntry, by: 1 | -1): void {
@@ -197,7 +201,8 @@ type ScopeId = readonly [scope: SpendScope, id: string];
 
 /** Where a call's cost is booked. What the call does not state itself it has from its run. */
 function callScopes(run: RunFold, reserve: ReserveEntry, settle: SettleEntry): ScopeId[] {
-  const scopes: ScopeId[] = [['workspace', reserve.workspaceId], ['key', reserve.keyId], ['run', reserve.runId]];
+  const scopes: ScopeId[] = [['workspace', reserve.workspaceId], ['key', reserve.keyId]];
+  addRun(scopes, run);
   add(scopes, 'member', reserve.memberId ?? run.memberId);
   add(scopes, 'customer', reserve.customerId ?? run.customerId);
   add(scopes, 'agent', reserve.agentId ?? run.agentId);
@@ -212,13 +217,19 @@ function callScopes(run: RunFold, reserve: ReserveEntry, settle: SettleEntry): S
 
 /** Where a run's revenue and payments are booked. */
 function runScopes(run: RunFold): ScopeId[] {
-  const scopes: ScopeId[] = [['workspace', run.workspaceId], ['key', run.keyId], ['run', run.runId]];
+  const scopes: ScopeId[] = [['workspace', run.workspaceId], ['key', run.keyId]];
+  addRun(scopes, run);
   add(scopes, 'member', run.memberId);
   add(scopes, 'customer', run.customerId);
   add(scopes, 'agent', run.agentId);
   add(scopes, 'workflow', run.workflowId);
   add(scopes, 'session', run.sessionId);
   return scopes;
+}
+
+/** A run made for one call has its spend in its own row; a second row for each of them would double the views. */
+function addRun(scopes: ScopeId[], run: RunFold): void {
+  if (!run.implicit) scopes.push(['run', run.runId]);
 }
 
 function add(scopes: ScopeId[], scope: SpendScope, id: string | undefined): void {
@@ -228,12 +239,18 @@ function add(scopes: ScopeId[], scope: SpendScope, id: string | undefined): void
 /** The chunk's sums of a scope id on a day. A run counts once under a scope id, on the day it first spent there. */
 function bookUnder(chunk: Chunk, run: RunFold, scope: SpendScope, id: string, day: string): SpendDelta {
   const delta = spendDelta(chunk, run.workspaceId, scope, id, day);
-  const touch = `${scope}:${id}`;
-  if (run.touched !== 'all' && !run.touched.has(touch)) {
-    run.touched.add(touch);
-    run.dirty = true;
+  if (run.touched === 'all') return delta;
+  // The one call of such a run is booked under each scope once: nothing need be remembered.
+  if (run.implicit && run.touched === undefined) {
     delta.runs += 1;
+    return delta;
   }
+  const touch = `${scope}:${id}`;
+  run.touched ??= new Set();
+  if (run.touched.has(touch)) return delta;
+  run.touched.add(touch);
+  run.dirty = true;
+  delta.runs += 1;
   return delta;
 }
 
@@ -260,7 +277,12 @@ const SCOPE_OF = { sessionId: 'session', workflowId: 'workflow', customerId: 'cu
 
 /** Books what the run spent before it named its session also under that session, on the days it was spent. */
 function bookEarlierSpend(chunk: Chunk, run: RunFold, scope: SpendScope, id: string): void {
-  if (run.touched === 'all' || run.touched.size === 0) return;
+  if (run.touched === undefined) return;
+  if (run.implicit) {
+    const delta = bookUnder(chunk, run, scope, id, utcDay(run.startedAt));
+    addSpend(delta, { ...spendOfImplicit(run, scope, id), runs: run.touched === 'all' ? 1 : 0 });
+    return;
+  }
   const before = new Map<string, SpendDelta>();
   for (const stored of chunk.writer.spendByDay(run.workspaceId, 'run', run.runId)) before.set(stored.day, stored);
   for (const delta of chunk.spend.values()) {
@@ -272,6 +294,20 @@ function bookEarlierSpend(chunk: Chunk, run: RunFold, scope: SpendScope, id: str
   for (const earlier of [...before.values()].sort((a, b) => (a.day < b.day ? -1 : 1))) {
     addSpend(bookUnder(chunk, run, scope, id, earlier.day), { ...earlier, runs: 0 });
   }
+}
+
+function spendOfImplicit(run: RunFold, scope: SpendScope, id: string): SpendDelta {
+  return {
+    ...newSpendDelta(run.workspaceId, scope, id, utcDay(run.startedAt)),
+    ...run.nanos,
+    revenue: run.revenueNanos,
+    outbound: run.outboundNanos,
+    fees: run.feesNanos,
+    unknownCosts: run.unknownCosts,
+    requests: run.requests,
+    toolCalls: run.reservedTools,
+    retries: run.retries,
+  };
 }
 
 const runKey = (workspaceId: string, runId: string): string => `${workspaceId}\u0000${runId}`;

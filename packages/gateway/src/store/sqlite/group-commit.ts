@@ -85,8 +85,9 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: G
     }
     const batch = filling;
     const first = lastSeq + 1;
-    for (const entry of entries) {
-      const text = JSON.stringify(entry);
+    // All of them before any is queued: an entry that can't be written as JSON leaves nothing half done.
+    const texts = entries.map((entry) => JSON.stringify(entry));
+    for (const text of texts) {
       lastSeq += 1;
       batch.lines.push(text);
       batch.characters += text.length;
@@ -130,7 +131,8 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: G
       // What a failed batch left behind goes first, so that the ledger keeps the order of the appends.
       const ranges: number[] = [];
       for (const line of kept) addRange(ranges, line.seq, 1);
-      batch.ranges = [...ranges, ...batch.ranges];
+      for (let index = 0; index < batch.ranges.length; index += 2) addRange(ranges, batch.ranges[index] ?? 0, batch.ranges[index + 1] ?? 0);
+      batch.ranges = ranges;
       batch.lines = [...kept.map((line) => line.text), ...batch.lines];
       batch.kept = [...kept, ...batch.kept];
       kept = [];

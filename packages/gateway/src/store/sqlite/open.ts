@@ -66,10 +66,12 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
   const left = views.openReservations();
   const tell = (message: ToWriter): void => writer.postMessage(message);
   const tellFolder = (message: ToFolder): void => folder.postMessage(message);
+  const [writerEnded, folderEnded] = [writer, folder].map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
   let foldedSeq = lastSeqAtOpen;
   let foldAskedSeq = lastSeqAtOpen;
   let foldTimer: NodeJS.Timeout | undefined;
   let closed = false;
+  let closing: Promise<void> | undefined;
 
   const askFold = (): void => {
     clearTimeout(foldTimer);
@@ -136,6 +138,25 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
   const listeners: (() => void)[] = [];
   const adminPoll = pollAdmin(adminDatabase, admin, () => listeners.forEach((listener) => listener()));
 
+  const close = async (): Promise<void> => {
+    // What could not be written by now is lost with the process: the next start charges the holds.
+    await commit.attempted();
+    closed = true;
+    clearTimeout(foldTimer);
+    adminPoll.stop();
+    const gone = new StoreError('The store is closed.');
+    commit.die(gone);
+    fromWriter.fail(gone);
+    fromFolder.fail(gone);
+    // The threads that write go last: who closes a file last brings its WAL home and leaves one file behind.
+    for (const database of [viewsDatabase, ledgerDatabase, adminDatabase]) database.close();
+    tellFolder({ kind: 'close' });
+    await folderEnded;
+    tell({ kind: 'close' });
+    await writerEnded;
+    release();
+  };
+
   return {
     append(entries) {
       const durable = commit.append(entries);
@@ -177,22 +198,6 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
     onAdminChange: (listener) => void listeners.push(listener),
     rebuild: async () => (await ask('rebuild')) as { entries: number; differences: string[] },
     resize: (maxSizeMb) => tell({ kind: 'resize', maxSizeMb }),
-    async close() {
-      if (closed) return;
-      if (!commit.failing) await commit.flush();
-      closed = true;
-      clearTimeout(foldTimer);
-      adminPoll.stop();
-      const ends = [writer, folder].map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
-      tell({ kind: 'close' });
-      tellFolder({ kind: 'close' });
-      await Promise.all(ends);
-      const gone = new StoreError('The store is closed.');
-      commit.die(gone);
-      fromWriter.fail(gone);
-      fromFolder.fail(gone);
-      for (const database of [viewsDatabase, ledgerDatabase, adminDatabase]) database.close();
-      release();
-    },
+    close: () => (closing ??= close()),
   };
 }

@@ -43,6 +43,15 @@ const RUN_FILTERS = [
   ['startedTo', 'started_at <= ?'],
 ] as const satisfies readonly (readonly [keyof RunFilter, string])[];
 
+/**
+ * Spend rows of one workspace and scope. A run made for one call has no rows of its own: its figures are in its run's row,
+ * on the day it began.
+ */
+const SPEND_ROWS = 'SELECT * FROM spend WHERE workspace = @workspace AND scope = @scope';
+const IMPLICIT_RUNS = `SELECT workspace, 'run' AS scope, run AS id, strftime('%Y-%m-%d', started_at / 1000, 'unixepoch') AS day, model_nanos, tool_nanos, retry_nanos,
+  revenue_nanos, outbound_nanos, fees_nanos, unknown_costs, requests, reserved_tools AS tool_calls, retries, 1 AS runs
+  FROM run WHERE workspace = @workspace AND implicit = 1 AND (touched IS NULL OR touched <> '[]')`;
+
 const SPEND_SUM = `sum(model_nanos) AS model_nanos, sum(tool_nanos) AS tool_nanos, sum(retry_nanos) AS retry_nanos, sum(revenue_nanos) AS revenue_nanos,
   sum(outbound_nanos) AS outbound_nanos, sum(fees_nanos) AS fees_nanos, sum(unknown_costs) AS unknown_costs, sum(requests) AS requests,
   sum(tool_calls) AS tool_calls, sum(retries) AS retries, sum(runs) AS runs`;
@@ -51,13 +60,15 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
   const folded = views.prepare<[], number>('SELECT folded_seq FROM progress').pluck();
   const open = views.prepare<[], string>('SELECT body FROM open_reservation ORDER BY id').pluck();
   const run = views.prepare<[string, string], StoredRun>('SELECT * FROM run WHERE workspace = ? AND run = ? AND begun = 1').safeIntegers();
-  const spent = views
-    .prepare<[string, SpendScope, string, string, string], [bigint | null, bigint]>(
-      `SELECT (SELECT sum(model_nanos + tool_nanos + retry_nanos) FROM spend WHERE workspace = ? AND scope = ? AND id = ? AND day BETWEEN ? AND ?),
-        (SELECT folded_seq FROM progress)`,
-    )
-    .raw()
-    .safeIntegers();
+  const prepareSpent = (rows: string) =>
+    views
+      .prepare<[SpendQuery], [bigint | null, bigint]>(
+        `SELECT (SELECT sum(model_nanos + tool_nanos + retry_nanos) FROM (${rows} AND day BETWEEN @fromDay AND @toDay)), (SELECT folded_seq FROM progress)`,
+      )
+      .raw()
+      .safeIntegers();
+  const spent = prepareSpent(`${SPEND_ROWS} AND id = @id`);
+  const spentByRun = prepareSpent(`SELECT * FROM (${SPEND_ROWS} AND id = @id UNION ALL ${IMPLICIT_RUNS} AND run = @id) WHERE true`);
   const session = views
     .prepare<[string, string], StoredSession>(
       `SELECT min(started_at) AS started_at, sum(model_nanos + tool_nanos + retry_nanos) AS spent_nanos, sum(requests) AS requests,
@@ -99,12 +110,15 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
     }
   }
 
-  const spendRows = (where: string, values: readonly unknown[], group: string, tail: string): (SpendRow & { day: string })[] =>
-    views
-      .prepare<unknown[], StoredSpend>(`SELECT id, day, ${SPEND_SUM} FROM spend WHERE ${where} GROUP BY ${group} ${tail}`)
+  const spendRows = (query: Partial<SpendQuery> & { readonly scope: SpendScope }, group: 'id' | 'day', tail: string): (SpendRow & { day: string })[] => {
+    const one = query.id === undefined ? '' : ' AND id = @id';
+    const rows = query.scope === 'run' ? `SELECT * FROM (${SPEND_ROWS} UNION ALL ${IMPLICIT_RUNS}) WHERE true` : SPEND_ROWS;
+    return views
+      .prepare<[Partial<SpendQuery>], StoredSpend>(`SELECT id, day, ${SPEND_SUM} FROM (${rows}${one} AND day BETWEEN @fromDay AND @toDay) GROUP BY ${group} ${tail}`)
       .safeIntegers()
-      .all(...values)
+      .all(query)
       .map(readSpendRow);
+  };
 
   return {
     foldedSeq: () => folded.get() ?? 0,
@@ -122,7 +136,7 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
       return entries;
     },
     spent(workspaceId, scope, id, fromDay = FIRST_DAY, toDay = LAST_DAY) {
-      const [nanos, asOfSeq] = spent.get(workspaceId, scope, id, fromDay, toDay) ?? [null, 0n];
+      const [nanos, asOfSeq] = (scope === 'run' ? spentByRun : spent).get({ workspace: workspaceId, scope, id, fromDay, toDay }) ?? [null, 0n];
       return { nanos: nanos ?? 0n, asOfSeq: Number(asOfSeq) };
     },
     session(workspaceId, sessionId) {
@@ -192,14 +206,20 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
       return found;
     },
     spend(workspaceId, scope, { fromDay = FIRST_DAY, toDay = LAST_DAY, id, limit }) {
-      const one = id === undefined ? '' : ' AND id = ?';
-      const values = [workspaceId, scope, fromDay, toDay, ...(id === undefined ? [] : [id]), limit];
-      const tail = 'ORDER BY sum(model_nanos + tool_nanos + retry_nanos) DESC, id LIMIT ?';
-      return spendRows(`workspace = ? AND scope = ? AND day BETWEEN ? AND ?${one}`, values, 'id', tail).map(withoutDay);
+      const query = { workspace: workspaceId, scope, fromDay, toDay, limit, ...(id === undefined ? {} : { id }) };
+      return spendRows(query, 'id', 'ORDER BY sum(model_nanos + tool_nanos + retry_nanos) DESC, id LIMIT @limit').map(withoutDay);
     },
-    spendByDay: (workspaceId, fromDay, toDay) =>
-      spendRows("workspace = ? AND scope = 'workspace' AND id = ? AND day BETWEEN ? AND ?", [workspaceId, workspaceId, fromDay, toDay], 'day', 'ORDER BY day'),
+    spendByDay: (workspaceId, fromDay, toDay) => spendRows({ workspace: workspaceId, scope: 'workspace', id: workspaceId, fromDay, toDay }, 'day', 'ORDER BY day'),
   };
+}
+
+interface SpendQuery {
+  readonly workspace: string;
+  readonly scope: SpendScope;
+  readonly id: string;
+  readonly fromDay: string;
+  readonly toDay: string;
+  readonly limit?: number;
 }
 
 type Order = 'asc' | 'desc';

@@ -3,7 +3,7 @@ import type { SpendScope } from '../store.ts';
 import { unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
 import { encodeGaps, type PostingKind } from './postings.ts';
-import { eventOnlyTools, newRunFold, storable, type PartKind, type RunFold } from '../../views/run-fold.ts';
+import { addDeniedTool, addReservedTool, addSeenTool, addStep, eventOnlyTools, newRunFold, storable, type PartKind, type RunFold } from '../../views/run-fold.ts';
 
 /** A scope id's sums on one day; in a chunk, what the chunk adds to them. */
 export interface SpendDelta {
@@ -175,17 +175,17 @@ export function createViewWriter(views: Database): ViewWriter {
       run.reservedTools + seenOnly.length,
       run.reservedTools,
       run.retries,
-      run.steps.size,
+      run.steps?.size ?? 0,
       run.limitNanos === undefined ? null : storable(run.limitNanos),
       run.bounds === undefined ? null : JSON.stringify(run.bounds),
-      listOrNull([...new Set([...run.unknownNames, ...seenOnly.map((name) => unknownName('tool', name))])].sort()),
-      listOrNull([...run.unknownNames]),
-      // An implicit run is one call and that is over: no scope comes that it does not count under already.
-      run.touched === 'all' || (run.implicit && run.endedAt !== undefined && run.touched.size > 0) ? null : JSON.stringify([...run.touched]),
+      run.unknownNames === undefined && seenOnly.length === 0 ? null : JSON.stringify(unknownNames(run, seenOnly)),
+      run.unknownNames === undefined ? null : JSON.stringify([...run.unknownNames]),
+      run.touched === 'all' ? null : JSON.stringify([...(run.touched ?? [])]),
     );
     run.dirty = false;
+    if (run.newParts === undefined) return;
     for (const part of run.newParts) insertPart.run(run.workspaceId, run.runId, part.part, part.id, part.name);
-    run.newParts = [];
+    run.newParts = undefined;
   };
 
   return {
@@ -233,12 +233,12 @@ function writeSpend(upsert: { run(...values: unknown[]): unknown }, delta: Spend
   );
 }
 
-function listOrNull(list: readonly string[]): string | null {
-  return list.length === 0 ? null : JSON.stringify(list);
+function unknownNames(run: RunFold, seenOnly: readonly string[]): string[] {
+  return [...new Set([...(run.unknownNames ?? []), ...seenOnly.map((name) => unknownName('tool', name))])].sort();
 }
 
-function readList(text: string | null): string[] {
-  return text === null ? [] : (JSON.parse(text) as string[]);
+function readList(text: string): string[] {
+  return JSON.parse(text) as string[];
 }
 
 /** A row of `run`, integers as bigint. */
@@ -320,16 +320,17 @@ function readRun(row: StoredRun, parts: readonly { part: PartKind; id: string; n
     retries: Number(row.retries),
     limitNanos: row.limit_nanos ?? undefined,
     bounds: row.bounds === null ? undefined : (JSON.parse(row.bounds) as Record<string, number>),
-    unknownNames: new Set(readList(row.priced_unknown)),
-    touched: row.touched === null ? 'all' : new Set(readList(row.touched)),
+    unknownNames: row.priced_unknown === null ? undefined : new Set(readList(row.priced_unknown)),
+    touched: row.touched === null ? 'all' : row.touched === '[]' ? undefined : new Set(readList(row.touched)),
     dirty: false,
   };
   for (const { part, id, name } of parts) {
-    if (part === 'step') run.steps.add(id);
-    else if (part === 'reserved') run.toolsReserved.add(id);
-    else if (part === 'seen') run.toolsSeen.set(id, name);
-    else run.toolsDenied.add(id);
+    if (part === 'step') addStep(run, id);
+    else if (part === 'reserved') addReservedTool(run, id);
+    else if (part === 'seen') addSeenTool(run, id, name);
+    else addDeniedTool(run, id);
   }
+  run.newParts = undefined;
   return run;
 }
 
