@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
 import { createAdmission, recoverReservations } from './admit/index.ts';
 import { gatewayConfig, type GatewayConfig } from './config/config.ts';
@@ -9,6 +10,7 @@ import { createPriceBook } from './pricing/index.ts';
 import { createProviders } from './proxy/providers.ts';
 import { startSandbox } from './providers/sandbox/index.ts';
 import { openSqliteStore } from './store/sqlite/index.ts';
+import { DirectoryInUseError, type Store } from './store/store.ts';
 
 export interface GatewayOptions {
   /** As parsed by `loadConfig`, or plain data in the shape of runpurse.yaml. */
@@ -26,11 +28,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
   const ids = options.ids ?? createIds(clock);
   const policy = createPolicy(config.policy);
   const prices = createPriceBook({ overrides: config.prices, fallback: config.fallback_price, now: () => clock.now() });
-  const store = await openSqliteStore({
-    directory: options.directory,
-    durability: config.store.durability,
-    ...(config.store.max_size_mb === undefined ? {} : { maxSizeMb: config.store.max_size_mb }),
-  });
+  const store = await openWhenFree(() =>
+    openSqliteStore({
+      directory: options.directory,
+      durability: config.store.durability,
+      ...(config.store.max_size_mb === undefined ? {} : { maxSizeMb: config.store.max_size_mb }),
+    }),
+  );
   const sandboxes = new Map<string, Awaited<ReturnType<typeof startSandbox>>>();
   try {
     for (const provider of config.providers) {
@@ -70,6 +74,22 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
     await Promise.all([...sandboxes.values()].map((sandbox) => sandbox.close()));
     await store.close();
     throw fault;
+  }
+}
+
+/** A gateway that was told to stop may still be finishing its calls: a restart waits for it a little. */
+const OPEN_PATIENCE_MS = 3_000;
+const OPEN_AGAIN_MS = 100;
+
+async function openWhenFree(open: () => Promise<Store>): Promise<Store> {
+  const deadline = Date.now() + OPEN_PATIENCE_MS;
+  for (;;) {
+    try {
+      return await open();
+    } catch (error) {
+      if (!(error instanceof DirectoryInUseError) || Date.now() > deadline) throw error;
+      await sleep(OPEN_AGAIN_MS);
+    }
   }
 }
 
