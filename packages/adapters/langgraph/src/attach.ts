@@ -9,11 +9,10 @@ import {
   type CallPlace,
   type Decision,
   type GatewayClient,
-  type Run,
-  type Step,
 } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import { endCall, reportCall, startCall, type Call } from './carry.ts';
+import { Spans, type Live, type Span } from './spans.ts';
 import {
   agentOf,
   answerOf,
@@ -44,37 +43,9 @@ export interface RunpurseOptions extends RunpurseMetadata, Pick<NodeClientOption
   readonly onFault?: ((error: unknown) => void) | undefined;
 }
 
-/** One root run of LangChain's: one run of ours. */
-interface Live {
-  readonly run: Run;
-  readonly threadId: string | undefined;
-  /** Failures of each execution of a node, by its namespace. */
-  readonly failures: Map<string, number>;
-  /** Uses of each tool call id: models repeat ids, and so do nodes that are run again. */
-  readonly toolUses: Map<string, number>;
-  /** Tool calls of this run, as a resumed run would name them. */
-  readonly toolKeys: Set<string>;
-  readonly spans: Set<string>;
-  isInterrupted: boolean;
-}
-
-/** One LangChain run that is open, or whose children may still begin. */
-interface Span {
-  readonly live: Live;
-  readonly isRoot: boolean;
-  /** The step around what begins below, and the agent that does it. */
-  readonly parentStepId: string | undefined;
-  readonly agentId: string | undefined;
-  readonly node?: string | undefined;
-  readonly step?: Step | undefined;
-  readonly toolCallId?: string | undefined;
-}
-
 /** LangGraph tells handlers with this mark about interrupts: its `GraphCallbackHandler`, known without importing it. */
 const HEARS_INTERRUPTS: unique symbol = Symbol.for('langgraph.graph_callback_handler') as never;
-const ENDED_RUNS_KEPT = 200;
 const ERROR_TEXT_MAX = 500;
-const PAUSED_THREADS_KEPT = 1_000;
 
 /**
  * Attaches Runpurse to any LangGraph graph or LangChain runnable: pass it in `callbacks`. It reports the run and its
@@ -88,10 +59,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   readonly client: GatewayClient;
   readonly #options: RunpurseOptions;
   readonly #defaults: RunpurseMetadata;
-  readonly #spans = new Map<string, Span>();
-  readonly #ended: Live[] = [];
-  /** Tool calls that an interrupted run of a thread was charged for already. */
-  readonly #paid = new Map<string, Set<string>>();
+  readonly #spans = new Spans();
 
   constructor(options: RunpurseOptions) {
     super();
@@ -118,7 +86,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const node = isNode(metadata, tags) ? namespaceOf(metadata) : undefined;
       const agent = agentOf(chain, runName);
       // An agent behind a tool is that tool's call; elsewhere it is a step of its own.
-      const isTool = agent !== undefined && parentRunId !== undefined && this.#spans.get(parentRunId)?.toolCallId !== undefined;
+      const isTool = this.#spans.get(parentRunId)?.tool !== undefined;
       const step =
         agent === undefined || isTool
           ? undefined
@@ -148,8 +116,8 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
 
   /** LangGraph calls this when the root graph pauses, before the root's own end. */
   handleInterrupt(event: { readonly runId?: string | undefined }): void {
-    const live = this.#spans.get(event.runId ?? '')?.live;
-    if (live !== undefined) live.isInterrupted = true;
+    const span = this.#spans.get(event.runId);
+    if (span?.isRoot === true) span.live.isInterrupted = true;
   }
 
   override async handleChatModelStart(
@@ -216,11 +184,13 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const uses = (live.toolUses.get(given) ?? 0) + 1;
       live.toolUses.set(given, uses);
       const key = `${namespaceOf(metadata)}|${given}|${uses}`;
-      live.toolKeys.add(key);
-      if (this.#paid.get(live.threadId ?? '')?.has(key) === true) return;
       const id = toolCallId === undefined ? runId : uses === 1 ? toolCallId : `${toolCallId}~${uses}`;
-      await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(id, span, metadata), tool: name, toolCallId: id, input }));
-      this.#spans.set(runId, { ...span, toolCallId: id, parentStepId: id });
+      const paid = this.#spans.paidFor(live, key);
+      if (paid === undefined)
+        await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(id, span, metadata), tool: name, toolCallId: id, input }));
+      const hold = paid ?? { run: live.run, toolCallId: id };
+      live.tools.set(key, hold);
+      this.#spans.set(runId, { ...span, tool: hold, parentStepId: paid === undefined ? id : span.parentStepId });
     });
   }
 
@@ -249,9 +219,9 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   async #open(runId: string, parentRunId: string | undefined, name: string | undefined, metadata: Metadata | undefined): Promise<Span> {
-    const parent = parentRunId === undefined ? undefined : this.#spans.get(parentRunId);
+    const parent = this.#spans.get(parentRunId);
     if (parent !== undefined)
-      return this.#keep(runId, { live: parent.live, isRoot: false, parentStepId: parent.parentStepId, agentId: parent.agentId });
+      return this.#spans.set(runId, { live: parent.live, isRoot: false, parentStepId: parent.parentStepId, agentId: parent.agentId });
     const threadId = metadata?.['thread_id'];
     const run = this.client.run(runOf(runId, name, metadata, this.#defaults));
     const live: Live = {
@@ -259,20 +229,14 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       threadId: typeof threadId === 'string' ? threadId : undefined,
       failures: new Map(),
       toolUses: new Map(),
-      toolKeys: new Set(),
-      spans: new Set(),
+      tools: new Map(),
+      spanIds: new Set(),
       isInterrupted: false,
     };
-    const span = this.#keep(runId, { live, isRoot: true, parentStepId: undefined, agentId: undefined });
+    const span = this.#spans.set(runId, { live, isRoot: true });
     const decision = await run.start();
-    if (!decision.proceed) this.#forget(live);
+    if (!decision.proceed) this.#spans.forget(live);
     refuseUnless(decision);
-    return span;
-  }
-
-  #keep(runId: string, span: Span): Span {
-    span.live.spans.add(runId);
-    this.#spans.set(runId, span);
     return span;
   }
 
@@ -304,18 +268,16 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   async #endTool(runId: string, status: 'completed' | 'failed', error: unknown): Promise<void> {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
-      if (span?.toolCallId !== undefined) span.live.run.settleTool({ toolCallId: span.toolCallId, status, error });
+      if (span?.tool !== undefined) span.tool.run.settleTool({ toolCallId: span.tool.toolCallId, status, error });
       if (span?.isRoot === true) await this.#end(span.live, status === 'failed' ? error : undefined);
     });
   }
 
   async #end(live: Live, error: unknown): Promise<void> {
-    const { run, threadId } = live;
-    this.#ended.push(live);
-    if (this.#ended.length > ENDED_RUNS_KEPT) this.#forget(this.#ended.shift());
+    const { run } = live;
     if (error !== undefined && !isBubbleUp(error)) this.#abandon(live);
     const isPaused = live.isInterrupted || isBubbleUp(error);
-    if (threadId !== undefined) this.#remember(threadId, isPaused ? live.toolKeys : undefined);
+    this.#spans.retire(live, isPaused);
     if (isPaused) return this.#pause(live);
     if (error === undefined) return run.end({ status: 'completed' });
     if (isCancellation(error)) return run.end({ status: 'stopped', reason: 'cancelled' });
@@ -340,12 +302,12 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   /** Calls still under way when their run fails or is cancelled: their own end comes late or never. */
-  #abandon({ run, spans }: Live): void {
-    for (const id of spans) {
+  #abandon({ spanIds }: Live): void {
+    for (const id of spanIds) {
       const call = endCall(id);
       if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
-      const toolCallId = this.#spans.get(id)?.toolCallId;
-      if (toolCallId !== undefined) run.settleTool({ toolCallId, status: 'failed', error: new Error('its run ended first') });
+      const hold = this.#spans.get(id)?.tool;
+      hold?.run.settleTool({ toolCallId: hold.toolCallId, status: 'failed', error: new Error('its run ended first') });
     }
   }
 
@@ -358,18 +320,6 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       metadata: { status: 'paused', message: 'interrupted, waiting to be resumed' },
     });
     await this.client.flush();
-  }
-
-  #remember(threadId: string, keys: Set<string> | undefined): void {
-    const before = this.#paid.get(threadId);
-    this.#paid.delete(threadId);
-    if (keys !== undefined) this.#paid.set(threadId, new Set([...(before ?? []), ...keys]));
-    const oldest = this.#paid.keys().next();
-    if (this.#paid.size > PAUSED_THREADS_KEPT && oldest.done !== true) this.#paid.delete(oldest.value);
-  }
-
-  #forget(live: Live | undefined): void {
-    for (const id of live?.spans ?? []) this.#spans.delete(id);
   }
 
   /** A refusal is the answer; any other throw is a fault of ours and ends here. */
