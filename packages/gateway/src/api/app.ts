@@ -59,7 +59,9 @@ export function createApi(gateway: Gateway, options: ApiOptions = {}): Hono {
 
   openRoutes(app, gateway, allowed);
 
-  app.notFound((context) => respond({ type: 'refused', refusal: allowed.refuse(context.req.method, context.req.path) }, allowed.header(context.req.path)));
+  app.notFound((context) =>
+    respond({ type: 'refused', refusal: allowed.refuse(context.req.method, context.req.path) }, allowed.header(context.req.path)),
+  );
   app.onError((fault, context) => {
     if (fault instanceof StoreError) return refusalResponse(LEDGER_UNAVAILABLE);
     (options.onFault ?? writeFault)(fault, context.req.raw);
@@ -77,7 +79,9 @@ function openRoutes(app: OpenAPIHono, gateway: Gateway, allowed: AllowedMethods)
   app.get('/healthz', (context) => context.json({ status: 'ok' }));
   app.get('/api/v1/cockpit/health', (context) => context.json({ status: 'ok', degraded: gateway.store.failing, data_source: 'live' }));
   app.get('/readyz', (context) =>
-    gateway.store.failing ? refusalResponse(LEDGER_UNAVAILABLE) : context.json({ status: 'ready', store: { lag_entries: Math.max(0, gateway.store.lastSeq - gateway.store.foldedSeq) } }),
+    gateway.store.failing
+      ? refusalResponse(LEDGER_UNAVAILABLE)
+      : context.json({ status: 'ready', store: { lag_entries: Math.max(0, gateway.store.lastSeq - gateway.store.foldedSeq) } }),
   );
   app.get('/openapi.json', (context) => context.json((document ??= openApiDocument(app))));
   app.get('/metrics', async (context) => {
@@ -142,12 +146,21 @@ function shorten(path: string): string {
 
 function internalFault(): Response {
   return Response.json(
-    { error: { message: 'The gateway failed on this request; its log has the cause. Reading the run shows what was booked.', type: 'gateway_error', param: null, code: 'internal' } },
+    {
+      error: {
+        message: 'The gateway failed on this request; its log has the cause. Reading the run shows what was booked.',
+        type: 'gateway_error',
+        param: null,
+        code: 'internal',
+      },
+    },
     { status: 500, headers: { 'x-should-retry': 'false' } },
   );
 }
 
 function writeFault(fault: unknown, request: Request): void {
   const text = fault instanceof Error ? (fault.stack ?? fault.message) : String(fault);
-  process.stderr.write(`runpurse: fault on ${request.method} ${new URL(request.url).pathname}: ${RunpurseError.isInstance(fault) ? fault.message : text}\n`);
+  process.stderr.write(
+    `runpurse: fault on ${request.method} ${new URL(request.url).pathname}: ${RunpurseError.isInstance(fault) ? fault.message : text}\n`,
+  );
 }

@@ -8,14 +8,27 @@ beforeAll(async () => {
 afterAll(() => api.close());
 
 const ids = (data: unknown): string[] => (data as readonly { budget_id: string }[]).map((budget) => budget.budget_id);
-const authorize = (runId: string, usd: string, key?: string) => api.post('/v1/tools/authorize', { run_id: runId, tool: 't', estimated_cost_usd: usd }, key === undefined ? {} : { key });
+const authorize = (runId: string, usd: string, key?: string) =>
+  api.post('/v1/tools/authorize', { run_id: runId, tool: 't', estimated_cost_usd: usd }, key === undefined ? {} : { key });
 
 describe('budgets by API', () => {
   it('hold from the answer on, for the workspace of the key that made them and no other', async () => {
     const made = await api.post('/v1/budgets', { name: 'tight', scope: 'run', id: 'b_1', limit_usd: '0.10' }, { key: api.keys.admin });
     expect([made.status, made.body]).toEqual([
       201,
-      { budget_id: expect.stringMatching(/^bud_/), name: 'tight', origin: 'api', workspace_id: 'acme', scope: 'run', id: 'b_1', window: 'lifetime', limit_usd: '0.1', action: 'block', on_exceed: 'refuse', thresholds: [50, 75, 90, 100] },
+      {
+        budget_id: expect.stringMatching(/^bud_/),
+        name: 'tight',
+        origin: 'api',
+        workspace_id: 'acme',
+        scope: 'run',
+        id: 'b_1',
+        window: 'lifetime',
+        limit_usd: '0.1',
+        action: 'block',
+        on_exceed: 'refuse',
+        thresholds: [50, 75, 90, 100],
+      },
     ]);
     expect((await authorize('b_1', '0.11')).error).toMatchObject({ code: 'budget_exceeded', blocked_by: 'tight' });
     expect((await authorize('b_1', '0.11', api.keys.other)).status).toBe(200);
@@ -24,13 +37,21 @@ describe('budgets by API', () => {
   });
 
   it('raised by id keep what was spent, and let a paused run go on', async () => {
-    const made = await api.post('/v1/budgets', { scope: 'run', id: 'b_2', limit_usd: '0.10', action: 'pause_all' }, { key: api.keys.admin });
+    const made = await api.post(
+      '/v1/budgets',
+      { scope: 'run', id: 'b_2', limit_usd: '0.10', action: 'pause_all' },
+      { key: api.keys.admin },
+    );
     expect(made.body['action']).toBe('pause');
     await api.post('/v1/tools/authorize', { run_id: 'b_2', tool: 't', tool_call_id: 'c', estimated_cost_usd: '0.08' });
     await api.post('/v1/tools/settle', { run_id: 'b_2', tool_call_id: 'c', cost_usd: '0.08' });
     expect((await authorize('b_2', '0.05')).status).toBe(402);
     expect((await api.get('/v1/runs/b_2')).body['status']).toBe('paused');
-    const raised = await api.post('/v1/budgets', { budget_id: made.body['budget_id'], scope: 'run', id: 'b_2', limit_usd: '0.20', action: 'pause' }, { key: api.keys.admin });
+    const raised = await api.post(
+      '/v1/budgets',
+      { budget_id: made.body['budget_id'], scope: 'run', id: 'b_2', limit_usd: '0.20', action: 'pause' },
+      { key: api.keys.admin },
+    );
     expect([raised.status, raised.body['limit_usd']]).toEqual([200, '0.2']);
     const { body } = await api.get('/v1/runs/b_2');
     expect(body).toMatchObject({ status: 'running' });
@@ -41,7 +62,10 @@ describe('budgets by API', () => {
   it('deleted no longer hold', async () => {
     const { body } = await api.post('/v1/budgets', { scope: 'run', id: 'b_3', limit_usd: '0.01' }, { key: api.keys.admin });
     expect((await authorize('b_3', '0.02')).status).toBe(402);
-    expect((await api.call('DELETE', `/v1/budgets/${String(body['budget_id'])}`, { key: api.keys.admin })).body).toEqual({ budget_id: body['budget_id'], deleted: true });
+    expect((await api.call('DELETE', `/v1/budgets/${String(body['budget_id'])}`, { key: api.keys.admin })).body).toEqual({
+      budget_id: body['budget_id'],
+      deleted: true,
+    });
     expect((await authorize('b_3', '0.02')).status).toBe(200);
   });
 
@@ -49,7 +73,9 @@ describe('budgets by API', () => {
     const { body } = await api.post('/v1/budgets', { scope: 'run', id: 'b_4', limit_usd: '1' }, { key: api.keys.admin });
     const id = String(body['budget_id']);
     expect((await api.call('DELETE', `/v1/budgets/${id}`, { key: api.keys.other })).error.code).toBe('not_found');
-    expect((await api.post('/v1/budgets', { budget_id: id, scope: 'run', id: 'b_4', limit_usd: '9' }, { key: api.keys.other })).error.code).toBe('not_found');
+    expect(
+      (await api.post('/v1/budgets', { budget_id: id, scope: 'run', id: 'b_4', limit_usd: '9' }, { key: api.keys.other })).error.code,
+    ).toBe('not_found');
   });
 
   it("that hold for every workspace are the operator's alone", async () => {

@@ -29,7 +29,17 @@ async function check(body: object): Promise<{ readonly allowed: boolean; readonl
 
 async function spend(runId: string, sessionId: string, usd: string): Promise<void> {
   const id = `${runId}_${usd}`;
-  expect((await api.post('/v1/tools/authorize', { run_id: runId, session_id: sessionId, tool: 'paid', tool_call_id: id, estimated_cost_usd: usd })).status).toBe(200);
+  expect(
+    (
+      await api.post('/v1/tools/authorize', {
+        run_id: runId,
+        session_id: sessionId,
+        tool: 'paid',
+        tool_call_id: id,
+        estimated_cost_usd: usd,
+      })
+    ).status,
+  ).toBe(200);
   await api.post('/v1/tools/settle', { run_id: runId, tool_call_id: id, cost_usd: usd });
 }
 
@@ -42,13 +52,23 @@ describe('the six questions', () => {
 
   it('are answered yes for a call that fits', async () => {
     await spend('q_1', 'sq_1', '0.1');
-    const { allowed, answers } = await check({ run_id: 'q_1', model: 'sandbox/echo', tool: 'search', input_tokens: 100, max_output_tokens: 100 });
+    const { allowed, answers } = await check({
+      run_id: 'q_1',
+      model: 'sandbox/echo',
+      tool: 'search',
+      input_tokens: 100,
+      max_output_tokens: 100,
+    });
     expect(allowed).toBe(true);
     expect(answers).toMatchObject({
       continue_run: { answer: true, reason: 'Run q_1 may go on; it has cost $0.1 so far.' },
       call_tool: { answer: true, reason: 'Tool search may be called; it costs up to $0.3.' },
       use_model: { answer: true, details: { provider: 'sandbox' } },
-      session_within_budget: { answer: true, reason: 'Session sq_1 is within budget: $0.9 of $1 is left.', details: { remaining_usd: '0.9' } },
+      session_within_budget: {
+        answer: true,
+        reason: 'Session sq_1 is within budget: $0.9 of $1 is left.',
+        details: { remaining_usd: '0.9' },
+      },
       stop_run: { answer: false },
     });
   });
@@ -58,7 +78,12 @@ describe('the six questions', () => {
     ['a tool the policy denies', { run_id: 'q_2', tool: 'shell' }, 'call_tool', 'policy_denied'],
     ['a model the policy denies', { run_id: 'q_2', model: 'sandbox/expensive-1' }, 'use_model', 'policy_denied'],
     ['a model nobody offers', { run_id: 'q_2', model: 'nobody/nothing' }, 'use_model', 'model_not_found'],
-    ['a model call that costs more than is left', { run_id: 'q_2', model: 'sandbox/echo', estimated_cost_usd: '0.2' }, 'use_model', 'budget_exceeded'],
+    [
+      'a model call that costs more than is left',
+      { run_id: 'q_2', model: 'sandbox/echo', estimated_cost_usd: '0.2' },
+      'use_model',
+      'budget_exceeded',
+    ],
   ])('say no to %s', async (_what, body, question, code) => {
     if ((await api.get('/v1/runs/q_2')).status === 404) await spend('q_2', 'sq_2', '0.4');
     const { allowed, answers } = await check(body);
@@ -74,31 +99,51 @@ describe('the six questions', () => {
 
   it('say stop when the budget is spent, the run is paused, ended or too long', async () => {
     await spend('q_3', 'sq_3', '0.5');
-    expect((await check({ run_id: 'q_3' })).answers).toMatchObject({ continue_run: { answer: false, code: 'budget_exceeded' }, stop_run: { answer: true, code: 'budget_exceeded' } });
+    expect((await check({ run_id: 'q_3' })).answers).toMatchObject({
+      continue_run: { answer: false, code: 'budget_exceeded' },
+      stop_run: { answer: true, code: 'budget_exceeded' },
+    });
     await api.post('/v1/runs', { run_id: 'q_4' });
     await api.call('POST', '/v1/runs/q_4/pause');
-    expect((await check({ run_id: 'q_4' })).answers).toMatchObject({ continue_run: { answer: false, code: 'run_paused' }, stop_run: { answer: true } });
+    expect((await check({ run_id: 'q_4' })).answers).toMatchObject({
+      continue_run: { answer: false, code: 'run_paused' },
+      stop_run: { answer: true },
+    });
     await api.post('/v1/runs/q_4/end', { status: 'completed' });
-    expect((await check({ run_id: 'q_4' })).answers).toMatchObject({ continue_run: { answer: false, code: 'run_ended' }, stop_run: { answer: true } });
+    expect((await check({ run_id: 'q_4' })).answers).toMatchObject({
+      continue_run: { answer: false, code: 'run_ended' },
+      stop_run: { answer: true },
+    });
     await api.post('/v1/runs', { run_id: 'q_5' });
     api.clock.turn(901_000);
-    expect((await check({ run_id: 'q_5' })).answers).toMatchObject({ continue_run: { answer: false, reason: 'Run q_5 has run for 901 s and may run for 900 s.' } });
+    expect((await check({ run_id: 'q_5' })).answers).toMatchObject({
+      continue_run: { answer: false, reason: 'Run q_5 has run for 901 s and may run for 900 s.' },
+    });
   });
 
   it('see the session over all its runs', async () => {
     for (const run of ['q_6a', 'q_6b']) await spend(run, 'sq_6', '0.45');
     const { allowed, answers } = await check({ run_id: 'q_6c', session_id: 'sq_6', estimated_cost_usd: '0.2' });
     expect(allowed).toBe(false);
-    expect(answers['session_within_budget']).toMatchObject({ answer: false, reason: 'Session sq_6 has no room for this: $0.1 of $1 is left.' });
+    expect(answers['session_within_budget']).toMatchObject({
+      answer: false,
+      reason: 'Session sq_6 has no room for this: $0.1 of $1 is left.',
+    });
   });
 
   it('tell profit from loss by revenue and cost, and take an estimate into account', async () => {
     await spend('q_7', 'sq_7', '0.1');
     await api.post('/v1/runs', { run_id: 'q_8', workflow_id: 'sold', session_id: 'sq_8' });
     await spend('q_8', 'sq_8', '0.02');
-    expect((await check({ endpoint_id: 'sold' })).answers['endpoint_profitable']).toMatchObject({ answer: null, reason: expect.stringMatching(/No revenue was reported for endpoint sold/) });
+    expect((await check({ endpoint_id: 'sold' })).answers['endpoint_profitable']).toMatchObject({
+      answer: null,
+      reason: expect.stringMatching(/No revenue was reported for endpoint sold/),
+    });
     await api.post('/v1/runs/q_8/end', { status: 'completed', revenue_usd: '0.10' });
-    expect((await check({ endpoint_id: 'sold' })).answers['endpoint_profitable']).toMatchObject({ answer: true, details: { margin_usd: '0.08', expected_run_margin_usd: '0.08' } });
+    expect((await check({ endpoint_id: 'sold' })).answers['endpoint_profitable']).toMatchObject({
+      answer: true,
+      details: { margin_usd: '0.08', expected_run_margin_usd: '0.08' },
+    });
     const dear = await check({ workflow_id: 'sold', estimated_cost_usd: '0.12' });
     expect(dear.answers['endpoint_profitable']).toMatchObject({ answer: false, details: { expected_run_margin_usd: '-0.02' } });
     expect(dear.allowed).toBe(true);

@@ -61,7 +61,12 @@ export function createLiveLog(store: Store, clock: Clock, closing: AbortSignal):
   };
 }
 
-async function* follow(store: Store, clock: Clock, filter: Omit<EntryFilter, 'limit' | 'order' | 'beforeSeq'>, done: AbortSignal): AsyncGenerator<string, void, undefined> {
+async function* follow(
+  store: Store,
+  clock: Clock,
+  filter: Omit<EntryFilter, 'limit' | 'order' | 'beforeSeq'>,
+  done: AbortSignal,
+): AsyncGenerator<string, void, undefined> {
   let after = filter.afterSeq ?? store.lastSeq;
   let quietSince = clock.now();
   yield ': runpurse live log\n\n';

@@ -63,7 +63,9 @@ const HEAD = new Set<string>(['type', 'at', 'workspaceId', ...Object.keys(PLACE)
 
 /** A ledger entry as the log shows it: snake_case, dollars, RFC 3339. */
 export function logEntry({ seq, entry }: Sequenced): LogEntry {
-  const place = Object.fromEntries(Object.entries(PLACE).map(([from, to]) => [to, (entry as unknown as Record<string, string | undefined>)[from] ?? null]));
+  const place = Object.fromEntries(
+    Object.entries(PLACE).map(([from, to]) => [to, (entry as unknown as Record<string, string | undefined>)[from] ?? null]),
+  );
   const data = Object.fromEntries(
     Object.entries(entry)
       .filter(([name, value]) => !HEAD.has(name) && value !== undefined)
@@ -77,7 +79,8 @@ function field(type: Entry['type'], name: string, value: unknown): readonly [str
   if (amount !== undefined) return [amount, typeof value === 'string' ? formatUsd(BigInt(value)) : null];
   if (name === 'id') return [IDS[type], value];
   if (name === 'eventAt' && typeof value === 'number') return ['event_at', new Date(value).toISOString()];
-  if (name === 'usage' && typeof value === 'object' && value !== null) return ['usage', Object.fromEntries(Object.entries(value).map(([key, count]) => [snake(key), count]))];
+  if (name === 'usage' && typeof value === 'object' && value !== null)
+    return ['usage', Object.fromEntries(Object.entries(value).map(([key, count]) => [snake(key), count]))];
   return [snake(name), value];
 }
 

@@ -20,9 +20,16 @@ interface Message {
 }
 
 /** Follows the log over a real socket. */
-async function follow(query: string, headers: Record<string, string> = {}, key = api.keys.plain): Promise<{ status: number; next(count: number): Promise<Message[]>; ended: Promise<void>; leave(): void }> {
+async function follow(
+  query: string,
+  headers: Record<string, string> = {},
+  key = api.keys.plain,
+): Promise<{ status: number; next(count: number): Promise<Message[]>; ended: Promise<void>; leave(): void }> {
   const leaving = new AbortController();
-  const response = await fetch(`${server.url}/v1/events?${query}`, { headers: { authorization: `Bearer ${key}`, ...headers }, signal: leaving.signal });
+  const response = await fetch(`${server.url}/v1/events?${query}`, {
+    headers: { authorization: `Bearer ${key}`, ...headers },
+    signal: leaving.signal,
+  });
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   const waiting: Message[] = [];
@@ -42,7 +49,11 @@ async function follow(query: string, headers: Record<string, string> = {}, key =
     for (const block of blocks) {
       if (block.startsWith(':')) continue;
       const fields = new Map(block.split('\n').map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]));
-      waiting.push({ id: Number(fields.get('id')), event: String(fields.get('event')), data: JSON.parse(String(fields.get('data'))) as Message['data'] });
+      waiting.push({
+        id: Number(fields.get('id')),
+        event: String(fields.get('event')),
+        data: JSON.parse(String(fields.get('data'))) as Message['data'],
+      });
     }
     return true;
   };
@@ -63,12 +74,15 @@ async function follow(query: string, headers: Record<string, string> = {}, key =
 describe('the log', () => {
   it('pages through everything of a run, in either order, without gap or repeat', async () => {
     await api.post('/v1/runs', { run_id: 'log_1', session_id: 'log_s', agent_id: 'log_a' });
-    await api.post('/v1/agent/events', { source: 'alephant', events: Array.from({ length: 9 }, (_, n) => ({ type: 'step.started', run_id: 'log_1', step_id: `s${n}`, event_id: `log_e${n}` })) });
+    await api.post('/v1/agent/events', {
+      source: 'alephant',
+      events: Array.from({ length: 9 }, (_, n) => ({ type: 'step.started', run_id: 'log_1', step_id: `s${n}`, event_id: `log_e${n}` })),
+    });
     await api.post('/v1/tools/authorize', { run_id: 'log_1', tool: 't', tool_call_id: 'c', estimated_cost_usd: '0.01' });
     await api.post('/v1/tools/settle', { run_id: 'log_1', tool_call_id: 'c', cost_usd: '0.004' });
     const walk = async (query: string): Promise<{ seq: number; type: string; data: Record<string, unknown> }[]> => {
       const all: { seq: number; type: string; data: Record<string, unknown> }[] = [];
-      for (let cursor: unknown = undefined; cursor !== null; ) {
+      for (let cursor: unknown = undefined; cursor !== null;) {
         const { body } = await api.get(`/v1/events?${query}&limit=4${cursor === undefined ? '' : `&cursor=${String(cursor)}`}`);
         all.push(...(body['data'] as typeof all));
         cursor = body['next_cursor'];

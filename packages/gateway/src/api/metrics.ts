@@ -23,14 +23,20 @@ export function createMetrics(gateway: Gateway): Metrics {
   function workspaceMetrics(workspaceId: string) {
     const registry = new Registry();
     registry.setDefaultLabels({ workspace: workspaceId });
-    const figure = (name: string, help: string, labelNames: readonly string[] = []) => new Gauge({ name: `runpurse_${name}`, help, labelNames: [...labelNames], registers: [registry] });
+    const figure = (name: string, help: string, labelNames: readonly string[] = []) =>
+      new Gauge({ name: `runpurse_${name}`, help, labelNames: [...labelNames], registers: [registry] });
     const requests = figure('requests_total', 'Model calls that ended, ever');
     const toolCalls = figure('tool_calls_total', 'Tool calls that ended, ever');
     const spend = figure('spend_usd_total', 'Settled spend in dollars, ever, by line', ['line']);
     const unpriced = figure('unpriced_calls_total', 'Settled calls whose price is unknown, ever');
     const held = figure('budget_held_usd', 'Dollars held by calls in flight, by budget', ['budget']);
     const remaining = figure('budget_remaining_usd', 'Dollars left, by budget of the whole workspace', ['budget']);
-    const refusals = new Counter({ name: 'runpurse_refusals_total', help: 'Refusals since this process started, by code', labelNames: ['code'], registers: [registry] });
+    const refusals = new Counter({
+      name: 'runpurse_refusals_total',
+      help: 'Refusals since this process started, by code',
+      labelNames: ['code'],
+      registers: [registry],
+    });
     let seenSeq = startedAfterSeq;
     let collecting: Promise<void> = Promise.resolve();
 
@@ -78,7 +84,9 @@ export function createMetrics(gateway: Gateway): Metrics {
   function processMetrics(): Registry {
     const registry = new Registry();
     collectDefaultMetrics({ register: registry, prefix: 'runpurse_' });
-    gauge(registry, 'store_lag_entries', 'Ledger entries not yet folded into the views', () => Math.max(0, store.lastSeq - store.foldedSeq));
+    gauge(registry, 'store_lag_entries', 'Ledger entries not yet folded into the views', () =>
+      Math.max(0, store.lastSeq - store.foldedSeq),
+    );
     gauge(registry, 'store_failing', '1 while the ledger can not be written', () => Number(store.failing));
     gauge(registry, 'open_reservations', 'Calls held and not yet settled', () => admission.openCount);
     return registry;

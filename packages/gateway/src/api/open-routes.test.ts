@@ -17,12 +17,26 @@ describe('what needs no key', () => {
 
 describe('a failing ledger', () => {
   it('makes the gateway not ready, and every read and write 503', async () => {
-    const failing = { ...api.gateway, store: new Proxy(api.gateway.store, { get: (store, name) => (name === 'failing' ? true : name === 'run' || name === 'runs' || name === 'spend' || name === 'entries' ? () => Promise.reject(new StoreError('disk full')) : Reflect.get(store, name)) }) };
+    const failing = {
+      ...api.gateway,
+      store: new Proxy(api.gateway.store, {
+        get: (store, name) =>
+          name === 'failing'
+            ? true
+            : name === 'run' || name === 'runs' || name === 'spend' || name === 'entries'
+              ? () => Promise.reject(new StoreError('disk full'))
+              : (Reflect.get(store, name) as unknown),
+      }),
+    };
     const app = createApi(failing);
     const headers = { authorization: `Bearer ${api.keys.plain}` };
     for (const path of ['/readyz', '/v1/runs', '/v1/runs/x', '/v1/sessions/x', '/v1/spend?by=agent', '/v1/events', '/metrics']) {
       const response = await app.request(path, { headers });
-      expect([path, response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([path, 503, 'ledger_unavailable']);
+      expect([path, response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([
+        path,
+        503,
+        'ledger_unavailable',
+      ]);
     }
     expect((await app.request('/healthz')).status).toBe(200);
   });
@@ -31,8 +45,20 @@ describe('a failing ledger', () => {
 describe('a fault of ours', () => {
   it('is logged with its cause and answered without it', async () => {
     const onFault = jest.fn();
-    const broken = { ...api.gateway, admission: new Proxy(api.gateway.admission, { get: (admission, name) => (name === 'budgets' ? () => { throw new Error('inner secret'); } : Reflect.get(admission, name)) }) };
-    const response = await createApi(broken, { onFault }).request('/v1/budgets', { headers: { authorization: `Bearer ${api.keys.plain}` } });
+    const broken = {
+      ...api.gateway,
+      admission: new Proxy(api.gateway.admission, {
+        get: (admission, name) =>
+          name === 'budgets'
+            ? () => {
+                throw new Error('inner secret');
+              }
+            : (Reflect.get(admission, name) as unknown),
+      }),
+    };
+    const response = await createApi(broken, { onFault }).request('/v1/budgets', {
+      headers: { authorization: `Bearer ${api.keys.plain}` },
+    });
     const text = await response.text();
     expect(response.status).toBe(500);
     expect(text).not.toContain('inner secret');

@@ -6,7 +6,11 @@ import { openTestApi, type TestApi } from './test-api.ts';
 const FILE = fileURLToPath(new URL('../../../../shared/openapi.json', import.meta.url));
 
 let api: TestApi;
-let document: { readonly openapi: string; readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>; readonly components: { readonly schemas: Readonly<Record<string, object>> } };
+let document: {
+  readonly openapi: string;
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly components: { readonly schemas: Readonly<Record<string, object>> };
+};
 interface Operation {
   readonly summary?: string;
   readonly responses: Readonly<Record<string, { readonly description: string }>>;
@@ -26,15 +30,34 @@ describe('shared/openapi.json', () => {
 
   it('is OpenAPI 3.1 and refers only to what it holds', () => {
     expect(document.openapi).toBe('3.1.0');
-    for (const [, name] of JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g)) expect(Object.keys(document.components.schemas)).toContain(name);
+    for (const [, name] of JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g))
+      expect(Object.keys(document.components.schemas)).toContain(name);
     expect(Object.keys(document.components.schemas)).toEqual(expect.arrayContaining(['Run', 'Session', 'LogEntry', 'Budget', 'Error']));
   });
 
   it('covers every route of the design, each with a summary, a key and its refusals', () => {
     expect(Object.keys(document.paths)).toEqual(
       expect.arrayContaining([
-        '/v1/agent/events', '/v1/events', '/v1/check', '/v1/runs', '/v1/runs/{id}', '/v1/runs/{id}/end', '/v1/runs/{id}/stop', '/v1/runs/{id}/pause', '/v1/runs/{id}/resume',
-        '/v1/tools/authorize', '/v1/tools/settle', '/v1/sessions/{id}', '/v1/workflows/{id}', '/v1/agents/{id}', '/v1/workspaces/{id}', '/v1/spend', '/v1/margin', '/v1/budgets', '/v1/budgets/{id}', '/v1/models',
+        '/v1/agent/events',
+        '/v1/events',
+        '/v1/check',
+        '/v1/runs',
+        '/v1/runs/{id}',
+        '/v1/runs/{id}/end',
+        '/v1/runs/{id}/stop',
+        '/v1/runs/{id}/pause',
+        '/v1/runs/{id}/resume',
+        '/v1/tools/authorize',
+        '/v1/tools/settle',
+        '/v1/sessions/{id}',
+        '/v1/workflows/{id}',
+        '/v1/agents/{id}',
+        '/v1/workspaces/{id}',
+        '/v1/spend',
+        '/v1/margin',
+        '/v1/budgets',
+        '/v1/budgets/{id}',
+        '/v1/models',
       ]),
     );
     for (const [path, operations] of Object.entries(document.paths)) {

@@ -1,6 +1,15 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { z } from 'zod';
-import { budgetStateShape, requestShape, runShape, runSummaryShape, sessionShape, stepShape, toolShape, decisionShape } from '@runpurse/core';
+import {
+  budgetStateShape,
+  requestShape,
+  runShape,
+  runSummaryShape,
+  sessionShape,
+  stepShape,
+  toolShape,
+  decisionShape,
+} from '@runpurse/core';
 import { logEntryShape } from './log-entry.ts';
 import { budgetShape, errorShape, totalsShape } from './shapes.ts';
 
@@ -29,7 +38,7 @@ export function openApiDocument(app: OpenAPIHono): object {
       version: '0.1.0',
       license: { name: 'MIT', url: 'https://opensource.org/license/mit' },
       description:
-        'Agent Finance Gateway: runs, sessions, budgets, policy, log and margin. Money is a decimal string of dollars whose name ends in `_usd`; times are RFC 3339. Model traffic (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/messages`) follows the providers\' own formats.',
+        "Agent Finance Gateway: runs, sessions, budgets, policy, log and margin. Money is a decimal string of dollars whose name ends in `_usd`; times are RFC 3339. Model traffic (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/messages`) follows the providers' own formats.",
     },
     servers: [{ url: 'http://127.0.0.1:8787' }],
   });
@@ -41,7 +50,9 @@ export function openApiDocument(app: OpenAPIHono): object {
     paths,
     components: {
       schemas: Object.fromEntries(Object.entries(schemas).map(([name, schema]) => [name, refer(schema, nameByText, name)])),
-      securitySchemes: { virtualKey: { type: 'http', scheme: 'bearer', description: 'A virtual key (`rp_…`), as Bearer token or in `x-api-key`' } },
+      securitySchemes: {
+        virtualKey: { type: 'http', scheme: 'bearer', description: 'A virtual key (`rp_…`), as Bearer token or in `x-api-key`' },
+      },
     },
   };
 }
@@ -50,11 +61,26 @@ export function openApiDocument(app: OpenAPIHono): object {
 function namedSchemas(): Readonly<Record<string, object>> {
   const app = new OpenAPIHono();
   for (const [name, shape] of Object.entries(NAMED))
-    app.openAPIRegistry.registerPath({ method: 'get', path: `/${name}`, responses: { 200: { description: name, content: { 'application/json': { schema: shape as never } } } } });
+    app.openAPIRegistry.registerPath({
+      method: 'get',
+      path: `/${name}`,
+      responses: { 200: { description: name, content: { 'application/json': { schema: shape as never } } } },
+    });
   const { paths } = app.getOpenAPI31Document({ openapi: '3.1.0', info: { title: '', version: '' } }) as unknown as {
-    readonly paths: Readonly<Record<string, { readonly get: { readonly responses: { readonly 200: { readonly content: { readonly 'application/json': { readonly schema: object } } } } } }>>;
+    readonly paths: Readonly<
+      Record<
+        string,
+        {
+          readonly get: {
+            readonly responses: { readonly 200: { readonly content: { readonly 'application/json': { readonly schema: object } } } };
+          };
+        }
+      >
+    >;
   };
-  return Object.fromEntries(Object.entries(paths).map(([path, { get }]) => [path.slice(1), get.responses[200].content['application/json'].schema]));
+  return Object.fromEntries(
+    Object.entries(paths).map(([path, { get }]) => [path.slice(1), get.responses[200].content['application/json'].schema]),
+  );
 }
 
 /** Puts a reference where a named schema stands; the schema `itself` is left in place. */

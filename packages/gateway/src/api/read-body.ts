@@ -1,6 +1,9 @@
 import type { Refusal } from '@runpurse/core';
 
-export type Body = { readonly type: 'json'; readonly value: unknown; readonly bytes: number } | { readonly type: 'empty' } | { readonly type: 'refused'; readonly refusal: Refusal };
+export type Body =
+  | { readonly type: 'json'; readonly value: unknown; readonly bytes: number }
+  | { readonly type: 'empty' }
+  | { readonly type: 'refused'; readonly refusal: Refusal };
 
 /** Reads a request's JSON body, no further than `bytesMax`. */
 export async function readJsonBody(request: Request, bytesMax: number): Promise<Body> {
@@ -11,12 +14,18 @@ export async function readJsonBody(request: Request, bytesMax: number): Promise<
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(read.bytes);
   } catch {
-    return { type: 'refused', refusal: { code: 'invalid_json', message: 'The request body is not valid UTF-8 text. Send JSON encoded as UTF-8.' } };
+    return {
+      type: 'refused',
+      refusal: { code: 'invalid_json', message: 'The request body is not valid UTF-8 text. Send JSON encoded as UTF-8.' },
+    };
   }
   try {
     return { type: 'json', value: JSON.parse(text) as unknown, bytes: read.bytes.byteLength };
   } catch (error) {
-    return { type: 'refused', refusal: { code: 'invalid_json', message: `The request body is not valid JSON: ${where(error)}. Nothing was done.` } };
+    return {
+      type: 'refused',
+      refusal: { code: 'invalid_json', message: `The request body is not valid JSON: ${where(error)}. Nothing was done.` },
+    };
   }
 }
 
@@ -45,7 +54,7 @@ async function readBytes(
   if (request.body === null) return { type: 'bytes', bytes: new Uint8Array() };
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of request.body) {
+  for await (const chunk of request.body as AsyncIterable<Uint8Array>) {
     size += chunk.byteLength;
     if (size > bytesMax) return tooLarge;
     chunks.push(chunk);

@@ -50,11 +50,19 @@ export function subjectOfRun(row: RunRow): Partial<Subject> & { readonly workspa
 }
 
 export function runNotFound(runId: string): Refusal {
-  return { code: 'not_found', message: `There is no run ${runId} in this workspace. Check the id and the key's workspace.`, details: { run_id: runId } };
+  return {
+    code: 'not_found',
+    message: `There is no run ${runId} in this workspace. Check the id and the key's workspace.`,
+    details: { run_id: runId },
+  };
 }
 
 export function sessionNotFound(sessionId: string): Refusal {
-  return { code: 'not_found', message: `There is no session ${sessionId} in this workspace. Check the id and the key's workspace.`, details: { session_id: sessionId } };
+  return {
+    code: 'not_found',
+    message: `There is no session ${sessionId} in this workspace. Check the id and the key's workspace.`,
+    details: { session_id: sessionId },
+  };
 }
 
 /** The budgets that apply to a subject, on the wire. */

@@ -39,7 +39,11 @@ export interface Call<Params, Query, RequestBody> {
  * One route: what OpenAPI says of it and what the gateway parses are the same schemas, so they can't drift apart. Every
  * route needs a virtual key; the few open ones (health, the OpenAPI file) are not declared here.
  */
-export interface Route<Params extends z.ZodObject | undefined, Query extends z.ZodObject | undefined, RequestBody extends z.ZodType | undefined> {
+export interface Route<
+  Params extends z.ZodObject | undefined,
+  Query extends z.ZodObject | undefined,
+  RequestBody extends z.ZodType | undefined,
+> {
   readonly method: 'get' | 'post' | 'delete';
   /** OpenAPI spelling: `/v1/runs/{id}`. */
   readonly path: string;
@@ -68,17 +72,24 @@ export interface Route<Params extends z.ZodObject | undefined, Query extends z.Z
 export type AnyRoute = Route<z.ZodObject | undefined, z.ZodObject | undefined, z.ZodType | undefined>;
 
 /** Keeps the schemas' types while declaring. */
-export function route<Params extends z.ZodObject | undefined = undefined, Query extends z.ZodObject | undefined = undefined, RequestBody extends z.ZodType | undefined = undefined>(
-  declared: Route<Params, Query, RequestBody>,
-): AnyRoute {
-  return declared as unknown as AnyRoute;
+export function route<
+  Params extends z.ZodObject | undefined = undefined,
+  Query extends z.ZodObject | undefined = undefined,
+  RequestBody extends z.ZodType | undefined = undefined,
+>(declared: Route<Params, Query, RequestBody>): AnyRoute {
+  return declared;
 }
 
 const BODY_BYTES_MAX = 256 * 1024;
 const ALWAYS: readonly RefusalCode[] = ['invalid_key', 'ledger_unavailable'];
 
 /** Serves a route on the app and writes it into the OpenAPI registry. */
-export function mount(app: OpenAPIHono, declared: AnyRoute, findCaller: (headers: Headers) => StoredKey | Refusal, respond: (result: Answer) => Response): void {
+export function mount(
+  app: OpenAPIHono,
+  declared: AnyRoute,
+  findCaller: (headers: Headers) => StoredKey | Refusal,
+  respond: (result: Answer) => Response,
+): void {
   document(app, declared);
   const path = declared.path.replace(/\{(\w+)\}/g, ':$1');
   app.on(declared.method.toUpperCase(), path, async (context) => {
@@ -97,7 +108,10 @@ async function readCall(
   const caller = findCaller(headers);
   if ('code' in caller) return refused(caller);
   if (declared.admin === true && !caller.admin)
-    return refused({ code: 'not_permitted', message: `${name} needs an admin key; key ${caller.keyId} is none. Mint one with \`runpurse keys create --workspace ${caller.workspaceId} --admin\`.` });
+    return refused({
+      code: 'not_permitted',
+      message: `${name} needs an admin key; key ${caller.keyId} is none. Mint one with \`runpurse keys create --workspace ${caller.workspaceId} --admin\`.`,
+    });
 
   const params = parse(declared.params, context.req.param(), 'path parameter');
   if ('refusal' in params) return refused(params.refusal);
@@ -108,7 +122,10 @@ async function readCall(
 
   const bytesMax = declared.bodyBytesMax ?? BODY_BYTES_MAX;
   const read = await readJsonBody(context.req.raw, bytesMax);
-  if (read.type === 'refused') return read.refusal.code === 'request_too_large' && declared.bodyTooLarge !== undefined ? declared.bodyTooLarge(bytesMax) : refused(read.refusal);
+  if (read.type === 'refused')
+    return read.refusal.code === 'request_too_large' && declared.bodyTooLarge !== undefined
+      ? declared.bodyTooLarge(bytesMax)
+      : refused(read.refusal);
   if (read.type === 'empty' && declared.bodyOptional !== true)
     return refused({ code: 'invalid_json', message: `${name} needs a JSON body and got none. GET /openapi.json shows its shape.` });
   const body = parse(declared.body, read.type === 'empty' ? {} : read.value, 'field');
@@ -118,7 +135,9 @@ async function readCall(
 
 /** Repeated query parameters come as a list and are told so by the schema. */
 function queryOf(context: Context): Record<string, string | string[]> {
-  return Object.fromEntries(Object.entries(context.req.queries()).map(([name, values]) => [name, values.length === 1 ? (values[0] ?? '') : values]));
+  return Object.fromEntries(
+    Object.entries(context.req.queries()).map(([name, values]) => [name, values.length === 1 ? (values[0] ?? '') : values]),
+  );
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, what: string): { readonly value: never } | { readonly refusal: Refusal } {
@@ -128,7 +147,13 @@ function parse(schema: z.ZodType | undefined, value: unknown, what: string): { r
   const [mistake] = mistakesOf(result.error.issues, value, keysAllowedBy(schema));
   const path = mistake?.path ?? '';
   const subject = path === '' ? (what === 'field' ? 'The request body' : 'The request') : `The ${what} ${path}`;
-  return { refusal: { code: 'invalid_request', message: `${subject} ${mistake?.message ?? 'is not valid'}.`, ...(path === '' ? {} : { param: path }) } };
+  return {
+    refusal: {
+      code: 'invalid_request',
+      message: `${subject} ${mistake?.message ?? 'is not valid'}.`,
+      ...(path === '' ? {} : { param: path }),
+    },
+  };
 }
 
 function document(app: OpenAPIHono, declared: AnyRoute): void {
@@ -152,7 +177,12 @@ function document(app: OpenAPIHono, declared: AnyRoute): void {
       ...(declared.query === undefined ? {} : { query: declared.query }),
       ...(declared.body === undefined
         ? {}
-        : { body: { required: declared.bodyOptional !== true, content: { 'application/json': { schema: declared.documentedBody ?? declared.body } } } }),
+        : {
+            body: {
+              required: declared.bodyOptional !== true,
+              content: { 'application/json': { schema: declared.documentedBody ?? declared.body } },
+            },
+          }),
     },
     responses: {
       ...Object.fromEntries(
@@ -162,7 +192,10 @@ function document(app: OpenAPIHono, declared: AnyRoute): void {
         ]),
       ),
       ...Object.fromEntries(
-        [...byStatus].map(([status, ofStatus]) => [status, { description: ofStatus.join(', '), content: { 'application/json': { schema: errorShape } } }]),
+        [...byStatus].map(([status, ofStatus]) => [
+          status,
+          { description: ofStatus.join(', '), content: { 'application/json': { schema: errorShape } } },
+        ]),
       ),
     },
   } as RouteConfig);

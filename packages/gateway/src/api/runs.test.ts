@@ -16,10 +16,26 @@ afterAll(() => api.close());
 
 describe("a run's life", () => {
   it('begins once: a second start with the same facts is the same run', async () => {
-    const facts = { run_id: 'life_1', session_id: 's1', workflow_id: 'w1', agent_id: 'a1', customer_id: 'c1', limit_usd: '0.10', bounds: { max_steps: 5 } };
+    const facts = {
+      run_id: 'life_1',
+      session_id: 's1',
+      workflow_id: 'w1',
+      agent_id: 'a1',
+      customer_id: 'c1',
+      limit_usd: '0.10',
+      bounds: { max_steps: 5 },
+    };
     const first = await api.post('/v1/runs', facts);
     expect(first.status).toBe(201);
-    expect(first.body).toMatchObject({ run_id: 'life_1', session_id: 's1', workflow_id: 'w1', agent_id: 'a1', customer_id: 'c1', workspace_id: 'acme', status: 'running' });
+    expect(first.body).toMatchObject({
+      run_id: 'life_1',
+      session_id: 's1',
+      workflow_id: 'w1',
+      agent_id: 'a1',
+      customer_id: 'c1',
+      workspace_id: 'acme',
+      status: 'running',
+    });
     expect(first.body['budgets']).toMatchObject([
       { scope: 'run', limit_usd: '0.5' },
       { scope: 'run', limit_usd: '0.1', remaining_usd: '0.1' },
@@ -45,7 +61,12 @@ describe("a run's life", () => {
     await api.post('/v1/tools/settle', { run_id: 'life_2', tool_call_id: 't1' });
     const end = { status: 'completed', revenue_usd: '0.010', fees_usd: '0.001' };
     const ended = await api.post('/v1/runs/life_2/end', end);
-    expect(ended.body).toMatchObject({ status: 'completed', revenue_usd: '0.01', cost: { tool_usd: '0.002', total_usd: '0.002' }, margin: { known_usd: '0.007', percent: '70.0', unknown: [] } });
+    expect(ended.body).toMatchObject({
+      status: 'completed',
+      revenue_usd: '0.01',
+      cost: { tool_usd: '0.002', total_usd: '0.002' },
+      margin: { known_usd: '0.007', percent: '70.0', unknown: [] },
+    });
     expect((await api.post('/v1/runs/life_2/end', end)).body).toEqual(ended.body);
     expect((await api.get('/v1/runs/life_2')).body).toEqual(ended.body);
   });
@@ -72,7 +93,10 @@ describe("a run's life", () => {
   ])('%s makes it %s, and its next call is answered %i %s', async (operation, state, status, code) => {
     const runId = `life_${operation}`;
     await api.post('/v1/runs', { run_id: runId });
-    expect((await api.post(`/v1/runs/${runId}/${operation}`, { reason: 'by hand' })).body).toMatchObject({ status: state, status_reason: 'by hand' });
+    expect((await api.post(`/v1/runs/${runId}/${operation}`, { reason: 'by hand' })).body).toMatchObject({
+      status: state,
+      status_reason: 'by hand',
+    });
     const refused = await api.post('/v1/tools/authorize', { run_id: runId, tool: 'lookup' });
     expect([refused.status, refused.error.code]).toEqual([status, code]);
   });
@@ -103,16 +127,28 @@ describe('a tool call', () => {
     const second = await api.post('/v1/tools/authorize', ask);
     expect(second.body['reservation_id']).toBe(first.body['reservation_id']);
     expect((second.body['budgets'] as readonly { held_usd: string }[])[0]?.held_usd).toBe('0.002');
-    expect((await api.post('/v1/tools/authorize', { ...ask, tool: 'other' })).error).toMatchObject({ code: 'conflict', param: 'tool_call_id' });
+    expect((await api.post('/v1/tools/authorize', { ...ask, tool: 'other' })).error).toMatchObject({
+      code: 'conflict',
+      param: 'tool_call_id',
+    });
   });
 
   it('settled twice is charged once, by reservation or by call id', async () => {
-    const { body } = await api.post('/v1/tools/authorize', { run_id: 'tool_3', tool: 'free-form', tool_call_id: 'c1', estimated_cost_usd: '0.01' });
+    const { body } = await api.post('/v1/tools/authorize', {
+      run_id: 'tool_3',
+      tool: 'free-form',
+      tool_call_id: 'c1',
+      estimated_cost_usd: '0.01',
+    });
     const settle = { run_id: 'tool_3', tool_call_id: 'c1', cost_usd: '0.004' };
     expect((await api.post('/v1/tools/settle', settle)).body).toMatchObject({ status: 'settled', charged_usd: '0.004' });
     expect((await api.post('/v1/tools/settle', settle)).body).toMatchObject({ status: 'already_settled', charged_usd: '0.004' });
-    expect((await api.post('/v1/tools/settle', { run_id: 'tool_3', reservation_id: body['reservation_id'] })).body).toMatchObject({ status: 'already_settled' });
-    expect((await api.post('/v1/tools/authorize', { run_id: 'tool_3', tool: 'free-form', tool_call_id: 'c1' })).error.code).toBe('conflict');
+    expect((await api.post('/v1/tools/settle', { run_id: 'tool_3', reservation_id: body['reservation_id'] })).body).toMatchObject({
+      status: 'already_settled',
+    });
+    expect((await api.post('/v1/tools/authorize', { run_id: 'tool_3', tool: 'free-form', tool_call_id: 'c1' })).error.code).toBe(
+      'conflict',
+    );
     expect((await api.get('/v1/runs/tool_3')).body['cost']).toMatchObject({ tool_usd: '0.004', total_usd: '0.004' });
   });
 
@@ -137,14 +173,23 @@ describe('a tool call', () => {
   it('beyond the budget is refused with the amounts and what to do', async () => {
     const { status, error } = await api.post('/v1/tools/authorize', { run_id: 'tool_5', tool: 'dear', estimated_cost_usd: '0.51' });
     expect(status).toBe(402);
-    expect(error).toMatchObject({ code: 'budget_exceeded', type: 'budget_error', blocked_by: 'run cap', limit_usd: '0.5', needed_usd: '0.51', remaining_usd: '0.5' });
+    expect(error).toMatchObject({
+      code: 'budget_exceeded',
+      type: 'budget_error',
+      blocked_by: 'run cap',
+      limit_usd: '0.5',
+      needed_usd: '0.51',
+      remaining_usd: '0.5',
+    });
     expect(error.message).toMatch(/To go on: Raise the budget/);
   });
 
   it('a policy denies is refused with the rule', async () => {
     const { status, error } = await api.post('/v1/tools/authorize', { run_id: 'tool_6', tool: 'forbidden' });
     expect([status, error.code]).toEqual([403, 'policy_denied']);
-    expect((await api.get('/v1/runs/tool_6')).body).toMatchObject({ decisions: [{ outcome: 'denied', code: 'policy_denied', subject: 'forbidden' }] });
+    expect((await api.get('/v1/runs/tool_6')).body).toMatchObject({
+      decisions: [{ outcome: 'denied', code: 'policy_denied', subject: 'forbidden' }],
+    });
   });
 
   it('of another workspace can not be settled', async () => {

@@ -64,7 +64,12 @@ export const errorShape = z
   .describe('A refusal: what happened, to which id, and what to do. Never invites a blind retry unless `x-should-retry: true`.');
 
 /** Bounds a run sets for itself; they only tighten what the operator set. */
-export const boundsInput = z.strictObject(Object.fromEntries(BOUND_NAMES.map((name) => [name, z.number().positive().optional()])) as Record<(typeof BOUND_NAMES)[number], z.ZodOptional<z.ZodNumber>>);
+export const boundsInput = z.strictObject(
+  Object.fromEntries(BOUND_NAMES.map((name) => [name, z.number().positive().optional()])) as Record<
+    (typeof BOUND_NAMES)[number],
+    z.ZodOptional<z.ZodNumber>
+  >,
+);
 
 /** Totals of a workflow, agent, workspace or any other unit of spend. */
 export const totalsShape = z.object({
@@ -95,6 +100,8 @@ export const budgetShape = z.object({
   thresholds: z.array(z.number().int()),
 });
 
-export function listOf<Shape extends z.ZodType>(shape: Shape): z.ZodObject<{ data: z.ZodArray<Shape>; next_cursor: z.ZodNullable<z.ZodString> }> {
+export function listOf<Shape extends z.ZodType>(
+  shape: Shape,
+): z.ZodObject<{ data: z.ZodArray<Shape>; next_cursor: z.ZodNullable<z.ZodString> }> {
   return z.object({ data: z.array(shape), next_cursor: z.string().nullable() });
 }

@@ -68,13 +68,23 @@ export async function openTestApi(config: z.input<typeof gatewayConfig> = {}): P
   const call: TestApi['call'] = async (method, path, { body, key = keys.plain, headers = {} } = {}) => {
     const response = await app.request(path, {
       method,
-      headers: { ...(key === null ? {} : { authorization: `Bearer ${key}` }), ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+      headers: {
+        ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
     const isJson = (response.headers.get('content-type') ?? '').includes('json');
     const parsed = (isJson ? JSON.parse(text) : {}) as TestAnswer['body'] & { error?: TestAnswer['error'] };
-    return { status: response.status, headers: response.headers, text, body: parsed, error: parsed.error ?? { code: '', message: '', param: null } };
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      body: parsed,
+      error: parsed.error ?? { code: '', message: '', param: null },
+    };
   };
   return {
     gateway,

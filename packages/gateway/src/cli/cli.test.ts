@@ -38,7 +38,9 @@ interface Result {
 function runpurse(...args: readonly string[]): Promise<Result> {
   const [command, ...before] = NODE;
   return new Promise((resolve) => {
-    const child = execFile(command, [...before, ...args], { cwd, env: environment() }, (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }));
+    const child = execFile(command, [...before, ...args], { cwd, env: environment() }, (_error, stdout, stderr) =>
+      resolve({ code: child.exitCode, stdout, stderr }),
+    );
   });
 }
 
@@ -52,7 +54,11 @@ interface Started {
 /** Starts a gateway and waits until it says that it listens. */
 async function start(...args: readonly string[]): Promise<Started> {
   const [command, ...before] = NODE;
-  const child = spawn(command, [...before, 'start', '--port', '0', ...args], { cwd, env: environment(), stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, [...before, 'start', '--port', '0', ...args], {
+    cwd,
+    env: environment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   started.push(child);
   let output = '';
   child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
@@ -76,18 +82,34 @@ function ended(child: ChildProcess, act: () => void): Promise<number | null> {
 
 const stop = ({ child }: Started): Promise<number | null> => ended(child, () => child.kill('SIGTERM'));
 
-async function get(gateway: Started, path: string, key = gateway.key): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {
+async function get(
+  gateway: Started,
+  path: string,
+  key = gateway.key,
+): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {
   const response = await fetch(`${gateway.url}${path}`, { headers: { authorization: `Bearer ${String(key)}` } });
   return { status: response.status, body: (await response.json()) as Record<string, unknown> };
 }
 
-async function post(gateway: Started, path: string, body: object, key = gateway.key, headers: Record<string, string> = {}): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {
-  const response = await fetch(`${gateway.url}${path}`, { method: 'POST', headers: { authorization: `Bearer ${String(key)}`, 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
+async function post(
+  gateway: Started,
+  path: string,
+  body: object,
+  key = gateway.key,
+  headers: Record<string, string> = {},
+): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {
+  const response = await fetch(`${gateway.url}${path}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${String(key)}`, 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  });
   return { status: response.status, body: (await response.json()) as Record<string, unknown> };
 }
 
 const chat = (gateway: Started, runId: string, model = 'sandbox/echo') =>
-  post(gateway, '/v1/chat/completions', { model, max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] }, gateway.key, { 'alephant-run-id': runId });
+  post(gateway, '/v1/chat/completions', { model, max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] }, gateway.key, {
+    'alephant-run-id': runId,
+  });
 
 /** Asks until the answer is as wanted; changes by another process are noticed within moments. */
 async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
@@ -117,31 +139,53 @@ describe('runpurse start', () => {
   });
 
   it('ends gracefully: what is under way is finished and charged, then it exits 0', async () => {
-    writeFileSync(join(cwd, 'runpurse.yaml'), 'providers: [ { name: sandbox, kind: sandbox, scripts: { slow: [ { text: done, delay_ms: 700 } ] } } ]');
+    writeFileSync(
+      join(cwd, 'runpurse.yaml'),
+      'providers: [ { name: sandbox, kind: sandbox, scripts: { slow: [ { text: done, delay_ms: 700 } ] } } ]',
+    );
     const gateway = await start();
     const call = chat(gateway, 'run_slow', 'sandbox/slow');
-    await until(() => get(gateway, '/v1/runs/run_slow'), ({ status }) => status === 200);
+    await until(
+      () => get(gateway, '/v1/runs/run_slow'),
+      ({ status }) => status === 200,
+    );
     const exit = stop(gateway);
     expect((await call).status).toBe(200);
     expect(await exit).toBe(0);
     const { stdout } = await runpurse('runs', 'show', 'run_slow', '--json');
-    expect(JSON.parse(stdout)).toMatchObject({ requests: [{ status: 'completed', unconfirmed: false }] });
-    expect(JSON.parse(stdout).cost.total_usd).not.toBe('0');
+    const run = JSON.parse(stdout) as { readonly cost: { readonly total_usd: string } };
+    expect(run).toMatchObject({ requests: [{ status: 'completed', unconfirmed: false }] });
+    expect(run.cost.total_usd).not.toBe('0');
   });
 
   it('says in one line why it can not start', async () => {
     const occupied = createServer();
-    const port = await new Promise<number>((resolve) => occupied.listen(0, '127.0.0.1', () => resolve((occupied.address() as { port: number }).port)));
+    const port = await new Promise<number>((resolve) =>
+      occupied.listen(0, '127.0.0.1', () => resolve((occupied.address() as { port: number }).port)),
+    );
     const inUse = await runpurse('start', '--port', String(port));
     occupied.close();
-    expect(inUse).toEqual({ code: 1, stdout: '', stderr: `runpurse: Port ${port} on 127.0.0.1 is in use. Stop what listens there, or start with another --port.\n` });
+    expect(inUse).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `runpurse: Port ${port} on 127.0.0.1 is in use. Stop what listens there, or start with another --port.\n`,
+    });
     // No key was minted for a gateway that never listened.
     expect(JSON.parse((await runpurse('keys', 'list', '--json')).stdout)).toEqual({ data: [] });
 
     writeFileSync(join(cwd, 'bad.yaml'), 'budgets: [ { scope: run, limit_usd: ten } ]');
-    expect(await runpurse('start', '--config', 'bad.yaml')).toEqual({ code: 1, stdout: '', stderr: 'runpurse: bad.yaml: budgets[0].limit_usd: must be a dollar amount such as "0.50" (up to 9 decimals), not "ten"\n' });
-    expect((await runpurse('start', '--config', 'none.yaml')).stderr).toMatch(/^runpurse: Cannot read the configuration .*none\.yaml: there is no such file\.\n$/);
-    expect(await runpurse('start', '--port', 'high')).toMatchObject({ code: 2, stderr: expect.stringContaining('whole number from 0 to 65535') });
+    expect(await runpurse('start', '--config', 'bad.yaml')).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'runpurse: bad.yaml: budgets[0].limit_usd: must be a dollar amount such as "0.50" (up to 9 decimals), not "ten"\n',
+    });
+    expect((await runpurse('start', '--config', 'none.yaml')).stderr).toMatch(
+      /^runpurse: Cannot read the configuration .*none\.yaml: there is no such file\.\n$/,
+    );
+    expect(await runpurse('start', '--port', 'high')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('whole number from 0 to 65535'),
+    });
   });
 
   it('leaves a data directory to the gateway that has it', async () => {
@@ -156,10 +200,32 @@ describe('runpurse start', () => {
 describe('runpurse keys', () => {
   it('mints a key that works at once in a running gateway, and revokes it', async () => {
     const gateway = await start();
-    const created = await runpurse('keys', 'create', '--workspace', 'acme', '--agent', 'writer', '--member', 'kim', '--label', 'ci', '--json');
+    const created = await runpurse(
+      'keys',
+      'create',
+      '--workspace',
+      'acme',
+      '--agent',
+      'writer',
+      '--member',
+      'kim',
+      '--label',
+      'ci',
+      '--json',
+    );
     const minted = JSON.parse(created.stdout) as { key: string; key_id: string };
-    expect(minted).toMatchObject({ key: expect.stringMatching(/^rp_[\w-]{43}$/), workspace_id: 'acme', agent_id: 'writer', member_id: 'kim', label: 'ci', admin: false });
-    expect((await get(gateway, '/api/v1/cockpit/scope', minted.key)).body).toMatchObject({ workspace: { id: 'acme' }, entity: { type: 'agent', id: 'writer' } });
+    expect(minted).toMatchObject({
+      key: expect.stringMatching(/^rp_[\w-]{43}$/),
+      workspace_id: 'acme',
+      agent_id: 'writer',
+      member_id: 'kim',
+      label: 'ci',
+      admin: false,
+    });
+    expect((await get(gateway, '/api/v1/cockpit/scope', minted.key)).body).toMatchObject({
+      workspace: { id: 'acme' },
+      entity: { type: 'agent', id: 'writer' },
+    });
 
     const list = await runpurse('keys', 'list');
     expect(list.stdout).toContain(minted.key_id);
@@ -167,12 +233,25 @@ describe('runpurse keys', () => {
     expect((await runpurse('keys', 'list', '--json')).stdout).not.toContain(minted.key);
 
     expect(await runpurse('keys', 'revoke', minted.key_id)).toMatchObject({ code: 0, stdout: `Key ${minted.key_id} is revoked.\n` });
-    expect((await until(() => get(gateway, '/v1/runs', minted.key), ({ status }) => status === 401)).status).toBe(401);
-    expect(await runpurse('keys', 'revoke', 'key_none')).toMatchObject({ code: 1, stderr: 'runpurse: There is no key key_none. `runpurse keys list` shows the ids.\n' });
+    expect(
+      (
+        await until(
+          () => get(gateway, '/v1/runs', minted.key),
+          ({ status }) => status === 401,
+        )
+      ).status,
+    ).toBe(401);
+    expect(await runpurse('keys', 'revoke', 'key_none')).toMatchObject({
+      code: 1,
+      stderr: 'runpurse: There is no key key_none. `runpurse keys list` shows the ids.\n',
+    });
   });
 
   it('needs a workspace, and works before any gateway ran', async () => {
-    expect(await runpurse('keys', 'create')).toMatchObject({ code: 2, stderr: expect.stringContaining("required option '--workspace <id>'") });
+    expect(await runpurse('keys', 'create')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("required option '--workspace <id>'"),
+    });
     const { stdout } = await runpurse('keys', 'create', '--workspace', 'acme', '--json');
     const gateway = await start();
     expect(gateway.key).toBeUndefined();
@@ -199,7 +278,11 @@ describe('runpurse budgets', () => {
     [['set', '--scope', 'run', '--limit', 'much'], 2, '--limit must be a dollar amount such as "0.50" (up to 9 decimals), not "much"'],
     [['set', '--scope', 'run', '--limit', '1', '--action', 'explode'], 2, '--action must be block, alert_only or pause, not "explode"'],
     [['set', '--scope', 'run', '--limit', '1', '--thresholds', '50,x'], 2, '--thresholds must be a number, not null'],
-    [['set', 'bud_none', '--limit', '1'], 1, 'There is no budget bud_none. Leave the id out to make one; `runpurse budgets list` shows the ids.'],
+    [
+      ['set', 'bud_none', '--limit', '1'],
+      1,
+      'There is no budget bud_none. Leave the id out to make one; `runpurse budgets list` shows the ids.',
+    ],
     [['delete', 'config_0'], 1, 'Budget config_0 stands in runpurse.yaml: take it out there.'],
   ])('%j fails with %i and says why', async (args, code, text) => {
     expect(await runpurse('budgets', ...args)).toEqual({ code, stdout: '', stderr: `runpurse: ${text}\n` });
@@ -228,14 +311,19 @@ describe('runpurse runs, sessions and explain', () => {
     await post(gateway, '/v1/runs/run_1827/end', { status: 'failed', reason: 'hit its cap', revenue_usd: '0.001' });
 
     const whole = (text: string): boolean => text.includes('run.failed');
-    const running = await until(() => runpurse('explain', 'run_1827'), ({ stdout }) => whole(stdout));
+    const running = await until(
+      () => runpurse('explain', 'run_1827'),
+      ({ stdout }) => whole(stdout),
+    );
     expect(running.stdout).toMatch(/^support_agent\.run_1827 {2}\(workspace default, session customer_492\)$/m);
     expect(lines(running.stdout).filter((line) => line.startsWith('-> '))).toEqual([
       '-> llm.request sandbox/agent  $0.000084',
       '-> tool.call customer_lookup  $0.002',
       '-> run.failed: hit its cap',
     ]);
-    expect(running.stdout).toMatch(/^xx REFUSED agent by run cap \[budget_exceeded\]\n {3}Budget "run cap" refused .* To go on: Raise the budget/m);
+    expect(running.stdout).toMatch(
+      /^xx REFUSED agent by run cap \[budget_exceeded\]\n {3}Budget "run cap" refused .* To go on: Raise the budget/m,
+    );
     expect(running.stdout).toMatch(/^xx REFUSED shell by .* \[policy_denied\]$/m);
     expect(running.stdout).toMatch(/^total cost: \$0\.002084$/m);
     expect(running.stdout).toMatch(/^known margin: -\$0\.001084 \(-108\.4%\)$/m);
@@ -249,17 +337,25 @@ describe('runpurse runs, sessions and explain', () => {
 
     expect(await stop(gateway)).toBe(0);
     expect((await runpurse('explain', 'run_1827')).stdout).toBe(running.stdout);
-    expect((await runpurse('runs', 'list', '--status', 'failed')).stdout).toMatch(/^run_1827\s+support_agent\s+customer_492\s+failed\s+1\s+1\s+\$0\.002084\s+-\$0\.001084\s/m);
+    expect((await runpurse('runs', 'list', '--status', 'failed')).stdout).toMatch(
+      /^run_1827\s+support_agent\s+customer_492\s+failed\s+1\s+1\s+\$0\.002084\s+-\$0\.001084\s/m,
+    );
     expect((await runpurse('sessions', 'show', 'customer_492')).stdout).toMatch(/^ {2}run_1827 {2}failed {2}\$0\.002084$/m);
   });
 
   it('say what is not there', async () => {
-    expect(await runpurse('runs', 'list')).toMatchObject({ code: 1, stderr: expect.stringMatching(/^runpurse: .* is no data directory of a gateway\./) });
+    expect(await runpurse('runs', 'list')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^runpurse: .* is no data directory of a gateway\./),
+    });
     await runpurse('keys', 'create', '--workspace', 'acme');
     expect(await runpurse('explain', 'nobody')).toMatchObject({ code: 1, stderr: expect.stringMatching(/no run nobody/) });
     expect(await runpurse('sessions', 'show', 'nobody')).toMatchObject({ code: 1, stderr: expect.stringMatching(/no session nobody/) });
     await runpurse('keys', 'create', '--workspace', 'other');
-    expect(await runpurse('runs', 'list')).toMatchObject({ code: 2, stderr: 'runpurse: There are several workspaces: acme, other. Name one with --workspace.\n' });
+    expect(await runpurse('runs', 'list')).toMatchObject({
+      code: 2,
+      stderr: 'runpurse: There are several workspaces: acme, other. Name one with --workspace.\n',
+    });
     expect((await runpurse('runs', 'list', '--workspace', 'acme')).code).toBe(0);
   });
 });
@@ -270,7 +366,10 @@ describe('runpurse doctor', () => {
     const gateway = await start();
     for (let n = 0; n < 3; n += 1) await chat(gateway, `run_${n}`);
     expect(await runpurse('doctor')).toMatchObject({ code: 0, stdout: expect.stringContaining('a gateway runs on this directory') });
-    expect(await runpurse('doctor', '--rebuild')).toMatchObject({ code: 1, stderr: expect.stringMatching(/A gateway runs on .* Stop it first/) });
+    expect(await runpurse('doctor', '--rebuild')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/A gateway runs on .* Stop it first/),
+    });
     await stop(gateway);
     const rebuilt = await runpurse('doctor', '--rebuild', '--json');
     expect(rebuilt.code).toBe(0);
@@ -287,7 +386,10 @@ describe('runpurse doctor', () => {
     views.prepare('UPDATE spend SET model_nanos = model_nanos + 1').run();
     views.close();
     expect(await runpurse('doctor')).toMatchObject({ code: 1, stdout: expect.stringMatching(/FAIL {2}views .*doctor --rebuild/) });
-    expect(await runpurse('doctor', '--rebuild')).toMatchObject({ code: 1, stdout: expect.stringMatching(/FAIL {2}rebuild .* figures differed and were replaced/) });
+    expect(await runpurse('doctor', '--rebuild')).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/FAIL {2}rebuild .* figures differed and were replaced/),
+    });
     expect((await runpurse('doctor', '--rebuild')).code).toBe(0);
   });
 
@@ -296,19 +398,31 @@ describe('runpurse doctor', () => {
     await chat(gateway, 'run_0');
     await stop(gateway);
     writeFileSync(join(cwd, 'runpurse.yaml'), 'policy: { rules: [ { id: r, phase: tool_call, effect: block, when: "1 +" } ] }');
-    expect(await runpurse('doctor')).toMatchObject({ code: 1, stdout: expect.stringMatching(/FAIL {2}config .*runpurse\.yaml: policy\.rules\[0\]\.when/) });
+    expect(await runpurse('doctor')).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/FAIL {2}config .*runpurse\.yaml: policy\.rules\[0\]\.when/),
+    });
     writeFileSync(join(cwd, 'runpurse.yaml'), '');
     writeFileSync(join(cwd, '.runpurse', 'views.db'), 'this is no database, however long it is'.repeat(100));
     expect(await runpurse('doctor')).toMatchObject({ code: 1, stdout: expect.stringMatching(/FAIL {2}views\.db/) });
   });
 
   it('tells what a killed gateway left open', async () => {
-    writeFileSync(join(cwd, 'runpurse.yaml'), 'providers: [ { name: sandbox, kind: sandbox, scripts: { slow: [ { text: done, delay_ms: 20000 } ] } } ]');
+    writeFileSync(
+      join(cwd, 'runpurse.yaml'),
+      'providers: [ { name: sandbox, kind: sandbox, scripts: { slow: [ { text: done, delay_ms: 20000 } ] } } ]',
+    );
     const gateway = await start();
     void chat(gateway, 'run_lost', 'sandbox/slow').catch(() => undefined);
-    await until(() => get(gateway, '/v1/runs/run_lost'), ({ status }) => status === 200);
+    await until(
+      () => get(gateway, '/v1/runs/run_lost'),
+      ({ status }) => status === 200,
+    );
     await ended(gateway.child, () => gateway.child.kill('SIGKILL'));
-    expect(await runpurse('doctor')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^note +reservations +1 open, holding \$0\.\d+: the next start settles them/m) });
+    expect(await runpurse('doctor')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^note +reservations +1 open, holding \$0\.\d+: the next start settles them/m),
+    });
     await stop(await start());
     expect(await runpurse('doctor')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ok +reservations +none is open$/m) });
     expect((await runpurse('explain', 'run_lost')).stdout).toMatch(/its answer was lost: charged at the most it could cost/);
@@ -316,11 +430,14 @@ describe('runpurse doctor', () => {
 });
 
 describe('wrong usage', () => {
-  it.each([[['nonsense']], [['keys', 'nonsense']], [['runs', 'list', '--limit', '0']], [['explain']], [['start', '--nope']]])('%j exits 2 with a word about it', async (args) => {
-    mkdirSync(join(cwd, '.runpurse'), { recursive: true });
-    const { code, stderr } = await runpurse(...args);
-    expect(code).toBe(2);
-    expect(stderr).toMatch(/^error: /);
-    expect(stderr).not.toMatch(/\n {4}at /);
-  });
+  it.each([[['nonsense']], [['keys', 'nonsense']], [['runs', 'list', '--limit', '0']], [['explain']], [['start', '--nope']]])(
+    '%j exits 2 with a word about it',
+    async (args) => {
+      mkdirSync(join(cwd, '.runpurse'), { recursive: true });
+      const { code, stderr } = await runpurse(...args);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(/^error: /);
+      expect(stderr).not.toMatch(/\n {4}at /);
+    },
+  );
 });

@@ -14,7 +14,11 @@ export function existingDirectory(data: string): string {
 }
 
 /** Opens a data directory for the time of `use`, also while a gateway runs on it. */
-export async function withAdmin<Result>(data: string, options: { readonly create: boolean }, use: (admin: SqliteAdmin) => Result | Promise<Result>): Promise<Result> {
+export async function withAdmin<Result>(
+  data: string,
+  options: { readonly create: boolean },
+  use: (admin: SqliteAdmin) => Result | Promise<Result>,
+): Promise<Result> {
   const directory = options.create ? resolve(data) : existingDirectory(data);
   const admin = openSqliteAdmin(directory);
   try {

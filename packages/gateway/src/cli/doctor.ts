@@ -42,8 +42,13 @@ async function doctor(options: DoctorOptions): Promise<void> {
   const output = terminalOutput();
   const directory = existingDirectory(options.data);
   const isRunning = gatewayRuns(directory);
-  if (options.rebuild === true && isRunning) throw new CliError(`A gateway runs on ${directory}. Stop it first: the views can only be rebuilt while nobody writes.`);
-  const findings: Finding[] = [checkConfig(options.config), { check: 'gateway', state: 'ok', text: isRunning ? 'a gateway runs on this directory' : 'no gateway runs on this directory' }, checkDisk(directory)];
+  if (options.rebuild === true && isRunning)
+    throw new CliError(`A gateway runs on ${directory}. Stop it first: the views can only be rebuilt while nobody writes.`);
+  const findings: Finding[] = [
+    checkConfig(options.config),
+    { check: 'gateway', state: 'ok', text: isRunning ? 'a gateway runs on this directory' : 'no gateway runs on this directory' },
+    checkDisk(directory),
+  ];
   if (existsSync(join(directory, FILES.ledger))) {
     // Rebuilding opens the store, which folds what is left; the audit then sees views and ledger at the same point.
     if (options.rebuild === true) findings.push(await rebuild(directory));
@@ -62,7 +67,14 @@ function checkConfig(file: string | undefined): Finding {
   try {
     const { config, file: used } = configFrom(file);
     createPolicy(config.policy);
-    return { check: 'config', state: 'ok', text: used === undefined ? 'none: the built-in defaults' : `${used} is valid: ${config.providers.length} providers, ${config.budgets.length} budgets, ${config.policy.rules.length} rules` };
+    return {
+      check: 'config',
+      state: 'ok',
+      text:
+        used === undefined
+          ? 'none: the built-in defaults'
+          : `${used} is valid: ${config.providers.length} providers, ${config.budgets.length} budgets, ${config.policy.rules.length} rules`,
+    };
   } catch (error) {
     return { check: 'config', state: 'problem', text: error instanceof Error ? error.message : String(error) };
   }
@@ -73,7 +85,8 @@ function checkDisk(directory: string): Finding {
   const free = bavail * bsize;
   const used = readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isFile()).length;
   const text = `${Math.floor(free / MIB)} MiB free for ${used} files`;
-  if (free < DISK_EMPTY_BYTES) return { check: 'disk', state: 'problem', text: `${text}: the ledger will soon be unable to grow, and calls will be refused` };
+  if (free < DISK_EMPTY_BYTES)
+    return { check: 'disk', state: 'problem', text: `${text}: the ledger will soon be unable to grow, and calls will be refused` };
   return { check: 'disk', state: free < DISK_LOW_BYTES ? 'notice' : 'ok', text };
 }
 
@@ -83,7 +96,11 @@ async function rebuild(directory: string): Promise<Finding> {
     const { entries, differences } = await store.rebuild();
     return differences.length === 0
       ? { check: 'rebuild', state: 'ok', text: `${entries} entries folded anew: every figure is the same` }
-      : { check: 'rebuild', state: 'problem', text: `${entries} entries folded anew: ${differences.length} figures differed and were replaced: ${differences.slice(0, 5).join('; ')}` };
+      : {
+          check: 'rebuild',
+          state: 'problem',
+          text: `${entries} entries folded anew: ${differences.length} figures differed and were replaced: ${differences.slice(0, 5).join('; ')}`,
+        };
   } finally {
     await store.close();
   }

@@ -31,8 +31,18 @@ async function explain(runId: string, options: ExplainOptions): Promise<void> {
   if (run === undefined) throw new CliError(`There is no run ${runId} in this workspace. \`runpurse runs list\` shows the ids.`);
   const trace = traceLines(run);
   if (options.json === true) {
-    output.json({ run_id: run.run_id, status: run.status, trace, policy: policyLine(run), cost: run.cost, revenue_usd: run.revenue_usd, margin: run.margin, budgets: run.budgets });
+    output.json({
+      run_id: run.run_id,
+      status: run.status,
+      trace,
+      policy: policyLine(run),
+      cost: run.cost,
+      revenue_usd: run.revenue_usd,
+      margin: run.margin,
+      budgets: run.budgets,
+    });
     return;
   }
-  for (const line of [...headLines(run), '', ...trace, '', ...costLines(run), policyLine(run), ...budgetLines(run.budgets)]) output.line(line);
+  for (const line of [...headLines(run), '', ...trace, '', ...costLines(run), policyLine(run), ...budgetLines(run.budgets)])
+    output.line(line);
 }

@@ -17,10 +17,17 @@ export function auditLedger(directory: string, isRunning: boolean): readonly Fin
   const views = openForReading(join(directory, FILES.views));
   try {
     // Both in one transaction: a running gateway may fold in between.
-    const [foldedSeq, viewed] = views.transaction(() => [
-      views.prepare<[], number>('SELECT folded_seq FROM progress').pluck().get() ?? 0,
-      views.prepare<[], bigint | null>("SELECT sum(model_nanos + tool_nanos + retry_nanos) FROM spend WHERE scope = 'workspace'").pluck().safeIntegers().get() ?? 0n,
-    ] as const)();
+    const [foldedSeq, viewed] = views.transaction(
+      () =>
+        [
+          views.prepare<[], number>('SELECT folded_seq FROM progress').pluck().get() ?? 0,
+          views
+            .prepare<[], bigint | null>("SELECT sum(model_nanos + tool_nanos + retry_nanos) FROM spend WHERE scope = 'workspace'")
+            .pluck()
+            .safeIntegers()
+            .get() ?? 0n,
+        ] as const,
+    )();
     const audit = readLedger(ledger, foldedSeq);
     findings.push(
       audit.faults.length === 0
@@ -28,11 +35,24 @@ export function auditLedger(directory: string, isRunning: boolean): readonly Fin
         : { check: 'ledger', state: 'problem', text: `${audit.faults.length} faults: ${audit.faults.slice(0, 5).join('; ')}` },
       audit.open === 0
         ? { check: 'reservations', state: 'ok', text: 'none is open' }
-        : { check: 'reservations', state: 'notice', text: `${audit.open} open, holding $${formatUsd(audit.held)}${isRunning ? '' : ': the next start settles them at what they hold'}` },
+        : {
+            check: 'reservations',
+            state: 'notice',
+            text: `${audit.open} open, holding $${formatUsd(audit.held)}${isRunning ? '' : ': the next start settles them at what they hold'}`,
+          },
     );
     if (viewed !== audit.chargedFolded)
-      findings.push({ check: 'views', state: 'problem', text: `the views say $${formatUsd(viewed)}, the ledger $${formatUsd(audit.chargedFolded)}: run \`runpurse doctor --rebuild\`` });
-    else findings.push({ check: 'views', state: 'ok', text: `agree with the ledger: $${formatUsd(viewed)} charged${foldedSeq < audit.lastSeq ? `, ${audit.lastSeq - foldedSeq} entries still to fold` : ''}` });
+      findings.push({
+        check: 'views',
+        state: 'problem',
+        text: `the views say $${formatUsd(viewed)}, the ledger $${formatUsd(audit.chargedFolded)}: run \`runpurse doctor --rebuild\``,
+      });
+    else
+      findings.push({
+        check: 'views',
+        state: 'ok',
+        text: `agree with the ledger: $${formatUsd(viewed)} charged${foldedSeq < audit.lastSeq ? `, ${audit.lastSeq - foldedSeq} entries still to fold` : ''}`,
+      });
     return findings;
   } finally {
     ledger.close();
@@ -45,7 +65,9 @@ function checkFile(directory: string, file: string): Finding {
   try {
     database = openForReading(join(directory, file));
     const result = database.prepare('PRAGMA quick_check(1)').pluck().get();
-    return result === 'ok' ? { check: file, state: 'ok', text: 'intact' } : { check: file, state: 'problem', text: `damaged: ${String(result)}` };
+    return result === 'ok'
+      ? { check: file, state: 'ok', text: 'intact' }
+      : { check: file, state: 'problem', text: `damaged: ${String(result)}` };
   } catch (error) {
     return { check: file, state: 'problem', text: `can not be read: ${error instanceof Error ? error.message : String(error)}` };
   } finally {

@@ -7,8 +7,10 @@ import { defaultConfig, loadConfig } from '../config/load.ts';
 export const DATA_DEFAULT = '.runpurse';
 export const CONFIG_DEFAULT = 'runpurse.yaml';
 
-export const dataOption = (): Option => new Option('--data <dir>', 'data directory of the gateway').default(DATA_DEFAULT).env('RUNPURSE_DATA');
-export const configOption = (): Option => new Option('--config <file>', `configuration file (default: ./${CONFIG_DEFAULT} if it is there)`).env('RUNPURSE_CONFIG');
+export const dataOption = (): Option =>
+  new Option('--data <dir>', 'data directory of the gateway').default(DATA_DEFAULT).env('RUNPURSE_DATA');
+export const configOption = (): Option =>
+  new Option('--config <file>', `configuration file (default: ./${CONFIG_DEFAULT} if it is there)`).env('RUNPURSE_CONFIG');
 export const jsonOption = (): Option => new Option('--json', 'print JSON, for programs');
 export const workspaceOption = (): Option => new Option('--workspace <id>', 'workspace; needed when there is more than one');
 
@@ -23,13 +25,15 @@ export function configFrom(file: string | undefined): { readonly config: Gateway
 export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
     const number = Number(text);
-    if (!/^\d+$/.test(text) || number < least || number > most) throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+    if (!/^\d+$/.test(text) || number < least || number > most)
+      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
     return number;
   };
 }
 
 /** An id as given on the command line. */
 export function idText(text: string): string {
-  if (text === '' || text.length > 256 || /[\p{Cc}\p{Cs}]/u.test(text)) throw new InvalidArgumentError('It must be 1 to 256 characters without control characters.');
+  if (text === '' || text.length > 256 || /[\p{Cc}\p{Cs}]/u.test(text))
+    throw new InvalidArgumentError('It must be 1 to 256 characters without control characters.');
   return text;
 }

@@ -13,7 +13,16 @@ export function createProgram(): Command {
     .description('Agent Finance Gateway: what every agent run costs, and the cap that holds')
     .version('0.1.0')
     .showHelpAfterError('Run `runpurse --help` to see what there is.');
-  for (const command of [startCommand(), keysCommand(), budgetsCommand(), runsCommand(), sessionsCommand(), explainCommand(), doctorCommand()]) program.addCommand(command);
+  for (const command of [
+    startCommand(),
+    keysCommand(),
+    budgetsCommand(),
+    runsCommand(),
+    sessionsCommand(),
+    explainCommand(),
+    doctorCommand(),
+  ])
+    program.addCommand(command);
   return useExitCode(program, 2);
 }
 

@@ -10,14 +10,24 @@ import { foldRun, foldSession } from '../views/index.ts';
 
 /** Runs and sessions read from the data directory, with their budgets as the configuration and the ledger have them. */
 
-export async function readRunFrom(admin: SqliteAdmin, config: GatewayConfig, workspaceId: string, runId: string): Promise<RunShape | undefined> {
+export async function readRunFrom(
+  admin: SqliteAdmin,
+  config: GatewayConfig,
+  workspaceId: string,
+  runId: string,
+): Promise<RunShape | undefined> {
   const row = await admin.run(workspaceId, runId);
   if (row === undefined) return undefined;
   const budgets = await budgetsOf(admin, config, subjectOfRun(row), row.limitNanos);
   return foldRun(await entriesOfRun(admin, workspaceId, runId), { budgets });
 }
 
-export async function readSessionFrom(admin: SqliteAdmin, config: GatewayConfig, workspaceId: string, sessionId: string): Promise<SessionShape | undefined> {
+export async function readSessionFrom(
+  admin: SqliteAdmin,
+  config: GatewayConfig,
+  workspaceId: string,
+  sessionId: string,
+): Promise<SessionShape | undefined> {
   const rows = await runsOfSession(admin, workspaceId, sessionId);
   const { workflowId, agentId, customerId, memberId } = rows.at(-1) ?? {};
   const budgets = await budgetsOf(admin, config, { workspaceId, sessionId, workflowId, agentId, customerId, memberId }, undefined);
@@ -27,7 +37,12 @@ export async function readSessionFrom(admin: SqliteAdmin, config: GatewayConfig,
 type Place = Partial<Subject> & { readonly workspaceId: string };
 
 /** What the running gateway keeps in memory, worked out from the views: settled spend and the holds of calls in flight. */
-async function budgetsOf(admin: SqliteAdmin, config: GatewayConfig, place: Place, runLimit: Nanos | undefined): Promise<BudgetStateShape[]> {
+async function budgetsOf(
+  admin: SqliteAdmin,
+  config: GatewayConfig,
+  place: Place,
+  runLimit: Nanos | undefined,
+): Promise<BudgetStateShape[]> {
   const book = createBudgetBook(config.budgets);
   book.reload(admin.budgets());
   const now = Date.now();
@@ -39,7 +54,9 @@ async function budgetsOf(admin: SqliteAdmin, config: GatewayConfig, place: Place
     const { fromDay, toDay } = windowDays(window, now);
     const [row] = scope === 'request' ? [] : await admin.spend(place.workspaceId, scope, { id: match.scopeId, fromDay, toDay, limit: 1 });
     const settled = row === undefined ? 0n : row.modelNanos + row.toolNanos + row.retryNanos;
-    const held = open.filter((reserve) => isUnder(reserve, match, place.workspaceId)).reduce((sum, reserve) => sum + BigInt(reserve.hold), 0n);
+    const held = open
+      .filter((reserve) => isUnder(reserve, match, place.workspaceId))
+      .reduce((sum, reserve) => sum + BigInt(reserve.hold), 0n);
     const left = match.limit - settled - held;
     const passed = thresholds.filter((percent) => settled * 100n >= match.limit * BigInt(percent));
     states.push(

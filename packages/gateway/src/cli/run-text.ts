@@ -23,7 +23,12 @@ export function costLines(of: Pick<RunShape | SessionShape, 'cost' | 'revenue_us
     `tool cost: $${cost.tool_usd}`,
     `retry cost: $${cost.retry_usd}`,
     `total cost: $${cost.total_usd}`,
-    ...(of.revenue_usd === null ? ['known margin: none, no revenue was reported'] : [`revenue: $${of.revenue_usd}`, `known margin: ${signed(margin.known_usd ?? '0')}${margin.percent === null ? '' : ` (${margin.percent}%)`}`]),
+    ...(of.revenue_usd === null
+      ? ['known margin: none, no revenue was reported']
+      : [
+          `revenue: $${of.revenue_usd}`,
+          `known margin: ${signed(margin.known_usd ?? '0')}${margin.percent === null ? '' : ` (${margin.percent}%)`}`,
+        ]),
     ...(margin.unknown.length === 0 ? [] : [`not in these figures, for want of a price: ${margin.unknown.join(', ')}`]),
   ];
 }
@@ -50,8 +55,15 @@ interface Moment {
 /** What happened, in order, one line a step; refusals with their reason and what to do. */
 export function traceLines(run: RunShape): readonly string[] {
   const moments: Moment[] = [
-    ...run.requests.filter(({ status }) => status !== 'refused').map((call) => ({ at: call.started_at, lines: callLines('llm.request', `${call.provider === null ? '' : `${call.provider}/`}${call.model}`, call) })),
-    ...run.tools.filter(({ status }) => status !== 'denied').map((call) => ({ at: call.started_at, lines: callLines('tool.call', call.tool, call) })),
+    ...run.requests
+      .filter(({ status }) => status !== 'refused')
+      .map((call) => ({
+        at: call.started_at,
+        lines: callLines('llm.request', `${call.provider === null ? '' : `${call.provider}/`}${call.model}`, call),
+      })),
+    ...run.tools
+      .filter(({ status }) => status !== 'denied')
+      .map((call) => ({ at: call.started_at, lines: callLines('tool.call', call.tool, call) })),
     ...run.decisions.map((decision) => ({ at: decision.at, lines: decisionLines(decision) })),
   ];
   const trace = moments.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)).flatMap(({ lines }) => lines);
@@ -81,13 +93,20 @@ function callLines(kind: string, name: string, call: Call): readonly string[] {
     ...(call.source === 'self_reported' && kind === 'llm.request' ? ['reported, not carried'] : []),
     ...(call.error === null ? [] : [call.error]),
   ];
-  return [`-> ${call.attempt > 1 ? `retry ${call.attempt - 1} of ` : ''}${kind} ${name}  ${amount}${notes.length === 0 ? '' : `  (${notes.join('; ')})`}`];
+  return [
+    `-> ${call.attempt > 1 ? `retry ${call.attempt - 1} of ` : ''}${kind} ${name}  ${amount}${notes.length === 0 ? '' : `  (${notes.join('; ')})`}`,
+  ];
 }
 
 function decisionLines(decision: RunShape['decisions'][number]): readonly string[] {
-  const by = decision.rule === null ? '' : ` by ${decision.rule}${decision.rule_revision === null ? '' : ` (revision ${decision.rule_revision})`}`;
-  if (decision.outcome !== 'denied') return [`   policy ${decision.outcome}${decision.subject === null ? '' : ` ${decision.subject}`}${by}: ${decision.reason}`];
-  return [`xx REFUSED ${decision.subject ?? decision.phase}${by}${decision.code === null ? '' : ` [${decision.code}]`}`, `   ${decision.reason}`];
+  const by =
+    decision.rule === null ? '' : ` by ${decision.rule}${decision.rule_revision === null ? '' : ` (revision ${decision.rule_revision})`}`;
+  if (decision.outcome !== 'denied')
+    return [`   policy ${decision.outcome}${decision.subject === null ? '' : ` ${decision.subject}`}${by}: ${decision.reason}`];
+  return [
+    `xx REFUSED ${decision.subject ?? decision.phase}${by}${decision.code === null ? '' : ` [${decision.code}]`}`,
+    `   ${decision.reason}`,
+  ];
 }
 
 /** Whether the run kept to policy, in one line. */

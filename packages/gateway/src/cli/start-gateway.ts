@@ -46,21 +46,36 @@ async function mintFirstKey(gateway: Gateway): Promise<string | undefined> {
 
 function greet(
   output: Output,
-  shown: { readonly url: string; readonly directory: string; readonly file: string | undefined; readonly secret: string | undefined; readonly gateway: Gateway; readonly data: string },
+  shown: {
+    readonly url: string;
+    readonly directory: string;
+    readonly file: string | undefined;
+    readonly secret: string | undefined;
+    readonly gateway: Gateway;
+    readonly data: string;
+  },
 ): void {
   const { url, directory, file, secret, gateway, data } = shown;
   const [model] = gateway.providers.models();
-  const body = JSON.stringify({ model: model === undefined ? 'PROVIDER/MODEL' : `${model.provider}/${model.model}`, messages: [{ role: 'user', content: 'Hello' }] });
+  const body = JSON.stringify({
+    model: model === undefined ? 'PROVIDER/MODEL' : `${model.provider}/${model.model}`,
+    messages: [{ role: 'user', content: 'Hello' }],
+  });
   const lines = [
     `Runpurse is listening on ${url}`,
     `  config     ${file ?? 'none: the built-in sandbox provider, no budgets'}`,
     `  data       ${directory}`,
-    `  providers  ${gateway.providers.list().map(({ name }) => name).join(', ')}`,
+    `  providers  ${gateway.providers
+      .list()
+      .map(({ name }) => name)
+      .join(', ')}`,
     ...(secret === undefined ? [] : [`  key        ${secret}  (workspace ${FIRST_WORKSPACE}, admin; shown only now)`]),
     '',
     'Try it:',
     `  curl -s ${url}/v1/chat/completions -H "authorization: Bearer ${secret ?? '$RUNPURSE_KEY'}" -H "content-type: application/json" -d '${body}'`,
-    ...(secret === undefined ? ['', 'Keys are shown once. To mint another:', `  ${RUNPURSE} keys create --data ${quoted(data)} --workspace ${FIRST_WORKSPACE}`] : []),
+    ...(secret === undefined
+      ? ['', 'Keys are shown once. To mint another:', `  ${RUNPURSE} keys create --data ${quoted(data)} --workspace ${FIRST_WORKSPACE}`]
+      : []),
   ];
   output.line(lines.join('\n'));
 }

@@ -4,16 +4,17 @@ import { sandboxScripts } from '../providers/sandbox/script.ts';
 
 /** The shape of runpurse.yaml (DESIGN §10). Strict: an unknown key is a mistake and is named with its path. */
 
-export const usdAmount = z
-  .union([z.string(), z.number()])
-  .transform((value, context) => {
-    const nanos = parseUsd(typeof value === 'number' ? String(value) : value.trim());
-    if (nanos === undefined || nanos < 0n) {
-      context.addIssue({ code: 'custom', message: `must be a dollar amount such as "0.50" (up to 9 decimals), not ${JSON.stringify(value)}` });
-      return z.NEVER;
-    }
-    return nanos;
-  });
+export const usdAmount = z.union([z.string(), z.number()]).transform((value, context) => {
+  const nanos = parseUsd(typeof value === 'number' ? String(value) : value.trim());
+  if (nanos === undefined || nanos < 0n) {
+    context.addIssue({
+      code: 'custom',
+      message: `must be a dollar amount such as "0.50" (up to 9 decimals), not ${JSON.stringify(value)}`,
+    });
+    return z.NEVER;
+  }
+  return nanos;
+});
 
 const name = z.string().min(1).max(128);
 
@@ -117,7 +118,10 @@ const EFFECTS_TO_COME: readonly unknown[] = ['require_approval', 'route'];
 export const ruleConfig = z.strictObject({
   id: name,
   revision: z.union([z.string(), z.number().int()]).transform(String).default('1'),
-  phase: z.union([z.enum(['model_request', 'tool_call', 'run_update', 'endpoint_call']), z.array(z.enum(['model_request', 'tool_call', 'run_update', 'endpoint_call'])).min(1)]),
+  phase: z.union([
+    z.enum(['model_request', 'tool_call', 'run_update', 'endpoint_call']),
+    z.array(z.enum(['model_request', 'tool_call', 'run_update', 'endpoint_call'])).min(1),
+  ]),
   when: z.string().min(1).optional(),
   effect: z.enum(RULE_EFFECTS, {
     error: ({ input }) =>
@@ -151,15 +155,39 @@ export const gatewayConfig = z.strictObject({
   rate: z.strictObject({ requests_per_minute: z.number().int().positive().default(100) }).prefault({}),
   limits: z
     .strictObject({
-      max_request_bytes: z.number().int().positive().default(32 * 1024 * 1024),
+      max_request_bytes: z
+        .number()
+        .int()
+        .positive()
+        .default(32 * 1024 * 1024),
       /** A reply that is not streamed is metered whole; a longer one is passed on as it comes and charged at its hold. */
-      max_response_bytes: z.number().int().positive().default(64 * 1024 * 1024),
+      max_response_bytes: z
+        .number()
+        .int()
+        .positive()
+        .default(64 * 1024 * 1024),
       /** A stream longer than this is cut off and charged for what was produced. */
-      max_stream_bytes: z.number().int().positive().default(256 * 1024 * 1024),
-      max_header_bytes: z.number().int().positive().default(32 * 1024),
+      max_stream_bytes: z
+        .number()
+        .int()
+        .positive()
+        .default(256 * 1024 * 1024),
+      max_header_bytes: z
+        .number()
+        .int()
+        .positive()
+        .default(32 * 1024),
       max_batch_events: z.number().int().positive().default(1000),
-      max_event_body_bytes: z.number().int().positive().default(4 * 1024 * 1024),
-      max_event_metadata_bytes: z.number().int().positive().default(16 * 1024),
+      max_event_body_bytes: z
+        .number()
+        .int()
+        .positive()
+        .default(4 * 1024 * 1024),
+      max_event_metadata_bytes: z
+        .number()
+        .int()
+        .positive()
+        .default(16 * 1024),
     })
     .prefault({}),
   store: z

@@ -12,9 +12,7 @@ export interface Mistake {
 
 /** `['budgets', 1, 'limit_usd']` as a person writes it: `budgets[1].limit_usd`. */
 export function pathText(path: readonly PropertyKey[]): string {
-  return path
-    .map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? String(part) : `.${String(part)}`))
-    .join('');
+  return path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? String(part) : `.${String(part)}`)).join('');
 }
 
 const KINDS: Readonly<Record<string, string>> = {
@@ -125,7 +123,9 @@ function sentence(issue: Issue, value: unknown, knownKeys: (path: readonly Prope
 function nestedUnionIssue(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   // A union member that got past the type check names the real mistake; of several the first is told.
-  const inner = issue.errors.find((errors) => errors.length > 0 && errors.every((error) => error.code !== 'invalid_type' || error.path.length > 0))?.[0];
+  const inner = issue.errors.find(
+    (errors) => errors.length > 0 && errors.every((error) => error.code !== 'invalid_type' || error.path.length > 0),
+  )?.[0];
   return inner === undefined ? issue : nestedUnionIssue({ ...inner, path: [...issue.path, ...inner.path] });
 }
 

@@ -59,7 +59,8 @@ describe('runpurse.yaml', () => {
   });
 
   it('fills a variable inside a longer text, leaves $${NAME} as text and does not ask for one in a comment', () => {
-    const text = '# uses ${NOT_ASKED}\nproviders: [ { name: p, kind: openai, base_url: "https://${HOST}/v1", headers: { X-Literal: "$${HOST}" } } ]';
+    const text =
+      '# uses ${NOT_ASKED}\nproviders: [ { name: p, kind: openai, base_url: "https://${HOST}/v1", headers: { X-Literal: "$${HOST}" } } ]';
     const [provider] = parseConfig(text, 'runpurse.yaml', { HOST: 'api.example.com' }).providers;
     expect(provider?.base_url).toBe('https://api.example.com/v1');
     expect(provider?.headers).toEqual({ 'X-Literal': '${HOST}' });
@@ -70,28 +71,96 @@ describe('runpurse.yaml', () => {
   });
 
   it.each([
-    ['a missing variable', 'providers:\n  - { name: a, kind: sandbox }\n  - { name: openai, kind: openai, api_key: ${OPENAI_API_KEY} }', 'runpurse.yaml: providers[1].api_key: the environment variable OPENAI_API_KEY is not set. Set it, or take it out of runpurse.yaml.'],
-    ['an amount that is none', 'budgets:\n  - { scope: run, limit_usd: "1" }\n  - { scope: run, limit_usd: ten }', 'runpurse.yaml: budgets[1].limit_usd: must be a dollar amount such as "0.50" (up to 9 decimals), not "ten"'],
-    ['a negative amount', 'budgets: [ { scope: run, limit_usd: -1 } ]', 'runpurse.yaml: budgets[0].limit_usd: must be a dollar amount such as "0.50" (up to 9 decimals), not -1'],
+    [
+      'a missing variable',
+      'providers:\n  - { name: a, kind: sandbox }\n  - { name: openai, kind: openai, api_key: ${OPENAI_API_KEY} }',
+      'runpurse.yaml: providers[1].api_key: the environment variable OPENAI_API_KEY is not set. Set it, or take it out of runpurse.yaml.',
+    ],
+    [
+      'an amount that is none',
+      'budgets:\n  - { scope: run, limit_usd: "1" }\n  - { scope: run, limit_usd: ten }',
+      'runpurse.yaml: budgets[1].limit_usd: must be a dollar amount such as "0.50" (up to 9 decimals), not "ten"',
+    ],
+    [
+      'a negative amount',
+      'budgets: [ { scope: run, limit_usd: -1 } ]',
+      'runpurse.yaml: budgets[0].limit_usd: must be a dollar amount such as "0.50" (up to 9 decimals), not -1',
+    ],
     ['a missing amount', 'budgets: [ { scope: run } ]', 'runpurse.yaml: budgets[0].limit_usd: is missing'],
-    ['an amount of the wrong kind', 'budgets: [ { scope: run, limit_usd: [1] } ]', 'runpurse.yaml: budgets[0].limit_usd: must be text or a number, not a list'],
-    ['an unknown scope', 'budgets: [ { scope: team, limit_usd: 1 } ]', 'runpurse.yaml: budgets[0].scope: must be one of request, run, session, workflow, agent, member, customer, workspace, key, not "team"'],
-    ['an unknown action', 'budgets: [ { scope: run, limit_usd: 1, action: explode } ]', 'runpurse.yaml: budgets[0].action: must be block, alert_only or pause, not "explode"'],
-    ['a misspelt key', 'budgets: [ { scope: run, limit_usd: 1, on_excede: clamp } ]', 'runpurse.yaml: budgets[0].on_excede: is not known here; did you mean on_exceed?'],
+    [
+      'an amount of the wrong kind',
+      'budgets: [ { scope: run, limit_usd: [1] } ]',
+      'runpurse.yaml: budgets[0].limit_usd: must be text or a number, not a list',
+    ],
+    [
+      'an unknown scope',
+      'budgets: [ { scope: team, limit_usd: 1 } ]',
+      'runpurse.yaml: budgets[0].scope: must be one of request, run, session, workflow, agent, member, customer, workspace, key, not "team"',
+    ],
+    [
+      'an unknown action',
+      'budgets: [ { scope: run, limit_usd: 1, action: explode } ]',
+      'runpurse.yaml: budgets[0].action: must be block, alert_only or pause, not "explode"',
+    ],
+    [
+      'a misspelt key',
+      'budgets: [ { scope: run, limit_usd: 1, on_excede: clamp } ]',
+      'runpurse.yaml: budgets[0].on_excede: is not known here; did you mean on_exceed?',
+    ],
     ['a misspelt section', 'budget: []', 'runpurse.yaml: budget: is not known here; did you mean budgets?'],
     ['a number as text', 'rate: { requests_per_minute: "many" }', 'runpurse.yaml: rate.requests_per_minute: must be a number, not "many"'],
-    ['a fraction of a request', 'rate: { requests_per_minute: 1.5 }', 'runpurse.yaml: rate.requests_per_minute: must be a whole number, not 1.5'],
+    [
+      'a fraction of a request',
+      'rate: { requests_per_minute: 1.5 }',
+      'runpurse.yaml: rate.requests_per_minute: must be a whole number, not 1.5',
+    ],
     ['no requests at all', 'rate: { requests_per_minute: 0 }', 'runpurse.yaml: rate.requests_per_minute: must be more than 0'],
-    ['a bad URL', 'providers: [ { name: a, kind: openai, base_url: "ftp://x" } ]', 'runpurse.yaml: providers[0].base_url: must be a URL such as "https://api.example.com/v1", not "ftp://x"'],
-    ['an upper-case provider', 'providers: [ { name: OpenAI, kind: openai } ]', 'runpurse.yaml: providers[0].name: must be lower-case letters, digits, - or _, not "OpenAI"'],
-    ['a threshold above 100', 'budgets: [ { scope: run, limit_usd: 1, thresholds: [150] } ]', 'runpurse.yaml: budgets[0].thresholds[0]: must be at most 100'],
+    [
+      'a bad URL',
+      'providers: [ { name: a, kind: openai, base_url: "ftp://x" } ]',
+      'runpurse.yaml: providers[0].base_url: must be a URL such as "https://api.example.com/v1", not "ftp://x"',
+    ],
+    [
+      'an upper-case provider',
+      'providers: [ { name: OpenAI, kind: openai } ]',
+      'runpurse.yaml: providers[0].name: must be lower-case letters, digits, - or _, not "OpenAI"',
+    ],
+    [
+      'a threshold above 100',
+      'budgets: [ { scope: run, limit_usd: 1, thresholds: [150] } ]',
+      'runpurse.yaml: budgets[0].thresholds[0]: must be at most 100',
+    ],
     ['a list that is none', 'tools: { name: x }', 'runpurse.yaml: tools: must be a list, not an object'],
-    ['two providers of one name', 'providers: [ { name: a, kind: sandbox }, { name: a, kind: openai } ]', 'runpurse.yaml: providers[1].name: "a" is already used by providers[0]; each must be unique.'],
-    ['two tools of one name', 'tools: [ { name: t, price_usd: 1 }, { name: t, price_usd: 2 } ]', 'runpurse.yaml: tools[1].name: "t" is already used by tools[0]; each must be unique.'],
-    ['two rules of one id', 'policy: { rules: [ { id: r, phase: tool_call, effect: block }, { id: r, phase: tool_call, effect: audit } ] }', 'runpurse.yaml: policy.rules[1].id: "r" is already used by policy.rules[0]; each must be unique.'],
-    ['two prices of one model', 'prices: [ { model: m, input_mtok_usd: 1, output_mtok_usd: 1 }, { model: m, input_mtok_usd: 2, output_mtok_usd: 1 } ]', 'runpurse.yaml: prices[1].model: "m" is already used by prices[0]; each must be unique.'],
-    ['a rule that does not compile', 'policy: { rules: [ { id: r, phase: tool_call, effect: block, when: "tool.nmae ==" } ] }', expect.stringMatching(/^runpurse\.yaml: policy\.rules\[0\]\.when: rule "r": .*line 1/)],
-    ['an effect of a later version', 'policy: { rules: [ { id: r, phase: tool_call, effect: route } ] }', 'runpurse.yaml: policy.rules[0].effect: "route" comes with a later version of Runpurse; until then a rule can allow, block, audit, skip'],
+    [
+      'two providers of one name',
+      'providers: [ { name: a, kind: sandbox }, { name: a, kind: openai } ]',
+      'runpurse.yaml: providers[1].name: "a" is already used by providers[0]; each must be unique.',
+    ],
+    [
+      'two tools of one name',
+      'tools: [ { name: t, price_usd: 1 }, { name: t, price_usd: 2 } ]',
+      'runpurse.yaml: tools[1].name: "t" is already used by tools[0]; each must be unique.',
+    ],
+    [
+      'two rules of one id',
+      'policy: { rules: [ { id: r, phase: tool_call, effect: block }, { id: r, phase: tool_call, effect: audit } ] }',
+      'runpurse.yaml: policy.rules[1].id: "r" is already used by policy.rules[0]; each must be unique.',
+    ],
+    [
+      'two prices of one model',
+      'prices: [ { model: m, input_mtok_usd: 1, output_mtok_usd: 1 }, { model: m, input_mtok_usd: 2, output_mtok_usd: 1 } ]',
+      'runpurse.yaml: prices[1].model: "m" is already used by prices[0]; each must be unique.',
+    ],
+    [
+      'a rule that does not compile',
+      'policy: { rules: [ { id: r, phase: tool_call, effect: block, when: "tool.nmae ==" } ] }',
+      expect.stringMatching(/^runpurse\.yaml: policy\.rules\[0\]\.when: rule "r": .*line 1/),
+    ],
+    [
+      'an effect of a later version',
+      'policy: { rules: [ { id: r, phase: tool_call, effect: route } ] }',
+      'runpurse.yaml: policy.rules[0].effect: "route" comes with a later version of Runpurse; until then a rule can allow, block, audit, skip',
+    ],
     ['text instead of a mapping', 'hello', 'runpurse.yaml: must be an object, not "hello"'],
   ])('names the path of %s', (_what, text, expected) => {
     expect(message(text)).toEqual(expected);

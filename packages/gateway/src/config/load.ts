@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { RunpurseError } from '@runpurse/core';
-import { isAlias, isCollection, isPair, isScalar, parseDocument, visit, type Node } from 'yaml';
+import { isAlias, isCollection, isPair, isScalar, parseDocument, visit } from 'yaml';
 import { createPolicy } from '../policy/index.ts';
 import { gatewayConfig, type GatewayConfig } from './config.ts';
 import { keysAllowedBy, mistakesOf, pathText } from './issues.ts';
@@ -33,7 +33,9 @@ export function loadConfig(file: string, environment: Environment): GatewayConfi
   }
   const config = parseConfig(text, basename(file), environment);
   // A path in the file is meant from where the file lies, whoever starts the gateway from wherever.
-  const providers = config.providers.map((provider) => (typeof provider.scripts === 'string' ? { ...provider, scripts: resolve(dirname(file), provider.scripts) } : provider));
+  const providers = config.providers.map((provider) =>
+    typeof provider.scripts === 'string' ? { ...provider, scripts: resolve(dirname(file), provider.scripts) } : provider,
+  );
   return { ...config, providers };
 }
 
@@ -45,7 +47,9 @@ export function parseConfig(text: string, fileName: string, environment: Environ
   if (!result.success && coerceFromEnvironment(root, result.error.issues, fromEnvironment)) result = gatewayConfig.safeParse(root);
   if (!result.success) {
     const mistakes = mistakesOf(result.error.issues, root, keysAllowedBy(gatewayConfig)).map(({ path, message }) =>
-      path === '' ? `${fileName}: ${message}` : `${fileName}: ${path}: ${fromEnvironment.has(path) ? message.replace(/, not .*$/s, '') : message}`,
+      path === ''
+        ? `${fileName}: ${message}`
+        : `${fileName}: ${path}: ${fromEnvironment.has(path) ? message.replace(/, not .*$/s, '') : message}`,
     );
     throw new ConfigError(mistakes.join('\n'));
   }
@@ -71,7 +75,7 @@ function readYaml(text: string, fileName: string, environment: Environment): { v
   visit(document, {
     Scalar(key, node, ancestors) {
       if (typeof node.value !== 'string') return;
-      const path = key === 'key' ? '' : pathOf(key, ancestors as readonly Node[]);
+      const path = key === 'key' ? '' : pathOf(key, ancestors);
       const filled = node.value
         .replace(PLACEHOLDER, (_match, name: string) => {
           const value = environment[name];
@@ -107,12 +111,19 @@ function pathOf(key: unknown, ancestors: readonly unknown[]): string {
 }
 
 /** A variable is text; where a number or a switch is wanted, `"120"` or `"true"` is taken as one. */
-function coerceFromEnvironment(root: unknown, issues: readonly { code?: string; path: readonly PropertyKey[] }[], fromEnvironment: ReadonlySet<string>): boolean {
+function coerceFromEnvironment(
+  root: unknown,
+  issues: readonly { code?: string; path: readonly PropertyKey[] }[],
+  fromEnvironment: ReadonlySet<string>,
+): boolean {
   let changed = false;
   for (const issue of issues) {
     if (issue.code !== 'invalid_type' || !fromEnvironment.has(pathText(issue.path))) continue;
     const last = issue.path.at(-1);
-    const holder = issue.path.slice(0, -1).reduce<unknown>((value, part) => (value as Record<PropertyKey, unknown>)[part], root) as Record<PropertyKey, unknown>;
+    const holder = issue.path.slice(0, -1).reduce<unknown>((value, part) => (value as Record<PropertyKey, unknown>)[part], root) as Record<
+      PropertyKey,
+      unknown
+    >;
     if (last === undefined) continue;
     const text = String(holder[last]).trim();
     if (/^-?\d+(\.\d+)?$/.test(text)) holder[last] = Number(text);
@@ -130,13 +141,19 @@ function refuseDuplicates(config: GatewayConfig, fileName: string): void {
     { path: 'tools', field: 'name', names: config.tools.map(({ name }) => name) },
     { path: 'budgets', field: 'name', names: config.budgets.map(({ name }) => name) },
     { path: 'policy.rules', field: 'id', names: config.policy.rules.map(({ id }) => id) },
-    { path: 'prices', field: 'model', names: config.prices.map(({ provider, model }) => (provider === undefined ? model : `${provider}/${model}`)) },
+    {
+      path: 'prices',
+      field: 'model',
+      names: config.prices.map(({ provider, model }) => (provider === undefined ? model : `${provider}/${model}`)),
+    },
   ];
   for (const { path, field, names } of lists) {
     const at = names.findIndex((name, index) => name !== undefined && names.indexOf(name) < index);
     if (at === -1) continue;
     const name = names[at];
-    throw new ConfigError(`${fileName}: ${path}[${at}].${field}: ${JSON.stringify(name)} is already used by ${path}[${names.indexOf(name)}]; each must be unique.`);
+    throw new ConfigError(
+      `${fileName}: ${path}[${at}].${field}: ${JSON.stringify(name)} is already used by ${path}[${names.indexOf(name)}]; each must be unique.`,
+    );
   }
 }
 
@@ -146,6 +163,12 @@ function refuseBrokenRules(config: GatewayConfig, fileName: string): void {
     createPolicy(config.policy);
   } catch (error) {
     if (!RunpurseError.isInstance(error)) throw error;
-    throw new ConfigError(error.message.split('\n').map((line) => `${fileName}: ${line}`).join('\n'), error);
+    throw new ConfigError(
+      error.message
+        .split('\n')
+        .map((line) => `${fileName}: ${line}`)
+        .join('\n'),
+      error,
+    );
   }
 }

@@ -3,7 +3,9 @@ import { budgetConfig, type BudgetConfig } from './config.ts';
 import { keysAllowedBy, mistakesOf, type Mistake } from './issues.ts';
 
 /** A budget as somebody wrote it, through the API or the CLI, checked as runpurse.yaml's are. */
-export function parseBudget(written: Readonly<Record<string, unknown>>): { readonly type: 'budget'; readonly config: BudgetConfig } | ({ readonly type: 'invalid' } & Mistake) {
+export function parseBudget(
+  written: Readonly<Record<string, unknown>>,
+): { readonly type: 'budget'; readonly config: BudgetConfig } | ({ readonly type: 'invalid' } & Mistake) {
   const result = budgetConfig.safeParse(written);
   if (result.success) return { type: 'budget', config: result.data };
   const [mistake] = mistakesOf(result.error.issues, written, keysAllowedBy(budgetConfig));

@@ -33,7 +33,14 @@ export function budgetRoutes(gateway: Gateway): readonly AnyRoute[] {
       tag: 'budgets',
       summary: 'Budgets that are enforced for this workspace',
       answers: { 200: { description: 'All of them', shape: listOf(budgetShape) } },
-      handle: ({ caller }) => answer({ data: admission.budgets().filter((budget) => visibleTo(budget, caller.workspaceId)).map(budgetWire), next_cursor: null }),
+      handle: ({ caller }) =>
+        answer({
+          data: admission
+            .budgets()
+            .filter((budget) => visibleTo(budget, caller.workspaceId))
+            .map(budgetWire),
+          next_cursor: null,
+        }),
     }),
     route({
       method: 'post',
@@ -54,7 +61,8 @@ export function budgetRoutes(gateway: Gateway): readonly AnyRoute[] {
         }
         const { budget_id: given, limit_usd: limit, ...rest } = body;
         const parsed = parseBudget({ ...rest, limit_usd: formatUsd(limit), workspace: caller.workspaceId });
-        if (parsed.type === 'invalid') return refused({ code: 'invalid_request', message: `The field ${parsed.path} ${parsed.message}.`, param: parsed.path });
+        if (parsed.type === 'invalid')
+          return refused({ code: 'invalid_request', message: `The field ${parsed.path} ${parsed.message}.`, param: parsed.path });
         const budgetId = given ?? gateway.ids.next('bud');
         await store.putBudget({ budgetId, body: budgetBody(parsed.config), updatedAt: gateway.clock.now() });
         admission.reloadBudgets();
@@ -88,14 +96,26 @@ function visibleTo(budget: Budget, workspaceId: string): boolean {
 }
 
 function budgetNotFound(budgetId: string) {
-  return { code: 'not_found' as const, message: `There is no budget ${budgetId} in this workspace. GET /v1/budgets lists them.`, details: { budget_id: budgetId } };
+  return {
+    code: 'not_found' as const,
+    message: `There is no budget ${budgetId} in this workspace. GET /v1/budgets lists them.`,
+    details: { budget_id: budgetId },
+  };
 }
 
 /** A workspace's admin changes that workspace's budgets; what the operator set for all stays the operator's. */
 function notOurs(budget: Budget, workspaceId: string) {
   if (budget.origin === 'config')
-    return { code: 'conflict' as const, message: `Budget ${budget.budgetId} stands in runpurse.yaml. Change it there and start the gateway again.`, details: { budget_id: budget.budgetId } };
+    return {
+      code: 'conflict' as const,
+      message: `Budget ${budget.budgetId} stands in runpurse.yaml. Change it there and start the gateway again.`,
+      details: { budget_id: budget.budgetId },
+    };
   if (budget.config.workspace !== workspaceId)
-    return { code: 'conflict' as const, message: `Budget ${budget.budgetId} holds for every workspace. Only the operator changes it: \`runpurse budgets set ${budget.budgetId}\`.`, details: { budget_id: budget.budgetId } };
+    return {
+      code: 'conflict' as const,
+      message: `Budget ${budget.budgetId} holds for every workspace. Only the operator changes it: \`runpurse budgets set ${budget.budgetId}\`.`,
+      details: { budget_id: budget.budgetId },
+    };
   return undefined;
 }

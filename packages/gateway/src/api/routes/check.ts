@@ -78,7 +78,8 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
       path: '/v1/check',
       tag: 'check',
       summary: 'May this go on? Six answers, without acting',
-      description: 'State what you know; what can not be answered is null with the reason. Nothing is held, logged or begun, and no rate is used up.',
+      description:
+        'State what you know; what can not be answered is null with the reason. Nothing is held, logged or begun, and no rate is used up.',
       body: checkInput,
       answers: { 200: { description: 'The answers', shape: checkReply } },
       refusals: ['identity_forged'],
@@ -117,7 +118,12 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
   ];
 
   function ask(question: Question, call: Pick<CallRequest, 'kind' | 'name' | 'provider' | 'hold' | 'fit'>): Verdict | undefined {
-    const result = admission.check({ subject: question.subject, source: call.kind === 'model' ? 'gateway' : 'self_reported', id: gateway.ids.next('req'), ...call });
+    const result = admission.check({
+      subject: question.subject,
+      source: call.kind === 'model' ? 'gateway' : 'self_reported',
+      id: gateway.ids.next('req'),
+      ...call,
+    });
     return result.type === 'refused' ? no(result.refusal) : undefined;
   }
 
@@ -129,7 +135,11 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
     if (denied !== undefined) return denied;
     return hold === undefined
       ? { answer: true, reason: `Tool ${tool} may be called. Its price is unknown, so its cost is not checked against a budget.` }
-      : { answer: true, reason: `Tool ${tool} may be called; it costs up to $${formatUsd(hold)}.`, details: { needed_usd: formatUsd(hold) } };
+      : {
+          answer: true,
+          reason: `Tool ${tool} may be called; it costs up to $${formatUsd(hold)}.`,
+          details: { needed_usd: formatUsd(hold) },
+        };
   }
 
   function useModel(question: Question): Verdict {
@@ -142,14 +152,20 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
     const card = prices.find({ name: provider.name, kind: provider.kind, priceAs: provider.config.price_as }, name);
     const outputTokens = output ?? card?.outputTokensMax;
     const isSized = input !== undefined && outputTokens !== undefined;
-    const worst = card !== undefined && isSized ? card.worstCase({ inputTokens: input, outputTokens, webSearches: 0, audioOutput: false }) : undefined;
+    const worst =
+      card !== undefined && isSized ? card.worstCase({ inputTokens: input, outputTokens, webSearches: 0, audioOutput: false }) : undefined;
     const isPriced = card !== undefined || config.fallback_price !== undefined;
     // Without a size the call's own cost can't be told: then only what any call needs is checked, a cent's fraction of room.
     const hold = estimate ?? worst ?? (isPriced ? 1n : undefined);
     const denied = ask(question, { kind: 'model', name, provider: provider.name, hold });
     if (denied !== undefined) return denied;
     const needed = estimate ?? worst;
-    if (needed !== undefined) return { answer: true, reason: `Model ${name} at ${provider.name} may be used; the call costs up to $${formatUsd(needed)}.`, details: { needed_usd: formatUsd(needed), provider: provider.name } };
+    if (needed !== undefined)
+      return {
+        answer: true,
+        reason: `Model ${name} at ${provider.name} may be used; the call costs up to $${formatUsd(needed)}.`,
+        details: { needed_usd: formatUsd(needed), provider: provider.name },
+      };
     return {
       answer: true,
       reason: `Model ${name} at ${provider.name} may be used. ${isPriced ? 'State input_tokens and max_output_tokens, or estimated_cost_usd, to have the cost of the call checked too.' : 'Its price is unknown, and no hard budget needs it.'}`,
@@ -160,7 +176,10 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
   /** A hard budget of these scopes that has no room for the call. */
   function exhausted(question: Question, scopes?: readonly string[]): BudgetState | undefined {
     const needed = question.input.estimated_cost_usd ?? 1n;
-    return question.budgets.find(({ budget, remaining }) => budget.config.action !== 'alert_only' && remaining < needed && (scopes === undefined || scopes.includes(budget.config.scope)));
+    return question.budgets.find(
+      ({ budget, remaining }) =>
+        budget.config.action !== 'alert_only' && remaining < needed && (scopes === undefined || scopes.includes(budget.config.scope)),
+    );
   }
 
   function sessionWithinBudget(question: Question): Verdict {
@@ -173,7 +192,10 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
     const figures = `$${formatUsd(told.remaining)} of $${formatUsd(told.limit)} is left`;
     return {
       answer: over === undefined,
-      reason: over === undefined ? `Session ${sessionId} is within budget: ${figures}.` : `Session ${sessionId} has no room for this: ${figures}.`,
+      reason:
+        over === undefined
+          ? `Session ${sessionId} is within budget: ${figures}.`
+          : `Session ${sessionId} has no room for this: ${figures}.`,
       ...(over === undefined ? {} : { code: 'budget_exceeded' }),
       details: budgetDetails(told),
     };
@@ -184,9 +206,19 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
     const { run_id: runId } = input;
     if (runId === undefined) return unknown('No run was named.');
     if (run !== undefined && run.status !== 'running' && run.status !== 'paused')
-      return { answer: false, code: 'run_ended', reason: `Run ${runId} has ended: it is ${run.status}. Start a new run with another id.`, details: { run_status: run.status } };
+      return {
+        answer: false,
+        code: 'run_ended',
+        reason: `Run ${runId} has ended: it is ${run.status}. Start a new run with another id.`,
+        details: { run_status: run.status },
+      };
     if (run?.status === 'paused')
-      return { answer: false, code: 'run_paused', reason: `Run ${runId} is paused. Raise its budget, or POST /v1/runs/${runId}/resume.`, details: { run_status: run.status } };
+      return {
+        answer: false,
+        code: 'run_paused',
+        reason: `Run ${runId} is paused. Raise its budget, or POST /v1/runs/${runId}/resume.`,
+        details: { run_status: run.status },
+      };
     const overrun = run === undefined ? undefined : boundReached(run);
     if (overrun !== undefined) return overrun;
     const empty = exhausted(question);
@@ -198,18 +230,29 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
         reason: `Budget ${budgetName(empty.budget)} has $${formatUsd(empty.remaining)} of $${formatUsd(empty.limit)} left, which is not enough to go on. Raise it to continue.`,
         details: budgetDetails(empty),
       };
-    const blocked = calls.find((verdict) => verdict.answer === false && verdict.code !== 'policy_denied' && verdict.code !== 'model_not_found');
+    const blocked = calls.find(
+      (verdict) => verdict.answer === false && verdict.code !== 'policy_denied' && verdict.code !== 'model_not_found',
+    );
     if (blocked !== undefined) return blocked;
     return run === undefined
       ? { answer: true, reason: `Run ${runId} has not begun here; nothing forbids it.` }
-      : { answer: true, reason: `Run ${runId} may go on; it has cost $${formatUsd(run.spent)} so far.`, details: { run_status: run.status, spent_usd: formatUsd(run.spent) } };
+      : {
+          answer: true,
+          reason: `Run ${runId} may go on; it has cost $${formatUsd(run.spent)} so far.`,
+          details: { run_status: run.status, spent_usd: formatUsd(run.spent) },
+        };
   }
 
   /** Bounds that end a run whatever it does next; those on one kind of call are answered with that call. */
   function boundReached(run: RunView): Verdict | undefined {
     const seconds = (clock.now() - run.startedAt) / 1000;
     for (const bound of config.bounds) {
-      if (bound.scope !== 'run' || (bound.id !== '*' && bound.id !== run.runId) || (bound.workspace !== undefined && bound.workspace !== run.workspaceId)) continue;
+      if (
+        bound.scope !== 'run' ||
+        (bound.id !== '*' && bound.id !== run.runId) ||
+        (bound.workspace !== undefined && bound.workspace !== run.workspaceId)
+      )
+        continue;
       if (bound.max_runtime_s !== undefined && seconds > bound.max_runtime_s)
         return {
           answer: false,
@@ -226,7 +269,16 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
   async function endpointProfitable(question: Question): Promise<Verdict> {
     const { endpoint_id: endpointId, estimated_cost_usd: estimate } = question.input;
     const { workspaceId, workflowId, agentId } = question.subject;
-    const candidates = endpointId !== undefined ? ([['workflow', endpointId], ['agent', endpointId]] as const) : ([['workflow', workflowId], ['agent', agentId]] as const);
+    const candidates =
+      endpointId !== undefined
+        ? ([
+            ['workflow', endpointId],
+            ['agent', endpointId],
+          ] as const)
+        : ([
+            ['workflow', workflowId],
+            ['agent', agentId],
+          ] as const);
     const named = candidates.filter((candidate): candidate is readonly ['workflow' | 'agent', string] => candidate[1] !== undefined);
     if (named.length === 0) return unknown('No endpoint, workflow or agent was named.');
     for (const [scope, id] of named) {
@@ -240,18 +292,33 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
       return {
         answer: row.unknownCosts > 0 && profitable ? null : profitable,
         reason: `${scope} ${id} earned $${formatUsd(row.revenueNanos)} over ${row.runs} runs, with a known margin of $${formatUsd(margin)}; the next run is expected to leave $${formatUsd(expected)}.${uncertain}`,
-        details: { scope, id, revenue_usd: formatUsd(row.revenueNanos), margin_usd: formatUsd(margin), expected_run_margin_usd: formatUsd(expected), runs: row.runs },
+        details: {
+          scope,
+          id,
+          revenue_usd: formatUsd(row.revenueNanos),
+          margin_usd: formatUsd(margin),
+          expected_run_margin_usd: formatUsd(expected),
+          runs: row.runs,
+        },
       };
     }
     const names = named.map(([scope, id]) => `${scope} ${id}`).join(' or ');
-    return unknown(`No revenue was reported for ${endpointId === undefined ? names : `endpoint ${endpointId}`}, so its margin is unknown. Report it when a run ends (revenue_usd).`);
+    return unknown(
+      `No revenue was reported for ${endpointId === undefined ? names : `endpoint ${endpointId}`}, so its margin is unknown. Report it when a run ends (revenue_usd).`,
+    );
   }
 
   function stopRun(question: Question, goOn: Verdict): Verdict {
     if (question.input.run_id === undefined || goOn.answer === null) return unknown('No run was named.');
     if (goOn.answer) return { answer: false, reason: goOn.reason };
     const { code, blocked_by: blockedBy, details } = goOn;
-    return { answer: true, reason: goOn.reason, ...(code === undefined ? {} : { code }), ...(blockedBy === undefined ? {} : { blocked_by: blockedBy }), ...(details === undefined ? {} : { details }) };
+    return {
+      answer: true,
+      reason: goOn.reason,
+      ...(code === undefined ? {} : { code }),
+      ...(blockedBy === undefined ? {} : { blocked_by: blockedBy }),
+      ...(details === undefined ? {} : { details }),
+    };
   }
 }
 

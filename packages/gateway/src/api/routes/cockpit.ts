@@ -26,7 +26,14 @@ const scopeReply = z.object({
   ...source,
   workspace: z.object({ id: z.string(), name: z.string() }),
   entity: z.object({ type: z.enum(['agent', 'member']), id: z.string(), name: z.string(), department: z.string().nullable() }).nullable(),
-  virtual_key: z.object({ id: z.string(), label: z.string(), prefix: z.string(), status: z.literal('active'), allowed_models: z.array(z.string()), rate_limit_rpm: z.number() }),
+  virtual_key: z.object({
+    id: z.string(),
+    label: z.string(),
+    prefix: z.string(),
+    status: z.literal('active'),
+    allowed_models: z.array(z.string()),
+    rate_limit_rpm: z.number(),
+  }),
 });
 const usageReply = z.object({
   ...source,
@@ -36,8 +43,14 @@ const usageReply = z.object({
   total_cost_cents: cents,
   vs_previous_period: z.object({ requests_pct: percent, cost_pct: percent }),
 });
-const dailyReply = z.object({ ...source, data: z.array(z.object({ date: z.string(), cost_cents: cents, requests: z.number(), tokens: z.number() })) });
-const modelReply = z.object({ ...source, data: z.array(z.object({ model: z.string(), provider: z.string().nullable(), cost_cents: cents, requests: z.number(), pct: z.number() })) });
+const dailyReply = z.object({
+  ...source,
+  data: z.array(z.object({ date: z.string(), cost_cents: cents, requests: z.number(), tokens: z.number() })),
+});
+const modelReply = z.object({
+  ...source,
+  data: z.array(z.object({ model: z.string(), provider: z.string().nullable(), cost_cents: cents, requests: z.number(), pct: z.number() })),
+});
 const budgetFigures = z.object({
   budget_cents: cents,
   spent_cents: cents,
@@ -69,7 +82,13 @@ const recentReply = z.object({
 export function cockpitRoutes(gateway: Gateway): readonly AnyRoute[] {
   const { admission, clock, config, store } = gateway;
 
-  const read = <Query extends z.ZodObject | undefined>(name: string, summary: string, shape: z.ZodType, query: Query, handle: Parameters<typeof route<undefined, Query, undefined>>[0]['handle']): AnyRoute =>
+  const read = <Query extends z.ZodObject | undefined>(
+    name: string,
+    summary: string,
+    shape: z.ZodType,
+    query: Query,
+    handle: Parameters<typeof route<undefined, Query, undefined>>[0]['handle'],
+  ): AnyRoute =>
     route<undefined, Query, undefined>({
       method: 'get',
       path: `/api/v1/cockpit/${name}`,
@@ -120,9 +139,15 @@ export function cockpitRoutes(gateway: Gateway): readonly AnyRoute[] {
         degraded: isCut,
         period: { from: new Date(from).toISOString(), to: new Date(to).toISOString() },
         total_requests: now.requests,
-        total_tokens: { input: sum(calls, (call) => inputTokens(call.settle?.usage)), output: sum(calls, (call) => outputTokens(call.settle?.usage)) },
+        total_tokens: {
+          input: sum(calls, (call) => inputTokens(call.settle?.usage)),
+          output: sum(calls, (call) => outputTokens(call.settle?.usage)),
+        },
         total_cost_cents: toCents(costOf(now)),
-        vs_previous_period: { requests_pct: change(now.requests, previous.requests), cost_pct: change(toCents(costOf(now)), toCents(costOf(previous))) },
+        vs_previous_period: {
+          requests_pct: change(now.requests, previous.requests),
+          cost_pct: change(toCents(costOf(now)), toCents(costOf(previous))),
+        },
       });
     }),
     read('daily-costs', "The key's cost by UTC day", dailyReply, periodQuery, async ({ query, caller }) => {
@@ -137,7 +162,7 @@ export function cockpitRoutes(gateway: Gateway): readonly AnyRoute[] {
           date: dayOf(at),
           cost_cents: row === undefined ? 0 : toCents(costOf(row)),
           requests: row?.requests ?? 0,
-          tokens: sum(ofDay, (call) => (inputTokens(call.settle?.usage)) + (outputTokens(call.settle?.usage))),
+          tokens: sum(ofDay, (call) => inputTokens(call.settle?.usage) + outputTokens(call.settle?.usage)),
         });
       }
       return answer({ ...LIVE, degraded: isCut, data });
@@ -194,7 +219,12 @@ export function cockpitRoutes(gateway: Gateway): readonly AnyRoute[] {
 }
 
 function countText(most: number, standard: number): z.ZodType<number> {
-  return z.string().regex(/^\d{1,6}$/, 'must be a whole number').transform(Number).pipe(z.number().max(most)).default(standard);
+  return z
+    .string()
+    .regex(/^\d{1,6}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().max(most))
+    .default(standard);
 }
 
 const DAYS_BACK: Readonly<Record<string, number>> = { '24h': 1, '7d': 7, '30d': 30, '90d': 90 };

@@ -29,7 +29,12 @@ const decisionShape = z.looseObject({
   duplicate: z.boolean().optional(),
 });
 
-const takenShape = z.object({ accepted: z.number().int(), rejected: z.number().int(), allowed: z.boolean(), decisions: z.array(decisionShape) });
+const takenShape = z.object({
+  accepted: z.number().int(),
+  rejected: z.number().int(),
+  allowed: z.boolean(),
+  decisions: z.array(decisionShape),
+});
 
 /** Agent events in: one, or a batch that is taken whole or not at all. */
 export function eventRoutes(gateway: Gateway, mappings: readonly EventMapping[]): readonly AnyRoute[] {
@@ -40,15 +45,33 @@ export function eventRoutes(gateway: Gateway, mappings: readonly EventMapping[])
       path: '/v1/agent/events',
       tag: 'events',
       summary: 'Report events, and ask whether an action may happen',
-      description: 'Deduplicated by `event_id`. A denial is a 202 with `allowed: false`, as in the Alephant protocol; with `?enforce=true` it has its own status.',
+      description:
+        'Deduplicated by `event_id`. A denial is a 202 with `allowed: false`, as in the Alephant protocol; with `?enforce=true` it has its own status.',
       query: z.strictObject({ enforce: flag.optional() }),
       // Parsed event by event further in; declared here as what it may be.
       body: z.unknown(),
       documentedBody: z.union([batchShape, rawAgentEvent]),
       bodyBytesMax: gateway.config.limits.max_event_body_bytes,
-      bodyTooLarge: (bytesMax) => respond(notTaken({ type: 'error', code: 'payload_too_large', message: `The body is larger than ${bytesMax} bytes. Send fewer events at once. Nothing of the body was stored or charged.`, count: 0 })),
+      bodyTooLarge: (bytesMax) =>
+        respond(
+          notTaken({
+            type: 'error',
+            code: 'payload_too_large',
+            message: `The body is larger than ${bytesMax} bytes. Send fewer events at once. Nothing of the body was stored or charged.`,
+            count: 0,
+          }),
+        ),
       answers: { 202: { description: 'Taken; `allowed` says whether the actions asked about may happen', shape: takenShape } },
-      refusals: ['budget_exceeded', 'run_paused', 'policy_denied', 'identity_forged', 'run_ended', 'context_conflict', 'price_unknown', 'rate_limited'],
+      refusals: [
+        'budget_exceeded',
+        'run_paused',
+        'policy_denied',
+        'identity_forged',
+        'run_ended',
+        'context_conflict',
+        'price_unknown',
+        'rate_limited',
+      ],
       async handle({ query, body, bodyBytes, caller, headers }) {
         const { context } = contextFromHeaders(Object.fromEntries(headers));
         return respond(await ingest.accept(body, bodyBytes, { key: caller, context }, { enforce: query.enforce === true }));

@@ -9,7 +9,14 @@ const logQuery = z.strictObject({
   run_id: identifier.optional(),
   session_id: identifier.optional(),
   agent_id: identifier.optional(),
-  type: z.string().min(1).max(1000).optional().describe('Entry types (event, decision, reserve, settle, run, threshold) and canonical event types such as tool.call.requested, separated by commas'),
+  type: z
+    .string()
+    .min(1)
+    .max(1000)
+    .optional()
+    .describe(
+      'Entry types (event, decision, reserve, settle, run, threshold) and canonical event types such as tool.call.requested, separated by commas',
+    ),
   order: z.enum(['asc', 'desc']).default('asc'),
   cursor: cursor.regex(/^\d{1,16}$/, 'must be the next_cursor of the page before').optional(),
   limit: pageLimit(1000, 100),
@@ -26,7 +33,9 @@ export function logRoutes(gateway: Gateway, live: LiveLog): readonly AnyRoute[] 
       summary: "The workspace's log: events, decisions, charges, run states, thresholds",
       description: 'Live streams begin with what comes next, or after `cursor` or the `Last-Event-ID` header.',
       query: logQuery,
-      answers: { 200: { description: 'A page of the log; with `live` a stream of the same rows, one `data:` each', shape: listOf(logEntryShape) } },
+      answers: {
+        200: { description: 'A page of the log; with `live` a stream of the same rows, one `data:` each', shape: listOf(logEntryShape) },
+      },
       refusals: ['rate_limited'],
       async handle({ query, caller, headers, signal }) {
         const filter = {
@@ -34,7 +43,10 @@ export function logRoutes(gateway: Gateway, live: LiveLog): readonly AnyRoute[] 
           runId: query.run_id,
           sessionId: query.session_id,
           agentId: query.agent_id,
-          types: query.type?.split(',').map((type) => type.trim()).filter((type) => type !== ''),
+          types: query.type
+            ?.split(',')
+            .map((type) => type.trim())
+            .filter((type) => type !== ''),
         };
         const from = query.cursor === undefined ? undefined : Number(query.cursor);
         if (query.live ?? (headers.get('accept') ?? '').includes('text/event-stream')) {

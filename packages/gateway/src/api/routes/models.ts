@@ -16,7 +16,9 @@ export function modelRoutes(gateway: Gateway): readonly AnyRoute[] {
       handle: () =>
         answer({
           object: 'list',
-          data: gateway.providers.models().map(({ provider, model }) => ({ id: `${provider}/${model}`, object: 'model' as const, created: 0, owned_by: provider })),
+          data: gateway.providers
+            .models()
+            .map(({ provider, model }) => ({ id: `${provider}/${model}`, object: 'model' as const, created: 0, owned_by: provider })),
         }),
     }),
   ];

@@ -79,7 +79,11 @@ export function runRoutes(gateway: Gateway): readonly AnyRoute[] {
         const runId = body.run_id ?? gateway.ids.next('run');
         const subject = subjectOf(caller, { ...body, run_id: runId });
         if ('code' in subject) return refused(subject);
-        const result = await admission.startRun({ subject, limit: body.limit_usd, bounds: body.bounds === undefined ? undefined : definedBounds(body.bounds) });
+        const result = await admission.startRun({
+          subject,
+          limit: body.limit_usd,
+          bounds: body.bounds === undefined ? undefined : definedBounds(body.bounds),
+        });
         if (result.type === 'refused') return refused(result.refusal);
         return answer(await readRun(gateway, caller.workspaceId, runId), result.type === 'started' ? 201 : 200);
       },
@@ -100,7 +104,11 @@ export function runRoutes(gateway: Gateway): readonly AnyRoute[] {
         const result = await admission.endRun(run, { status: body.status, reason: body.reason, ...amounts });
         if (result.type === 'refused') return refused(result.refusal);
         // Ended before by an event that knew no revenue: it is booked now. Reported twice, it is booked once.
-        if (result.type === 'exists' && amounts.revenue !== undefined && (await store.run(workspaceId, params.id))?.revenueNanos === undefined)
+        if (
+          result.type === 'exists' &&
+          amounts.revenue !== undefined &&
+          (await store.run(workspaceId, params.id))?.revenueNanos === undefined
+        )
           await admission.bookFinance(run, amounts);
         return answer(await readRun(gateway, workspaceId, params.id));
       },

@@ -18,7 +18,12 @@ const period = {
   to: day.optional().describe('Last UTC day, inclusive; default: today'),
 };
 
-const spendQuery = z.strictObject({ by: z.enum([...SPEND_SCOPES, 'day']), ...period, id: identifier.optional(), limit: pageLimit(ROWS_MAX, 100) });
+const spendQuery = z.strictObject({
+  by: z.enum([...SPEND_SCOPES, 'day']),
+  ...period,
+  id: identifier.optional(),
+  limit: pageLimit(ROWS_MAX, 100),
+});
 const marginQuery = z.strictObject({ by: z.enum(MARGIN_SCOPES), ...period, id: identifier.optional(), limit: pageLimit(ROWS_MAX, 100) });
 
 const spendShape = z.object({
@@ -35,17 +40,32 @@ export function spendRoutes(gateway: Gateway): readonly AnyRoute[] {
 
   async function rowsBy(workspaceId: string, query: z.output<typeof spendQuery>): Promise<readonly SpendRow[] | Refusal> {
     if (query.from !== undefined && query.to !== undefined && query.from > query.to)
-      return { code: 'invalid_request', message: `The query parameter from (${query.from}) is later than to (${query.to}).`, param: 'from' };
-    if (query.by !== 'day') return store.spend(workspaceId, query.by, { fromDay: query.from, toDay: query.to, id: query.id, limit: query.limit });
+      return {
+        code: 'invalid_request',
+        message: `The query parameter from (${query.from}) is later than to (${query.to}).`,
+        param: 'from',
+      };
+    if (query.by !== 'day')
+      return store.spend(workspaceId, query.by, { fromDay: query.from, toDay: query.to, id: query.id, limit: query.limit });
     const to = query.to ?? dayOf(clock.now());
     const from = query.from ?? dayOf(Date.parse(to) - 29 * DAY_MS);
     if (Date.parse(to) - Date.parse(from) > DAYS_MAX * DAY_MS)
-      return { code: 'invalid_request', message: `The query parameter from (${from}) lies more than ${DAYS_MAX} days before to (${to}). Ask for fewer days at once.`, param: 'from' };
+      return {
+        code: 'invalid_request',
+        message: `The query parameter from (${from}) lies more than ${DAYS_MAX} days before to (${to}). Ask for fewer days at once.`,
+        param: 'from',
+      };
     return (await store.spendByDay(workspaceId, from, to)).map((row) => ({ ...row, id: row.day }));
   }
 
   const table = (query: z.output<typeof spendQuery>, rows: readonly SpendRow[]) =>
-    answer({ by: query.by, from: query.from ?? null, to: query.to ?? null, data: rows.map(totalsOf), total: totalsOf(sumOf('total', rows)) });
+    answer({
+      by: query.by,
+      from: query.from ?? null,
+      to: query.to ?? null,
+      data: rows.map(totalsOf),
+      total: totalsOf(sumOf('total', rows)),
+    });
 
   const scopes = (['workflow', 'agent', 'workspace'] as const).map((scope) =>
     route({
@@ -62,7 +82,12 @@ export function spendRoutes(gateway: Gateway): readonly AnyRoute[] {
         const [row] = isForeign ? [] : await store.spend(workspaceId, scope, { id: params.id, limit: 1 });
         const found = row ?? (scope === 'workspace' && !isForeign ? sumOf(workspaceId, []) : undefined);
         if (found === undefined) return refused(nothingKnown(scope, params.id));
-        return answer({ ...totalsOf(found), scope, workspace_id: workspaceId, budgets: budgetStatesFor(gateway, { workspaceId, ...SUBJECT[scope](params.id) }) });
+        return answer({
+          ...totalsOf(found),
+          scope,
+          workspace_id: workspaceId,
+          budgets: budgetStatesFor(gateway, { workspaceId, ...SUBJECT[scope](params.id) }),
+        });
       },
     }),
   );
@@ -108,7 +133,11 @@ const SUBJECT: Readonly<Record<'workflow' | 'agent' | 'workspace', (id: string) 
 };
 
 function nothingKnown(scope: SpendScope, id: string): Refusal {
-  return { code: 'not_found', message: `Nothing is known of ${scope} ${id} in this workspace. Check the id and the key's workspace.`, details: { [`${scope}_id`]: id } };
+  return {
+    code: 'not_found',
+    message: `Nothing is known of ${scope} ${id} in this workspace. Check the id and the key's workspace.`,
+    details: { [`${scope}_id`]: id },
+  };
 }
 
 function costOf(row: SpendRow): bigint {

@@ -74,12 +74,20 @@ export function toolRoutes(gateway: Gateway): readonly AnyRoute[] {
     return { status, cost: free ? 0n : (configured?.price_usd ?? reported), ...(error === undefined ? {} : { error }) };
   }
 
-  async function settledBefore(workspaceId: string, by: { reservation_id?: string | undefined; run_id?: string | undefined; tool_call_id?: string | undefined }) {
+  async function settledBefore(
+    workspaceId: string,
+    by: { reservation_id?: string | undefined; run_id?: string | undefined; tool_call_id?: string | undefined },
+  ) {
     if (by.run_id === undefined) return undefined;
     const entries = await store.entries({ workspaceId, runId: by.run_id, types: ['reserve', 'settle'], order: 'desc', limit: 1000 });
     const reserve = entries
       .map(({ entry }) => entry)
-      .find((entry) => entry.type === 'reserve' && entry.kind === 'tool' && (entry.id === by.reservation_id || (by.tool_call_id !== undefined && entry.toolCallId === by.tool_call_id)));
+      .find(
+        (entry) =>
+          entry.type === 'reserve' &&
+          entry.kind === 'tool' &&
+          (entry.id === by.reservation_id || (by.tool_call_id !== undefined && entry.toolCallId === by.tool_call_id)),
+      );
     if (reserve?.type !== 'reserve') return undefined;
     const settle = entries.map(({ entry }) => entry).find((entry) => entry.type === 'settle' && entry.id === reserve.id);
     return settle?.type === 'settle' ? { reserve, settle } : undefined;
@@ -93,7 +101,16 @@ export function toolRoutes(gateway: Gateway): readonly AnyRoute[] {
       summary: 'May this tool be called? If so its price is held',
       body: authorizeInput,
       answers: { 200: { description: 'It may be called', shape: reservationShape } },
-      refusals: ['budget_exceeded', 'run_paused', 'policy_denied', 'identity_forged', 'run_ended', 'context_conflict', 'conflict', 'rate_limited'],
+      refusals: [
+        'budget_exceeded',
+        'run_paused',
+        'policy_denied',
+        'identity_forged',
+        'run_ended',
+        'context_conflict',
+        'conflict',
+        'rate_limited',
+      ],
       async handle({ body, caller }) {
         const id = gateway.ids.next('auth');
         const toolCallId = body.tool_call_id ?? id;
@@ -101,9 +118,17 @@ export function toolRoutes(gateway: Gateway): readonly AnyRoute[] {
         if ('code' in subject) return refused(subject);
         const asked = admission.findOpen(caller.workspaceId, body.run_id, 'tool', toolCallId);
         if (asked !== undefined && asked.name !== body.tool)
-          return refused({ code: 'conflict', message: `Tool call ${toolCallId} of run ${body.run_id} is open for tool ${asked.name}, not ${body.tool}. Give each tool call its own id.`, param: 'tool_call_id' });
+          return refused({
+            code: 'conflict',
+            message: `Tool call ${toolCallId} of run ${body.run_id} is open for tool ${asked.name}, not ${body.tool}. Give each tool call its own id.`,
+            param: 'tool_call_id',
+          });
         if (asked === undefined && admission.toolCallKnown(caller.workspaceId, body.run_id, toolCallId))
-          return refused({ code: 'conflict', message: `Tool call ${toolCallId} of run ${body.run_id} was authorized and settled before. A new call of tool ${body.tool} needs its own tool_call_id.`, param: 'tool_call_id' });
+          return refused({
+            code: 'conflict',
+            message: `Tool call ${toolCallId} of run ${body.run_id} was authorized and settled before. A new call of tool ${body.tool} needs its own tool_call_id.`,
+            param: 'tool_call_id',
+          });
         const result =
           asked === undefined
             ? await admission.admit({
@@ -135,7 +160,12 @@ export function toolRoutes(gateway: Gateway): readonly AnyRoute[] {
           body.reservation_id === undefined
             ? admission.findOpen(workspaceId, body.run_id ?? '', 'tool', body.tool_call_id ?? '')
             : admission.reservation(body.reservation_id);
-        if (open === undefined || open.kind !== 'tool' || open.subject.workspaceId !== workspaceId || (body.run_id !== undefined && open.subject.runId !== body.run_id)) {
+        if (
+          open === undefined ||
+          open.kind !== 'tool' ||
+          open.subject.workspaceId !== workspaceId ||
+          (body.run_id !== undefined && open.subject.runId !== body.run_id)
+        ) {
           const before = await settledBefore(workspaceId, body);
           if (before !== undefined)
             return answer({

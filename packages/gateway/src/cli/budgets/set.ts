@@ -27,7 +27,9 @@ export function setBudgetCommand(): Command {
     .description('make a budget, or change one by its id; a raised cap lets the runs go on that it paused')
     .argument('[budget_id]', 'of a budget to change; left out, one is made')
     .addOption(dataOption())
-    .addOption(new Option('--workspace <id>', 'only this workspace (default: every workspace, each with its own counter)').argParser(idText))
+    .addOption(
+      new Option('--workspace <id>', 'only this workspace (default: every workspace, each with its own counter)').argParser(idText),
+    )
     .addOption(new Option('--name <text>', 'what refusals call it').argParser(idText))
     .addOption(new Option('--scope <scope>', 'whose spend').choices(BUDGET_SCOPES))
     .addOption(new Option('--id <id>', 'one id of the scope, or * for each (default: *)').argParser(idText))
@@ -46,7 +48,9 @@ async function setBudget(budgetId: string | undefined, options: SetOptions): Pro
     const existing = budgetId === undefined ? undefined : admin.budgets().find((stored) => stored.budgetId === budgetId);
     if (budgetId !== undefined && existing === undefined)
       throw new CliError(
-        budgetId.startsWith('config_') ? `Budget ${budgetId} stands in runpurse.yaml: change it there.` : `There is no budget ${budgetId}. Leave the id out to make one; \`runpurse budgets list\` shows the ids.`,
+        budgetId.startsWith('config_')
+          ? `Budget ${budgetId} stands in runpurse.yaml: change it there.`
+          : `There is no budget ${budgetId}. Leave the id out to make one; \`runpurse budgets list\` shows the ids.`,
       );
     if (existing === undefined && options.scope === undefined) throw new CliError('A new budget needs --scope and --limit.', 2);
     const parsed = parseBudget({ ...existing?.body, ...written(options) });
@@ -56,10 +60,18 @@ async function setBudget(budgetId: string | undefined, options: SetOptions): Pro
     return budgetWire({ budgetId: id, config: parsed.config, origin: 'api' });
   });
   if (options.json === true) output.json(budget);
-  else output.line(`Budget ${budget.budget_id}: ${budget.scope} ${budget.id} may spend $${budget.limit_usd}${budget.window === 'lifetime' ? '' : ` per ${budget.window}`}.`);
+  else
+    output.line(
+      `Budget ${budget.budget_id}: ${budget.scope} ${budget.id} may spend $${budget.limit_usd}${budget.window === 'lifetime' ? '' : ` per ${budget.window}`}.`,
+    );
 }
 
-const FLAG: Readonly<Record<string, string>> = { limit_usd: '--limit', action: '--action', thresholds: '--thresholds', on_exceed: '--on-exceed' };
+const FLAG: Readonly<Record<string, string>> = {
+  limit_usd: '--limit',
+  action: '--action',
+  thresholds: '--thresholds',
+  on_exceed: '--on-exceed',
+};
 
 /** The options given, as they would stand in runpurse.yaml. */
 function written(options: SetOptions): Readonly<Record<string, unknown>> {

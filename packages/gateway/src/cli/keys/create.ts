@@ -32,7 +32,13 @@ async function createKey(options: CreateOptions): Promise<void> {
   const output = terminalOutput();
   const clock = { now: Date.now };
   const { secret, stored } = mintKey(
-    { workspaceId: options.workspace, agentId: options.agent, memberId: options.member, label: options.label, admin: options.admin === true },
+    {
+      workspaceId: options.workspace,
+      agentId: options.agent,
+      memberId: options.member,
+      label: options.label,
+      admin: options.admin === true,
+    },
     createIds(clock),
     clock.now(),
   );

@@ -4,5 +4,9 @@ import { listKeysCommand } from './list.ts';
 import { revokeKeyCommand } from './revoke.ts';
 
 export function keysCommand(): Command {
-  return new Command('keys').description('virtual keys: who may call, and for which workspace').addCommand(createKeyCommand()).addCommand(listKeysCommand()).addCommand(revokeKeyCommand());
+  return new Command('keys')
+    .description('virtual keys: who may call, and for which workspace')
+    .addCommand(createKeyCommand())
+    .addCommand(listKeysCommand())
+    .addCommand(revokeKeyCommand());
 }

@@ -27,13 +27,18 @@ export function showSessionCommand(): Command {
 async function showSession(sessionId: string, options: ShowOptions): Promise<void> {
   const output = terminalOutput();
   const { config } = configFrom(options.config);
-  const session = await withViews(options.data, (admin) => readSessionFrom(admin, config, workspaceOf(admin, options.workspace), sessionId));
-  if (session === undefined) throw new CliError(`There is no session ${sessionId} in this workspace. \`runpurse runs list\` shows the sessions of runs.`);
+  const session = await withViews(options.data, (admin) =>
+    readSessionFrom(admin, config, workspaceOf(admin, options.workspace), sessionId),
+  );
+  if (session === undefined)
+    throw new CliError(`There is no session ${sessionId} in this workspace. \`runpurse runs list\` shows the sessions of runs.`);
   if (options.json === true) {
     output.json(session);
     return;
   }
-  output.line(`session: ${session.session_id}  (workspace ${session.workspace_id}${session.customer_id === null ? '' : `, customer ${session.customer_id}`})`);
+  output.line(
+    `session: ${session.session_id}  (workspace ${session.workspace_id}${session.customer_id === null ? '' : `, customer ${session.customer_id}`})`,
+  );
   output.line(table(session.runs.map((run) => [`  ${run.run_id}`, run.status, `$${run.cost.total_usd}`])));
   for (const line of [...costLines(session), ...budgetLines(session.budgets)]) output.line(line);
 }
