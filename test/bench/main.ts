@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cpus, totalmem } from 'node:os';
+import { cpus, loadavg, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { interleave, LoadGenerator, median, medianRatio, type Sample } from './measure.ts';
 import { canPin, residentMegabytes } from './process.ts';
@@ -179,6 +179,11 @@ function machine(): string {
 
 say(machine());
 if (!canPin) say('Processes could not be pinned to cores (no taskset, or one core): the ratios are worth little.');
+const [busy = 0] = loadavg();
+if (busy > 0.5)
+  say(
+    `The machine is busy (load average ${busy.toFixed(1)}): read ratios and CPU per request, not the absolute figures, and repeat when it is quiet.`,
+  );
 const load = await LoadGenerator.start();
 try {
   for (const [name, part] of Object.entries({ throughput, streams, latency, events })) if (parts.has(name)) await part(load);
