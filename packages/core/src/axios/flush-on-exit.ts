@@ -6,6 +6,8 @@ const EXIT_FLUSH_MS_MAX = 5_000;
 
 /** Clients still to be flushed. One set of listeners serves them all. */
 const clients = new Set<GatewayClient>();
+/** Tried at the process's end in vain: trying on would keep a finished process alive. */
+const givenUp = new WeakSet<GatewayClient>();
 let isListening = false;
 
 /**
@@ -13,6 +15,7 @@ let isListening = false;
  * uncaught errors by a short-lived child process, since nothing asynchronous runs then. Only when events wait.
  */
 export function flushOnExit(client: GatewayClient): void {
+  for (const known of clients) if (known.isClosed && known.pending === 0) clients.delete(known);
   clients.add(client);
   if (isListening) return;
   isListening = true;
@@ -21,11 +24,14 @@ export function flushOnExit(client: GatewayClient): void {
   for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) process.on(signal, onSignal);
 }
 
+/** One attempt. `beforeExit` comes again after it, so a client whose gateway is away is not tried a second time. */
 async function flushAll(): Promise<void> {
-  const waiting = [...clients].filter((client) => client.pending > 0);
-  if (waiting.length === 0) return;
-  // A pending request keeps the process alive, a retry's sleep does not: what is left then goes at 'exit'.
-  await Promise.all(waiting.map((client) => client.flush()));
+  const waiting = [...clients].filter((client) => client.pending > 0 && !givenUp.has(client));
+  await Promise.all(
+    waiting.map(async (client) => {
+      if ((await client.flush()) > 0) givenUp.add(client);
+    }),
+  );
 }
 
 /** The host's own listener decides whether a signal ends the process; without one the signal does what it always did. */
@@ -40,7 +46,7 @@ function onSignal(signal: keyof typeof SIGNALS): void {
 }
 
 function deliverSynchronously(): void {
-  const requests = [...clients].flatMap((client) => client.drain());
+  const requests = [...clients].filter((client) => !givenUp.has(client)).flatMap((client) => client.drain());
   if (requests.length === 0) return;
   spawnSync(process.execPath, ['--input-type=commonjs', '--eval', SENDER], {
     input: JSON.stringify(requests satisfies DrainedRequest[]),

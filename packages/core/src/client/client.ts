@@ -79,8 +79,10 @@ export interface GatewayClient {
   headers(context: AgentContext): Record<string, string>;
   /** Serialized events not yet delivered, oldest first, for a host that must hand them over synchronously at its end. Empties the queue. */
   drain(): readonly DrainedRequest[];
-  /** Events that wait. */
+  /** Events that wait or are on the wire. */
   readonly pending: number;
+  /** `close()` was called. */
+  readonly isClosed: boolean;
 }
 
 /** A request that delivers drained events; sending it twice is harmless. */

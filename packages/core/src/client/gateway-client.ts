@@ -64,6 +64,10 @@ class HttpGatewayClient implements GatewayClient {
     });
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   get pending(): number {
     return this.#outbox.pending;
   }
@@ -96,7 +100,7 @@ class HttpGatewayClient implements GatewayClient {
     const isAway = this.#unanswered >= AWAY_AFTER && timers.now() < this.#awayUntil;
     if (isAway) return this.#unanswerable(event, 'it did not answer the last questions');
     if (this.#unanswered >= AWAY_AFTER) this.#awayUntil = timers.now() + AWAY_MS;
-    // A settlement that waits would make the gateway count a hold that is none any more.
+    // While a settlement waits, the gateway counts a hold that is none any more.
     if (!this.#outbox.isFailing) await this.#outbox.deliverLane(event.run_id ?? '');
 
     const answer = await this.#question(event);

@@ -15,7 +15,7 @@ import {
 import { EVENT_TYPES, NO_MEANING, guessEventType, isEventType, type TypeMeaning } from './event-types.ts';
 import { mappedEvent, mappingOf, rawField, sourceName, type EventMapping, type MappedIdField } from './mapping.ts';
 import { METADATA_FIELDS, type EventMetadata } from './metadata.ts';
-import { EVENT_TEXT_MAX, firstIssue, rawAgentEvent, type RawAgentEvent } from './raw-event.ts';
+import { EVENT_TEXT_MAX, eventText, firstIssue, rawAgentEvent, type RawAgentEvent } from './raw-event.ts';
 import { redact, redactText } from './redact.ts';
 
 /** What a batch, its headers and the receiver add to an event. */
@@ -128,18 +128,19 @@ export function normalizeEvent(raw: unknown, defaults: EventDefaults): Normalize
   const sent = parsed.data;
   const ignored: string[] = [];
 
-  const stated = sourceName(sent.source ?? sent.framework ?? defaults.source ?? defaults.framework ?? 'unknown');
+  const stated = sourceName(eventText(sent.source) ?? eventText(sent.framework) ?? defaults.source ?? defaults.framework ?? 'unknown');
   const mapping = mappingOf(stated, defaults.mappings ?? []);
   const source = mapping?.source ?? (stated === '' ? 'unknown' : stated);
   const reading = readType(sent, mapping);
   const claims = readClaims(sent);
   const metadata = readMetadata(sent, reading.rawType, ignored);
   const { ids, conflicts } = readIds(sent, metadata, mapping, defaults.context);
+  const eventId = eventText(sent.event_id);
   const counters = readCounters(sent, defaults.context, ignored);
 
   const event: AgentEvent = {
-    version: sent.version ?? EVENT_VERSION,
-    event_id: sent.event_id ?? defaults.eventId(),
+    version: eventText(sent.version) ?? EVENT_VERSION,
+    event_id: eventId ?? defaults.eventId(),
     type: reading.type,
     source,
     event_phase: known(claims.event_phase) ?? reading.implied.event_phase,
@@ -158,7 +159,7 @@ export function normalizeEvent(raw: unknown, defaults: EventDefaults): Normalize
   return {
     type: 'event',
     event,
-    eventIdGiven: sent.event_id !== undefined,
+    eventIdGiven: eventId !== undefined,
     claims,
     implied: reading.implied,
     dodges: reading.implied.policy_stage === 'pre_action' && !asks,
@@ -190,7 +191,7 @@ interface TypeReading {
 
 /** Canonical types are taken at their word, then the source's mapping, then a guess by words; else the type stays as sent. */
 function readType(sent: RawAgentEvent, mapping: EventMapping | undefined): TypeReading {
-  const type = sent.type ?? sent.event ?? 'unknown';
+  const type = eventText(sent.type) ?? eventText(sent.event) ?? 'unknown';
   if (isEventType(type)) return { type, rawType: undefined, implied: EVENT_TYPES[type], stepSource: 'runtime', confidence: 'high' };
   const row = mapping === undefined ? undefined : mappedEvent(mapping, type, sent);
   if (row !== undefined) {
@@ -241,10 +242,10 @@ function readIds(
 ): { ids: IdFields; conflicts: readonly string[] } {
   const ids: IdFields = {};
   const conflicts: string[] = [];
-  const name = sent.name ?? mappedId(sent, mapping, 'name');
+  const name = eventText(sent.name) ?? mappedId(sent, mapping, 'name');
   if (name !== undefined) ids.name = name;
   for (const [field, contextField] of CONTEXT_FIELDS) {
-    const own = sent[field] ?? (field === 'agent_name' ? sent.agentName : undefined) ?? mappedId(sent, mapping, field) ?? fromMetadata(metadata, field);
+    const own = eventText(sent[field]) ?? (field === 'agent_name' ? eventText(sent.agentName) : undefined) ?? mappedId(sent, mapping, field) ?? fromMetadata(metadata, field);
     const header = context?.[contextField];
     const value = own ?? header;
     if (value !== undefined) ids[field] = value;

@@ -4,18 +4,14 @@ import { z } from 'zod';
 export const EVENT_TEXT_MAX = 256;
 
 /** An id or name: text, or a whole number as some platforms count. Blank is the same as absent. */
-const text = z
-  .union([z.string(), z.number().int()])
-  .nullish()
-  .transform((value, context) => {
-    if (value === null || value === undefined) return undefined;
-    const trimmed = String(value).trim();
-    if (trimmed.length > EVENT_TEXT_MAX) {
-      context.addIssue({ code: 'custom', message: `must be at most ${EVENT_TEXT_MAX} characters` });
-      return z.NEVER;
-    }
-    return trimmed === '' ? undefined : trimmed;
-  });
+const text = z.union([z.string().max(EVENT_TEXT_MAX, `must be at most ${EVENT_TEXT_MAX} characters`), z.number().int()]).nullish();
+
+/** An id or name as it is compared: without the spaces around it, undefined when nothing is left. */
+export function eventText(value: string | number | null | undefined): string | undefined {
+  if (value === null || value === undefined) return undefined;
+  const trimmed = String(value).trim();
+  return trimmed === '' ? undefined : trimmed;
+}
 
 /** A word of an enumeration or a number the protocol reads leniently: anything, looked at later. */
 const lenient = z.unknown().optional();
@@ -82,7 +78,7 @@ export function parseEventBody(body: unknown): EventBody {
   if (!Object.hasOwn(body, 'events')) return { type: 'events', source: undefined, framework: undefined, events: [body] };
   const parsed = batch.safeParse(body);
   if (!parsed.success) return { type: 'invalid', ...firstIssue(parsed.error) };
-  return { type: 'events', source: parsed.data.source, framework: parsed.data.framework, events: parsed.data.events };
+  return { type: 'events', source: eventText(parsed.data.source), framework: eventText(parsed.data.framework), events: parsed.data.events };
 }
 
 /** The path and text of the first thing that is wrong. */

@@ -14,23 +14,22 @@ const SECRET_NAMES: ReadonlySet<string> = new Set(
   secretaccesskey signingkey encryptionkey credential credentials virtualkey paymentsignature xpayment webhooksecret connectionstring`.split(/\s+/),
 );
 
-/** Text that is a secret wherever it stands: keys of known makers, bearer credentials, signed tokens, passwords in URLs. */
+/** Text that is a secret wherever it stands: keys of known makers, bearer credentials, signed tokens, private keys. */
 const SECRET_TEXT = new RegExp(
   [
     String.raw`\b(?:bearer|basic)\s+(?=[\w.~+/-]*[\d=])[\w.~+/=-]{8,}`,
-    String.raw`\b(?:sk|rk|pk)[-_][\w-]{16,}`,
-    String.raw`\b(?:vk|pat|rp|rpk|rpvk)[-_][\w-]{16,}`,
-    String.raw`\b(?:gh[pousr]|github_pat|glpat|xox[abeprs]|hf|gsk|r8|npm)[-_][\w-]{16,}`,
-    String.raw`\bA[KS]IA[0-9A-Z]{16}\b`,
-    String.raw`\bAIza[\w-]{30,}`,
-    String.raw`\bya29\.[\w-]{16,}`,
+    String.raw`\b(?:sk|rk|pk|vk|pat|rp|rpk|rpvk|gh[pousr]|github_pat|glpat|xox[abeprs]|hf|gsk|r8|npm)[-_][\w-]{16,}`,
+    String.raw`\b(?:A[KS]IA[0-9A-Z]{16}\b|AIza[\w-]{30,}|ya29\.[\w-]{16,})`,
     String.raw`\beyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?`,
     String.raw`-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`,
-    String.raw`(?<=://)[^\s/:@]+:[^\s/@]+(?=@)`,
-    String.raw`(?<=\b(?:api[-_]?key|access[-_]?token|refresh[-_]?token|client[-_]?secret|password|passwd)["']?\s*[=:]\s*["']?|\b(?:secret|token)=)[^\s"'&,;[\]{}]{6,}`,
   ].join('|'),
   'gi',
 );
+/** A secret that its place gives away: what follows `password=` and the like, and a user's password in a URL. */
+const SECRET_VALUE =
+  /(\b(?:api[-_]?key|access[-_]?token|refresh[-_]?token|client[-_]?secret|password|passwd)["']?\s*[=:]\s*["']?|\b(?:secret|token)=)[^\s"'&,;[\]{}]{6,}|(:\/\/)[^\s/:@]+:[^\s/@]+(?=@)/gi;
+/** No secret is written without one of these; most texts are done with at a glance. */
+const CUE = /[-_=:]|bearer|basic|eyJ|A[KS]IA|AIza|ya29/i;
 
 export function isSecretName(name: string): boolean {
   return SECRET_NAMES.has(name.replace(/[-_\s]/g, '').toLowerCase());
@@ -38,7 +37,8 @@ export function isSecretName(name: string): boolean {
 
 /** A text without the secrets it holds. Redacting twice changes nothing. */
 export function redactText(text: string): string {
-  return text.length < 8 ? text : text.replace(SECRET_TEXT, REDACTED);
+  if (text.length < 8 || !CUE.test(text)) return text;
+  return text.replace(SECRET_TEXT, REDACTED).replace(SECRET_VALUE, (_match, name: string | undefined, scheme: string | undefined) => `${name ?? scheme ?? ''}${REDACTED}`);
 }
 
 /**
