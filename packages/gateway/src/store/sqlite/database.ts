@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { DirectoryInUseError } from '../store.ts';
+import { DirectoryInUseError, StoreError } from '../store.ts';
 
 export type Database = Sqlite.Database;
 
