@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchIngest } from './ingest.ts';
 import { interleave, LoadGenerator, median, medianRatio, type Sample } from './measure.ts';
 import { canPin, residentMegabytes } from './process.ts';
+import { benchStore } from './store.ts';
 import { ROOT, startBare, startPortkey, startRunpurse, startUpstream, type Target } from './targets.ts';
 
 /** `npm run bench`: prints figures and their targets (docs/benchmarks.md). A missed target is told, not an error; a failed request is. */
@@ -11,7 +13,7 @@ const { values: flags } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     long: { type: 'boolean', default: false },
-    only: { type: 'string', default: 'throughput,streams,latency,events' },
+    only: { type: 'string', default: 'throughput,streams,latency,events,store,ingest' },
     rounds: { type: 'string' },
   },
 });
@@ -143,6 +145,17 @@ async function events(load: LoadGenerator): Promise<void> {
   await upstream.stop();
 }
 
+/** The store and the ingestion without HTTP, to see where time goes. */
+async function store(): Promise<void> {
+  say(`\nThe store alone\n${JSON.stringify(await benchStore({ seconds: milliseconds / 1000 }), rounded, 2)}`);
+}
+
+async function ingest(): Promise<void> {
+  say(`\nIngestion without HTTP\n${JSON.stringify(await benchIngest({ seconds: milliseconds / 1000 }), rounded, 2)}`);
+}
+
+const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Math.round(value * 10) / 10 : value);
+
 /** Resident memory over a million requests: after the first tenth it must not grow. */
 async function memory(load: LoadGenerator): Promise<void> {
   const upstream = await startUpstream();
@@ -186,7 +199,7 @@ if (busy > 0.5)
   );
 const load = await LoadGenerator.start();
 try {
-  for (const [name, part] of Object.entries({ throughput, streams, latency, events })) if (parts.has(name)) await part(load);
+  for (const [name, part] of Object.entries({ throughput, streams, latency, events, store, ingest })) if (parts.has(name)) await part(load);
   if (flags.long) await memory(load);
 } finally {
   await load.stop();
