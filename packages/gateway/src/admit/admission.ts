@@ -1,5 +1,6 @@
 import type { GatewayConfig } from '../config/config.ts';
 import type { Clock, Ids } from '../gateway.ts';
+import { auditsOf, decisionsOf } from '../policy/index.ts';
 import type { Policy, RuleMatch } from '../policy/policy.ts';
 import type { DecisionEntry, Entry } from '../store/entry.ts';
 import type { Store } from '../store/store.ts';
@@ -32,7 +33,6 @@ const SWEPT_PART = 8;
 const SWEPT_LEAST = 500;
 /** `rate_limited` is logged once a second per key, so that a runaway loop can't fill the ledger with it. */
 const RATE_LOG_MS = 1000;
-const OUTCOME_OF_EFFECT = { allow: 'allowed', audit: 'audited', skip: 'skipped', block: 'denied' } as const;
 
 /** Makes the admission engine over a store whose open reservations were recovered (`recoverReservations`). See README.md beside this. */
 export function createAdmission(parts: AdmissionParts): Admission & { readonly close: () => void } {
@@ -57,12 +57,12 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   };
 
   const matchEntries = (call: CallRequest, subject: Subject, matches: readonly RuleMatch[], now: number): DecisionEntry[] =>
-    matches
-      .filter((match) => match.effect !== 'block')
-      .map((match) =>
+    decisionsOf({ matches })
+      .filter(({ outcome }) => outcome !== 'denied')
+      .map(({ match, outcome }) =>
         decisionEntry(
           ids.next('dec'),
-          { subject, phase: phaseOf(call), outcome: OUTCOME_OF_EFFECT[match.effect], reason: match.reason, rule: match.rule, ruleRevision: match.revision, about: call.name },
+          { subject, phase: phaseOf(call), outcome, reason: match.reason, rule: match.rule, ruleRevision: match.revision, about: call.name },
           now,
         ),
       );
@@ -147,7 +147,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
         reservations.undo(reservation);
         throw fault;
       }
-      return { type: 'admitted', reservation, audits: decided.matches.filter((match) => match.effect === 'audit').map((match) => match.rule) };
+      return { type: 'admitted', reservation, audits: auditsOf(decided) };
     },
 
     check(call) {
@@ -168,7 +168,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
         hold: decided.hold,
         priceUnknown: decided.priceUnknown,
       };
-      return { type: 'admitted', reservation, audits: [] };
+      return { type: 'admitted', reservation, audits: auditsOf(decided) };
     },
 
     async charge(call, outcome) {

@@ -420,3 +420,22 @@ describe('a rule over facts', () => {
     });
   });
 });
+
+describe('a rule that skips', () => {
+  it('mutes the audits of the same call in log and warnings, and opens no gate', async () => {
+    const rules = [
+      { id: 'watch', phase: 'tool_call', effect: 'audit' },
+      { id: 'quiet', revision: 2, phase: 'tool_call', effect: 'skip' },
+    ] as const;
+    const { send, decisions } = await open({ policy: { tools: { deny: ['refund'] }, rules: [...rules] } });
+    const result = await send([requested('lookup'), requested('refund', { tool_call_id: 't2' })]);
+    expect(decisionsIn(result).map((decision) => [decision['allowed'], decision['warnings']])).toEqual([
+      [true, []],
+      [false, []],
+    ]);
+    expect((await decisions('r1')).map(({ outcome, rule, ruleRevision }) => [outcome, rule, ruleRevision])).toEqual([
+      ['skipped', 'quiet', '2'],
+      ['denied', 'tools.deny', '1'],
+    ]);
+  });
+});

@@ -25,18 +25,20 @@ const asked = {
   tool_call_id: 't1',
   metadata: { tool_name: 'lookup', ...padding },
 };
+const askedModel = { event_id: 'p', type: 'llm.call.started', run_id: 'r1', step_id: 'm0', metadata: { model: 'm', provider: 'sandbox' } };
 const batch = [
   { event_id: 'a', type: 'run.started', run_id: 'r1', session_id: 's', metadata: { limit_usd: '3' } },
   { event_id: 'b', type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup' } },
   { event_id: 'c', type: 'llm.call.completed', run_id: 'r1', step_id: 'm1', metadata: MODEL },
   { event_id: 'd', type: 'tool.call.requested', run_id: 'r1', tool_call_id: 't2', metadata: { tool_name: 'lookup' } },
   { event_id: 'e', type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't2', metadata: { tool_name: 'lookup' } },
+  { event_id: 'g', type: 'llm.call.completed', run_id: 'r1', step_id: 'm0', metadata: MODEL },
   { event_id: 'f', type: 'run.completed', run_id: 'r1', metadata: { revenue_usd: '1' } },
 ];
 
 describe('a ledger that can not be written', () => {
   it('answers 503, and the same batch sent again when it can has its effect once', async () => {
-    await stage.send(asked);
+    await stage.send([askedModel, asked]);
     fill();
     for (let time = 0; time < 3; time += 1) {
       const result = await stage.send(batch);
@@ -44,7 +46,7 @@ describe('a ledger that can not be written', () => {
         503,
         'ledger_unavailable',
         0,
-        6,
+        7,
       ]);
     }
     free();
@@ -53,13 +55,13 @@ describe('a ledger that can not be written', () => {
     expect(await stage.run('r1')).toMatchObject({
       status: 'completed',
       session_id: 's',
-      cost: { tool_usd: '0.2', model_usd: '0.001', total_usd: '0.201' },
+      cost: { tool_usd: '0.2', model_usd: '0.002', total_usd: '0.202' },
       revenue_usd: '1',
-      counts: { tool_calls: 2, requests: 1 },
+      counts: { tool_calls: 2, requests: 2 },
     });
-    expect((await stage.events('r1')).map((event) => event.eventId)).toEqual(['q', 'a', 'b', 'c', 'd', 'e', 'f']);
+    expect((await stage.events('r1')).map((event) => event.eventId)).toEqual(['p', 'q', 'a', 'b', 'c', 'd', 'e', 'g', 'f']);
     expect(stage.gateway.admission.openCount).toBe(0);
-    expect(stage.gateway.admission.run('acme', 'r1')?.spent).toBe(201_000_000n);
+    expect(stage.gateway.admission.run('acme', 'r1')?.spent).toBe(202_000_000n);
   });
 
   it('leaves no hold behind that nobody got an answer for', async () => {

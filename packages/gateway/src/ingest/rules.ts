@@ -1,12 +1,12 @@
 import type { Refusal } from '@runpurse/core';
 import type { LoggedDecision, RunView } from '../admit/types.ts';
-import { decisionsOf } from '../policy/index.ts';
+import { auditsOf, decisionsOf } from '../policy/index.ts';
 import type { PolicyPhase } from '../policy/policy.ts';
 import { eventFacts } from './facts.ts';
 import type { ReadEvent } from './read-events.ts';
 import type { ReportedCall } from './reported-call.ts';
 import type { Taking } from './taking.ts';
-import { auditsOf, SKIPPED, type Verdict } from './verdict.ts';
+import { SKIPPED, type Verdict } from './verdict.ts';
 
 /** Asks the rules of a phase, outside of admission, and logs what they found when `log` is set. */
 export function policyVerdict(

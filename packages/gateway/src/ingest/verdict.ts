@@ -1,5 +1,4 @@
 import type { Refusal } from '@runpurse/core';
-import type { PolicyVerdict } from '../policy/policy.ts';
 import type { JsonObject } from '../wires/wire.ts';
 import type { ReadEvent } from './read-events.ts';
 
@@ -11,10 +10,6 @@ export type Verdict =
 
 export const SKIPPED: Verdict = { type: 'skipped' };
 export const ALLOWED: Verdict = { type: 'allowed', audits: [] };
-
-export function auditsOf(verdict: PolicyVerdict): readonly string[] {
-  return verdict.matches.filter((match) => match.effect === 'audit').map((match) => match.rule);
-}
 
 /** A problem in the reply, in the protocol's spelling. */
 interface Issue {

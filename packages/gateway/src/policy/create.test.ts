@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { gatewayConfig } from '../config/config.ts';
 import { createPolicy } from './create.ts';
-import { decisionsOf } from './decisions.ts';
+import { auditsOf, decisionsOf } from './decisions.ts';
 import type { PolicyFacts, PolicyPhase } from './policy.ts';
 
 type Changes = { readonly [V in keyof PolicyFacts]?: Partial<PolicyFacts[V]> };
@@ -242,5 +242,20 @@ describe('effects to come', () => {
   it('a misspelt effect lists the ones there are', () => {
     const parsed = gatewayConfig.safeParse({ policy: { rules: [{ id: 'r', phase: 'tool_call', effect: 'deny' }] } });
     expect(parsed.error?.issues[0]?.message).toBe('must be one of allow, block, audit, skip, not "deny"');
+  });
+});
+
+describe('what a call is warned of', () => {
+  it.each<[readonly string[], readonly string[]]>([
+    [[], []],
+    [
+      ['audit', 'allow', 'audit'],
+      ['r0', 'r2'],
+    ],
+    [['audit', 'skip'], []],
+    [['audit', 'block'], []],
+  ])('with rules %j are the audits %j', (effects, audits) => {
+    const policy = policyOf({ rules: effects.map((effect, index) => ({ id: `r${index}`, phase: 'tool_call', effect })) });
+    expect(auditsOf(policy.evaluate('tool_call', factsWith()))).toEqual(audits);
   });
 });
