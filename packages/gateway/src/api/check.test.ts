@@ -91,6 +91,21 @@ describe('the six questions', () => {
     expect(answers[question]).toMatchObject({ answer: false, code, reason: expect.stringMatching(/\w/) });
   });
 
+  it('let a call through that the budget clamps, and say so', async () => {
+    const clamping = await openTestApi({ budgets: [{ scope: 'run', id: '*', limit_usd: '0.001', on_exceed: 'clamp' }] });
+    const { body } = await clamping.post('/v1/check', { run_id: 'q', model: 'sandbox/echo', input_tokens: 10, max_output_tokens: 100_000 });
+    expect(body).toMatchObject({
+      allowed: true,
+      answers: {
+        use_model: {
+          answer: true,
+          reason: expect.stringMatching(/may be used with a shorter output: the budget lets the call cost up to \$0\.00/),
+        },
+      },
+    });
+    await clamping.close();
+  });
+
   it('let a run go on that may not call the one tool a policy denies', async () => {
     const { answers } = await check({ run_id: 'q_2', tool: 'shell' });
     expect(answers['continue_run']?.answer).toBe(true);

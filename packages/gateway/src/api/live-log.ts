@@ -79,7 +79,8 @@ async function* follow(
         after = row.seq;
         if (done.aborted) return;
       }
-      if (page.length < PAGE) after = Math.max(after, upTo);
+      // While the ledger can't be written, what was numbered may still come.
+      if (page.length < PAGE && !store.failing) after = Math.max(after, upTo);
       if (page.length > 0) {
         quietSince = clock.now();
         continue;

@@ -54,10 +54,18 @@ async function readBytes(
   if (request.body === null) return { type: 'bytes', bytes: new Uint8Array() };
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of request.body as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength;
-    if (size > bytesMax) return tooLarge;
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request.body as AsyncIterable<Uint8Array>) {
+      size += chunk.byteLength;
+      if (size > bytesMax) return tooLarge;
+      chunks.push(chunk);
+    }
+  } catch {
+    // The caller left, or what it sent is no body; most likely nobody reads this.
+    return {
+      type: 'refused',
+      refusal: { code: 'invalid_request', message: 'The request body ended before it was whole. Nothing was done.' },
+    };
   }
   return { type: 'bytes', bytes: Buffer.concat(chunks, size) };
 }

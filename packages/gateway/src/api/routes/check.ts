@@ -117,22 +117,20 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
     }),
   ];
 
-  function ask(question: Question, call: Pick<CallRequest, 'kind' | 'name' | 'provider' | 'hold' | 'fit'>): Verdict | undefined {
-    const result = admission.check({
-      subject: question.subject,
-      source: call.kind === 'model' ? 'gateway' : 'self_reported',
-      id: gateway.ids.next('req'),
-      ...call,
-    });
-    return result.type === 'refused' ? no(result.refusal) : undefined;
+  type Asked = { readonly type: 'allowed'; readonly hold: Nanos } | { readonly type: 'denied'; readonly verdict: Verdict };
+
+  function ask(question: Question, call: Pick<CallRequest, 'kind' | 'name' | 'provider' | 'hold' | 'fit'>): Asked {
+    const source = call.kind === 'model' ? 'gateway' : 'self_reported';
+    const result = admission.check({ subject: question.subject, source, id: gateway.ids.next('req'), ...call });
+    return result.type === 'refused' ? { type: 'denied', verdict: no(result.refusal) } : { type: 'allowed', hold: result.reservation.hold };
   }
 
   function callTool(question: Question): Verdict {
     const { tool, estimated_cost_usd: estimate } = question.input;
     if (tool === undefined) return unknown('No tool was named.');
     const hold = config.tools.find(({ name }) => name === tool)?.price_usd ?? estimate;
-    const denied = ask(question, { kind: 'tool', name: tool, hold });
-    if (denied !== undefined) return denied;
+    const asked = ask(question, { kind: 'tool', name: tool, hold });
+    if (asked.type === 'denied') return asked.verdict;
     return hold === undefined
       ? { answer: true, reason: `Tool ${tool} may be called. Its price is unknown, so its cost is not checked against a budget.` }
       : {
@@ -157,19 +155,33 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
     const isPriced = card !== undefined || config.fallback_price !== undefined;
     // Without a size the call's own cost can't be told: then only what any call needs is checked, a cent's fraction of room.
     const hold = estimate ?? worst ?? (isPriced ? 1n : undefined);
-    const denied = ask(question, { kind: 'model', name, provider: provider.name, hold });
-    if (denied !== undefined) return denied;
+    const bounds = { inputTokens: input ?? 0, outputTokens: outputTokens ?? 0, webSearches: 0, audioOutput: false };
+    const fit = (available: Nanos, mayClamp: boolean): Nanos | undefined => {
+      const tokens = mayClamp && isSized && estimate === undefined ? card?.outputTokensWithin(available, bounds) : undefined;
+      return tokens === undefined ? undefined : card?.worstCase({ ...bounds, outputTokens: tokens });
+    };
+    const asked = ask(question, { kind: 'model', name, provider: provider.name, hold, fit });
+    if (asked.type === 'denied') return asked.verdict;
     const needed = estimate ?? worst;
-    if (needed !== undefined)
+    const details = { provider: provider.name };
+    if (needed !== undefined && asked.hold < needed) {
+      return {
+        answer: true,
+        reason: `Model ${name} at ${provider.name} may be used with a shorter output: the budget lets the call cost up to $${formatUsd(asked.hold)} of $${formatUsd(needed)}.`,
+        details: { ...details, needed_usd: formatUsd(needed), clamped_to_usd: formatUsd(asked.hold) },
+      };
+    }
+    if (needed !== undefined) {
       return {
         answer: true,
         reason: `Model ${name} at ${provider.name} may be used; the call costs up to $${formatUsd(needed)}.`,
-        details: { needed_usd: formatUsd(needed), provider: provider.name },
+        details: { ...details, needed_usd: formatUsd(needed) },
       };
+    }
     return {
       answer: true,
       reason: `Model ${name} at ${provider.name} may be used. ${isPriced ? 'State input_tokens and max_output_tokens, or estimated_cost_usd, to have the cost of the call checked too.' : 'Its price is unknown, and no hard budget needs it.'}`,
-      details: { provider: provider.name },
+      details,
     };
   }
 
