@@ -2,7 +2,7 @@
 // last line, `N passed, N failed`: each jest test counts as one, and so does each other step.
 // `node scripts/test.mjs STEP …` runs only those steps.
 import { spawn } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,17 +30,9 @@ const steps = [
     count: countJest,
   },
   { name: 'conformance', command: ['node', ...fromSource, 'test/conformance/main.ts'] },
-  ...examples().map((path) => ({ name: `example ${path}`, command: ['node', ...fromSource, path], seconds: 180 })),
+  // The other examples are jest tests of their folders; the demo is run as `npm run demo` runs it.
+  { name: 'demo', command: ['node', ...fromSource, 'examples/support-agent/demo.ts'], seconds: 300 },
 ];
-
-/** An example is a folder whose package.json names the story to run under `runpurse.example`. */
-function examples() {
-  return globSync('examples/*/package.json', { cwd: root })
-    .sort()
-    .map((path) => [dirname(path), JSON.parse(readFileSync(join(root, path), 'utf8')).runpurse?.example])
-    .filter(([, story]) => story !== undefined)
-    .map(([folder, story]) => join(folder, story));
-}
 
 /** A skipped test is a failed one: nothing here is optional. A suite that could not start counts as one failure. */
 function countJest(code) {
