@@ -44,7 +44,29 @@ export interface SunkEvent {
 }
 
 const KEY = /^Bearer vk-\S+$/;
-const TEXTS = ['version', 'event_id', 'type', 'name', 'agent_name', 'agent_id', 'run_id', 'step_id', 'parent_step_id', 'tool_call_id', 'handoff_id', 'graph_node', 'step_kind', 'step_source', 'step_confidence', 'event_phase', 'policy_stage', 'input_hash', 'timestamp', 'source', 'framework'];
+const TEXTS = [
+  'version',
+  'event_id',
+  'type',
+  'name',
+  'agent_name',
+  'agent_id',
+  'run_id',
+  'step_id',
+  'parent_step_id',
+  'tool_call_id',
+  'handoff_id',
+  'graph_node',
+  'step_kind',
+  'step_source',
+  'step_confidence',
+  'event_phase',
+  'policy_stage',
+  'input_hash',
+  'timestamp',
+  'source',
+  'framework',
+];
 const ALEPHANT_SOURCES = new Set(['alephant', 'alephant_agent', 'alephant-agent']);
 const SECRET_PARTS = ['authorization', 'cookie', 'api_key', 'apikey', 'token', 'password', 'secret', 'payment_signature'];
 const FINGERPRINT = ['parent_step_id', 'step_kind', 'graph_node', 'tool_call_id', 'attempt', 'input_hash'];
@@ -107,9 +129,11 @@ export async function startAlephantGateway(): Promise<AlephantGateway> {
     if (Buffer.byteLength(JSON.stringify(metadata)) > 8_192) throw new Refused(413, 'metadata_too_large');
     const source = String(sent['source'] ?? sent['framework'] ?? batch['source'] ?? batch['framework'] ?? 'unknown');
     const read = ALEPHANT_SOURCES.has(source) ? sent : { type: 'unknown', step_confidence: 'low', ...MISREAD[String(sent['type'])] };
-    const stated = (field: string, fallback: string): string => (typeof read[field] === 'string' ? (read[field] as string) : fallback);
+    const stated = (field: string, fallback: string): string => (typeof read[field] === 'string' ? read[field] : fallback);
     const id = (field: string): Json => (typeof sent[field] === 'string' ? { [field]: sent[field] } : {});
-    const isContextConflict = Object.entries(HEADER_FIELDS).some(([header, field]) => headers[header] !== undefined && sent[field] !== undefined && headers[header] !== sent[field]);
+    const isContextConflict = Object.entries(HEADER_FIELDS).some(
+      ([header, field]) => headers[header] !== undefined && sent[field] !== undefined && headers[header] !== sent[field],
+    );
     const isStepConflict = conflicts(sent);
     if (gateway.rules.strict === true && isContextConflict) throw new Refused(409, 'context_conflict');
     if (gateway.rules.strict === true && isStepConflict) throw new Refused(409, 'step_conflict');
@@ -130,7 +154,8 @@ export async function startAlephantGateway(): Promise<AlephantGateway> {
       conflict: isContextConflict || isStepConflict,
       decision: 'skipped',
     };
-    const asked = event.event_phase === 'before' && event.policy_stage === 'pre_action' && ['high', 'medium'].includes(event.step_confidence);
+    const asked =
+      event.event_phase === 'before' && event.policy_stage === 'pre_action' && ['high', 'medium'].includes(event.step_confidence);
     if (asked && gateway.rules.policyIsDown === true) throw new Refused(502, 'policy_unavailable');
     const reason = asked ? gateway.rules.deny?.(event) : undefined;
     const decision = !asked ? 'skipped' : reason === undefined ? 'allowed' : 'denied';
@@ -192,6 +217,9 @@ function redactBySubstring(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(redactBySubstring);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([name, item]) => [name, SECRET_PARTS.some((part) => name.toLowerCase().includes(part)) ? '[redacted]' : redactBySubstring(item)]),
+    Object.entries(value).map(([name, item]) => [
+      name,
+      SECRET_PARTS.some((part) => name.toLowerCase().includes(part)) ? '[redacted]' : redactBySubstring(item),
+    ]),
   );
 }

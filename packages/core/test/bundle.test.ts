@@ -46,7 +46,8 @@ function usesOf(code: string): Uses {
       if (isDeclaration(node)) declared.add(node.text);
       else if (isUse(node)) used.add(node.text);
     }
-    if (ts.isCallExpression(node) && ts.isIdentifier(node.expression) && node.expression.text === 'require') required.add(node.arguments.map((argument) => argument.getText()).join());
+    if (ts.isCallExpression(node) && ts.isIdentifier(node.expression) && node.expression.text === 'require')
+      required.add(node.arguments.map((argument) => argument.getText()).join());
     if (ts.isPropertyAccessExpression(node) && /^(Date\.now|Math\.random)$/.test(node.getText())) impure.push(node.getText());
     if (ts.isNewExpression(node) && node.expression.getText() === 'Date' && (node.arguments ?? []).length === 0) impure.push('new Date()');
     ts.forEachChild(node, visit);
@@ -57,7 +58,15 @@ function usesOf(code: string): Uses {
 
 function isDeclaration(node: ts.Identifier): boolean {
   const { parent } = node;
-  if (ts.isBindingElement(parent) || ts.isVariableDeclaration(parent) || ts.isParameter(parent) || ts.isFunctionDeclaration(parent) || ts.isFunctionExpression(parent) || ts.isClassDeclaration(parent) || ts.isClassExpression(parent)) {
+  if (
+    ts.isBindingElement(parent) ||
+    ts.isVariableDeclaration(parent) ||
+    ts.isParameter(parent) ||
+    ts.isFunctionDeclaration(parent) ||
+    ts.isFunctionExpression(parent) ||
+    ts.isClassDeclaration(parent) ||
+    ts.isClassExpression(parent)
+  ) {
     return parent.name === node;
   }
   return ts.isImportClause(parent) || ts.isImportSpecifier(parent);
@@ -68,7 +77,12 @@ function isUse(node: ts.Identifier): boolean {
   if (ts.isPropertyAccessExpression(parent)) return parent.expression === node;
   if (ts.isPropertyAssignment(parent)) return parent.initializer === node;
   if (ts.isBindingElement(parent)) return parent.initializer === node;
-  const isMemberName = (ts.isMethodDeclaration(parent) || ts.isPropertyDeclaration(parent) || ts.isGetAccessorDeclaration(parent) || ts.isSetAccessorDeclaration(parent)) && parent.name === node;
+  const isMemberName =
+    (ts.isMethodDeclaration(parent) ||
+      ts.isPropertyDeclaration(parent) ||
+      ts.isGetAccessorDeclaration(parent) ||
+      ts.isSetAccessorDeclaration(parent)) &&
+    parent.name === node;
   return !isMemberName && !ts.isLabeledStatement(parent) && !ts.isBreakOrContinueStatement(parent);
 }
 
@@ -84,7 +98,10 @@ describe('the scan itself', () => {
   ])('sees through %s', (code, name) => expect([...usesOf(code).free]).toContain(name));
 
   it('is not confused by texts, comments and members of the same name', () => {
-    expect([...usesOf('// process\nconst a = { process: 1, setTimeout() {} }; a.process; a.global = "globalThis"; const { process: b } = a; b;').free]).toEqual([]);
+    expect([
+      ...usesOf('// process\nconst a = { process: 1, setTimeout() {} }; a.process; a.global = "globalThis"; const { process: b } = a; b;')
+        .free,
+    ]).toEqual([]);
   });
 
   it('sees clock and chance', () => {
@@ -104,7 +121,19 @@ describe('core in one CommonJS file', () => {
     const code = await bundle([]);
     const { free, required } = usesOf(code);
     expect([...required]).toEqual([]);
-    for (const name of ['process', 'setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearInterval', '__dirname', '__filename', 'fetch', 'Buffer']) expect(free).not.toContain(name);
+    for (const name of [
+      'process',
+      'setTimeout',
+      'setInterval',
+      'setImmediate',
+      'clearTimeout',
+      'clearInterval',
+      '__dirname',
+      '__filename',
+      'fetch',
+      'Buffer',
+    ])
+      expect(free).not.toContain(name);
   });
 
   it('with zod inside works where there is nothing but the language', async () => {
@@ -133,9 +162,13 @@ describe('core in one CommonJS file', () => {
 
   it('names no framework: adapters bring what is particular', () => {
     const source = fileURLToPath(new URL('../src/', import.meta.url));
-    const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
+    const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(
+      (file) => file.endsWith('.ts') && !file.endsWith('.test.ts'),
+    );
     expect(files.length).toBeGreaterThan(20);
-    const named = files.filter((file) => /langgraph|langchain|\bn8n\b|crewai|mastra|openai[_-]?agents|zapier|\bmake\b/i.test(readFileSync(source + file, 'utf8')));
+    const named = files.filter((file) =>
+      /langgraph|langchain|\bn8n\b|crewai|mastra|openai[_-]?agents|zapier|\bmake\b/i.test(readFileSync(source + file, 'utf8')),
+    );
     expect(named).toEqual([]);
   });
 });

@@ -40,12 +40,20 @@ export function countedIds(): Ids {
   return { next: (prefix) => `${prefix}_${(count += 1)}` };
 }
 
-export type SentEvent = Readonly<Record<string, unknown>> & { readonly event_id: string; readonly type: string; readonly metadata: Readonly<Record<string, unknown>> };
+export type SentEvent = Readonly<Record<string, unknown>> & {
+  readonly event_id: string;
+  readonly type: string;
+  readonly metadata: Readonly<Record<string, unknown>>;
+};
 
 /** What a scripted gateway does with a request: a reply, or an error as of a broken network. */
 export type Reply = TransportResponse | Error;
 
-export const accepted: TransportResponse = { status: 202, headers: {}, body: JSON.stringify({ accepted: 1, rejected: 0, allowed: true, decisions: [] }) };
+export const accepted: TransportResponse = {
+  status: 202,
+  headers: {},
+  body: JSON.stringify({ accepted: 1, rejected: 0, allowed: true, decisions: [] }),
+};
 
 export function refused(status: number, code: string, fields: object = {}, headers: Record<string, string> = {}): TransportResponse {
   return { status, headers, body: JSON.stringify({ error: { message: `no: ${code}`, type: 'x', param: null, code, ...fields } }) };

@@ -51,7 +51,9 @@ describe('contextToHeaders and contextFromHeaders', () => {
   });
 
   it('leave out what a header cannot hold', () => {
-    expect(contextToHeaders({ runId: ' ', sessionId: 'x'.repeat(257), agentId: 'y'.repeat(256), properties: { 'bad name': 'x', ok: '' } })).toEqual({ 'Alephant-Agent-Id': 'y'.repeat(256) });
+    expect(
+      contextToHeaders({ runId: ' ', sessionId: 'x'.repeat(257), agentId: 'y'.repeat(256), properties: { 'bad name': 'x', ok: '' } }),
+    ).toEqual({ 'Alephant-Agent-Id': 'y'.repeat(256) });
   });
 });
 
@@ -70,21 +72,38 @@ describe('contextFromHeaders', () => {
     ['says nothing of two equal spellings', { 'alephant-run-id': 'a', 'runpurse-run-id': 'a' }, { runId: 'a' }, []],
     ['takes the first of a repeated header', { 'alephant-run-id': ['a', 'b'] }, { runId: 'a' }, []],
     ['does not read unknown headers of ours', { 'alephant-cache-enabled': 'true', 'alephant-agent-zzz': 'x' }, {}, []],
-    ['reads properties by name', { 'alephant-property-plan': 'pro', 'runpurse-property-plan': 'free' }, { properties: { plan: 'pro' } }, ['runpurse-property-plan']],
+    [
+      'reads properties by name',
+      { 'alephant-property-plan': 'pro', 'runpurse-property-plan': 'free' },
+      { properties: { plan: 'pro' } },
+      ['runpurse-property-plan'],
+    ],
     ['reads the old agent header', { 'x-alephant-agent': 'bot' }, { agentId: 'bot' }, []],
     ['prefers the new agent header', { 'x-alephant-agent': 'old', 'alephant-agent-id': 'new' }, { agentId: 'new' }, []],
     ['takes a LiteLLM trace for run and session', { 'x-litellm-trace-id': 't' }, { runId: 't', sessionId: 't' }, []],
     ['takes a Helicone session', { 'helicone-session-id': 's', 'x-litellm-trace-id': 't' }, { runId: 't', sessionId: 's' }, []],
-    ['takes a W3C trace for the run', { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' }, { runId: '4bf92f3577b34da6a3ce929d0e0e4736' }, []],
+    [
+      'takes a W3C trace for the run',
+      { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' },
+      { runId: '4bf92f3577b34da6a3ce929d0e0e4736' },
+      [],
+    ],
     ['ignores an empty W3C trace', { traceparent: '00-00000000000000000000000000000000-00f067aa0ba902b7-01' }, {}, []],
-    ['lets our own headers win over all fallbacks', { 'alephant-run-id': 'r', 'alephant-session-id': 's', 'x-litellm-trace-id': 't', 'helicone-session-id': 'h', traceparent: 'x' }, { runId: 'r', sessionId: 's' }, []],
+    [
+      'lets our own headers win over all fallbacks',
+      { 'alephant-run-id': 'r', 'alephant-session-id': 's', 'x-litellm-trace-id': 't', 'helicone-session-id': 'h', traceparent: 'x' },
+      { runId: 'r', sessionId: 's' },
+      [],
+    ],
     ['ignores broken encodings', { 'alephant-run-id': "UTF-8''%E0%A4%A" }, {}, ['alephant-run-id']],
   ])('%s', (_title, headers, context, ignored) => {
     expect(contextFromHeaders(headers)).toEqual({ context, ignored });
   });
 
   it('is not led astray by names of object internals', () => {
-    const { context } = contextFromHeaders(JSON.parse('{"alephant-property-__proto__":"x","alephant-constructor":"y"}') as Record<string, string>);
+    const { context } = contextFromHeaders(
+      JSON.parse('{"alephant-property-__proto__":"x","alephant-constructor":"y"}') as Record<string, string>,
+    );
     expect(Object.getPrototypeOf(context.properties)).toBe(Object.prototype);
     expect(Object.entries(context.properties ?? {})).toEqual([['__proto__', 'x']]);
     expect(({} as Record<string, unknown>)['x']).toBeUndefined();
@@ -118,12 +137,38 @@ describe('isContextHeader', () => {
   it.each(OURS)('strips %s', (name) => expect(isContextHeader(name)).toBe(true));
 
   it.each([
-    'authorization', 'content-type', 'accept', 'user-agent', 'x-request-id', 'x-api-key', 'x-stainless-retry-count', 'anthropic-version', 'anthropic-beta', 'openai-organization', 'idempotency-key',
-    'host', 'transfer-encoding', 'te', 'cookie', 'content-length', 'runtime', 'alephantine', 'x-alephan', 'heliconex', 'trace', '',
+    'authorization',
+    'content-type',
+    'accept',
+    'user-agent',
+    'x-request-id',
+    'x-api-key',
+    'x-stainless-retry-count',
+    'anthropic-version',
+    'anthropic-beta',
+    'openai-organization',
+    'idempotency-key',
+    'host',
+    'transfer-encoding',
+    'te',
+    'cookie',
+    'content-length',
+    'runtime',
+    'alephantine',
+    'x-alephan',
+    'heliconex',
+    'trace',
+    '',
   ])('leaves %s', (name) => expect(isContextHeader(name)).toBe(false));
 
   it('strips every header that names a run, step or session to any gateway we read', () => {
-    const names = ['x-litellm-trace-id', 'helicone-session-id', 'traceparent', 'x-alephant-agent', ...Object.keys(received(contextToHeaders(FULL)))];
+    const names = [
+      'x-litellm-trace-id',
+      'helicone-session-id',
+      'traceparent',
+      'x-alephant-agent',
+      ...Object.keys(received(contextToHeaders(FULL))),
+    ];
     for (const name of names) expect(isContextHeader(name)).toBe(true);
   });
 });

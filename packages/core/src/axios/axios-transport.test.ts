@@ -18,11 +18,14 @@ async function serve(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const request = (url: string) => ({ method: 'POST', url, headers: { 'content-type': 'application/json' }, body: '{"a": 1}', timeoutMs: 300 }) as const;
+const request = (url: string) =>
+  ({ method: 'POST', url, headers: { 'content-type': 'application/json' }, body: '{"a": 1}', timeoutMs: 300 }) as const;
 
 describe('axiosTransport', () => {
   it.each([202, 302, 404, 500])('resolves with %i, headers in lower case and the body as it came', async (status) => {
-    const url = await serve((_request, response) => response.writeHead(status, { 'Retry-After': '5', location: 'http://127.0.0.1:9/' }).end('{"b": 2 }'));
+    const url = await serve((_request, response) =>
+      response.writeHead(status, { 'Retry-After': '5', location: 'http://127.0.0.1:9/' }).end('{"b": 2 }'),
+    );
     expect(await axiosTransport().send(request(url))).toMatchObject({ status, headers: { 'retry-after': '5' }, body: '{"b": 2 }' });
   });
 

@@ -28,7 +28,12 @@ export function axiosTransport(instance: AxiosInstance = axios.create()): Transp
       });
       return {
         status: response.status,
-        headers: Object.fromEntries(Object.entries(AxiosHeaders.from(response.headers as AxiosHeaders).toJSON()).map(([name, value]) => [name.toLowerCase(), String(value)])),
+        headers: Object.fromEntries(
+          Object.entries(AxiosHeaders.from(response.headers as AxiosHeaders).toJSON()).map(([name, value]) => [
+            name.toLowerCase(),
+            String(value),
+          ]),
+        ),
         body: typeof response.data === 'string' ? response.data : '',
       };
     },

@@ -22,7 +22,14 @@ export interface NodeClientOptions extends Omit<GatewayClientOptions, Injected>,
  * ```
  */
 export function createClient({ flushOnExit: flushes = true, ...options }: NodeClientOptions): GatewayClient {
-  const client = createGatewayClient({ transport: axiosTransport(), timers: nodeTimers, ids: nodeIds, random: Math.random, onProblem: warn, ...options });
+  const client = createGatewayClient({
+    transport: axiosTransport(),
+    timers: nodeTimers,
+    ids: nodeIds,
+    random: Math.random,
+    onProblem: warn,
+    ...options,
+  });
   if (flushes) flushOnExit(client);
   return client;
 }

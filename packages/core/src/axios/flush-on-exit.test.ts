@@ -28,9 +28,15 @@ async function end(way: string, { count = 3, answers = true, isUp = true } = {})
   const { port } = server.address() as AddressInfo;
   if (!isUp) server.close();
   const began = Date.now();
-  const child = spawn(process.execPath, ['--no-warnings', '--conditions=runpurse-source', HOST, way, `http://127.0.0.1:${port}`, String(count)], { stdio: 'ignore' });
+  const child = spawn(
+    process.execPath,
+    ['--no-warnings', '--conditions=runpurse-source', HOST, way, `http://127.0.0.1:${port}`, String(count)],
+    { stdio: 'ignore' },
+  );
   const guard = setTimeout(() => child.kill('SIGKILL'), 20_000);
-  const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => child.on('exit', (...ended) => resolve(ended)));
+  const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) =>
+    child.on('exit', (...ended) => resolve(ended)),
+  );
   clearTimeout(guard);
   server.close();
   server.closeAllConnections();

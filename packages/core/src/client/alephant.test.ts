@@ -26,7 +26,11 @@ function clientOf(options: Partial<GatewayClientOptions> = {}): GatewayClient {
 }
 
 async function send(body: object): Promise<{ status: number; reply: Record<string, unknown> }> {
-  const response = await fetch(`${gateway.url}/v1/agent/events`, { method: 'POST', headers: { authorization: 'Bearer vk-x' }, body: JSON.stringify(body) });
+  const response = await fetch(`${gateway.url}/v1/agent/events`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer vk-x' },
+    body: JSON.stringify(body),
+  });
   return { status: response.status, reply: (await response.json()) as Record<string, unknown> };
 }
 
@@ -46,7 +50,14 @@ describe('the fixture holds the traps of a plain Alephant gateway', () => {
 
   it('denies with a 202, and blanks usage', async () => {
     gateway.rules = { deny: () => 'never' };
-    const { status, reply } = await send({ source: 'alephant', type: 'tool.call.requested', event_phase: 'before', policy_stage: 'pre_action', step_confidence: 'high', metadata: { input_tokens: 5 } });
+    const { status, reply } = await send({
+      source: 'alephant',
+      type: 'tool.call.requested',
+      event_phase: 'before',
+      policy_stage: 'pre_action',
+      step_confidence: 'high',
+      metadata: { input_tokens: 5 },
+    });
     expect([status, reply['allowed']]).toEqual([202, false]);
     expect(gateway.sunk[0]?.metadata).toEqual({ input_tokens: '[redacted]' });
   });
@@ -70,7 +81,11 @@ describe('a run against a plain Alephant gateway', () => {
 
   it('reads event for event as it was meant, and each question was put to the policy', async () => {
     await playRun(clientOf());
-    expect(gateway.sunk.map(({ type, step_kind, event_phase, policy_stage, step_source, step_confidence, decision }) => [type, step_kind, event_phase, policy_stage, step_source, step_confidence, decision].join(' '))).toEqual([
+    expect(
+      gateway.sunk.map(({ type, step_kind, event_phase, policy_stage, step_source, step_confidence, decision }) =>
+        [type, step_kind, event_phase, policy_stage, step_source, step_confidence, decision].join(' '),
+      ),
+    ).toEqual([
       'run.started planning before pre_action runtime high allowed',
       'llm.call.started llm_call before pre_action runtime high allowed',
       'llm.call.completed llm_call after post_action runtime high skipped',
@@ -123,7 +138,11 @@ describe('a run against a plain Alephant gateway', () => {
   it('honours a 202 with allowed: false', async () => {
     gateway.rules = { deny: ({ metadata }) => (metadata['tool_name'] === 'refund' ? 'refunds need a human' : undefined) };
     const run = clientOf().run({ runId: 'run-1' });
-    expect(await run.authorizeTool({ tool: 'lookup', toolCallId: 'a', stepId: 's1' })).toEqual({ type: 'allowed', proceed: true, warnings: ['close to the limit'] });
+    expect(await run.authorizeTool({ tool: 'lookup', toolCallId: 'a', stepId: 's1' })).toEqual({
+      type: 'allowed',
+      proceed: true,
+      warnings: ['close to the limit'],
+    });
     expect(await run.authorizeTool({ tool: 'refund', toolCallId: 'b', stepId: 's2' })).toEqual({
       type: 'denied',
       proceed: false,
@@ -138,19 +157,31 @@ describe('a run against a plain Alephant gateway', () => {
     gateway.rules = rules;
     const call = { tool: 'lookup', toolCallId: 'a', stepId: 's1' };
     expect(await clientOf().run().authorizeTool(call)).toMatchObject({ type: 'unavailable', proceed: true });
-    expect(await clientOf({ failurePolicy: { authorize: 'closed' } }).run().authorizeTool(call)).toMatchObject({ type: 'unavailable', proceed: false });
+    expect(
+      await clientOf({ failurePolicy: { authorize: 'closed' } })
+        .run()
+        .authorizeTool(call),
+    ).toMatchObject({ type: 'unavailable', proceed: false });
   });
 
   it('delivers thousands of events of many sessions within 100 events and 64 KiB a body', async () => {
     const client = clientOf();
     for (let index = 0; index < 2_000; index += 1) {
-      client.record({ type: 'step.started', run_id: `run-${index % 50}`, session_id: `session-${index % 50}`, sequence: index, metadata: { note: 'n'.repeat(index % 6_000) } });
+      client.record({
+        type: 'step.started',
+        run_id: `run-${index % 50}`,
+        session_id: `session-${index % 50}`,
+        sequence: index,
+        metadata: { note: 'n'.repeat(index % 6_000) },
+      });
     }
     expect(await client.flush()).toBe(0);
     expect(gateway.sunk).toHaveLength(2_000);
     expect(new Set(gateway.sunk.map(({ event_id }) => event_id)).size).toBe(2_000);
     for (const { headers, body } of gateway.requests) {
-      const sessions = new Set((JSON.parse(body) as { events: { metadata: { session_id: string } }[] }).events.map(({ metadata }) => metadata.session_id));
+      const sessions = new Set(
+        (JSON.parse(body) as { events: { metadata: { session_id: string } }[] }).events.map(({ metadata }) => metadata.session_id),
+      );
       expect(headers['alephant-session-id']).toBe(sessions.size === 1 ? [...sessions][0] : undefined);
     }
     for (const { run_id, metadata } of gateway.sunk) expect(metadata['session_id']).toBe(run_id?.replace('run', 'session'));

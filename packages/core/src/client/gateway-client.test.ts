@@ -99,7 +99,12 @@ describe('record', () => {
     const client = createGatewayClient({ ...options, timers: { now: () => 0, sleep: () => Promise.reject(new Error('no timers here')) } });
     const cyclic: Record<string, unknown> = {};
     cyclic['self'] = cyclic;
-    const bad = Object.defineProperty({}, 'trap', { enumerable: true, get: () => { throw new Error('getter'); } });
+    const bad = Object.defineProperty({}, 'trap', {
+      enumerable: true,
+      get: () => {
+        throw new Error('getter');
+      },
+    });
     client.record({ type: 'step.started', metadata: cyclic });
     client.record({ type: 'step.started', metadata: bad });
     client.record(undefined as never);
@@ -148,7 +153,14 @@ describe('ask', () => {
     expect(decision).toEqual({
       type: 'denied',
       proceed: false,
-      refusal: { code: expected, message: `no: ${code}`, param: undefined, blockedBy: 'run:*', details: { limit_usd: '0.50' }, retryAfterSeconds: undefined },
+      refusal: {
+        code: expected,
+        message: `no: ${code}`,
+        param: undefined,
+        blockedBy: 'run:*',
+        details: { limit_usd: '0.50' },
+        retryAfterSeconds: undefined,
+      },
     });
     expect(() => orThrow(decision)).toThrow(RefusedError);
   });
@@ -156,7 +168,10 @@ describe('ask', () => {
   it('says after how many seconds a rate limit may be tried again', async () => {
     const { options, transport } = scriptedHost();
     transport.reply = () => refused(429, 'rate_limited', {}, { 'retry-after': '7' });
-    expect(await createGatewayClient(options).ask(toolCall)).toMatchObject({ type: 'denied', refusal: { code: 'rate_limited', retryAfterSeconds: 7 } });
+    expect(await createGatewayClient(options).ask(toolCall)).toMatchObject({
+      type: 'denied',
+      refusal: { code: 'rate_limited', retryAfterSeconds: 7 },
+    });
   });
 
   it('asks with enforcement, one event, at once', async () => {
@@ -164,7 +179,12 @@ describe('ask', () => {
     expect(await createGatewayClient(options).ask(toolCall)).toEqual({ type: 'allowed', proceed: true, warnings: [] });
     expect(transport.requests).toHaveLength(1);
     expect(transport.requests[0]?.url).toBe('http://gateway.test/v1/agent/events?enforce=true');
-    expect(transport.events[0]).toMatchObject({ event_phase: 'before', policy_stage: 'pre_action', step_confidence: 'high', tool_call_id: 'call-1' });
+    expect(transport.events[0]).toMatchObject({
+      event_phase: 'before',
+      policy_stage: 'pre_action',
+      step_confidence: 'high',
+      tool_call_id: 'call-1',
+    });
   });
 
   it('delivers what waits of the same run first, and leaves other runs waiting', async () => {
@@ -263,17 +283,22 @@ describe('reads', () => {
   ] as const)('rejects with a typed error after %s', async (_title, reply, code) => {
     const { options, transport } = scriptedHost();
     transport.reply = () => reply;
-    const error: unknown = await createGatewayClient(options).readSession('s').catch((thrown: unknown) => thrown);
+    const error: unknown = await createGatewayClient(options)
+      .readSession('s')
+      .catch((thrown: unknown) => thrown);
     expect(RunpurseError.isInstance(error) && error.code).toBe(code);
   });
 });
 
 describe('options', () => {
-  it.each(['http://gateway.test/', 'http://gateway.test/v1', 'http://gateway.test/v1/', 'http://gateway.test'])('reads %s as the same gateway', async (baseUrl) => {
-    const { options, transport } = scriptedHost({ baseUrl });
-    await createGatewayClient(options).ask(toolCall);
-    expect(transport.requests[0]?.url).toBe('http://gateway.test/v1/agent/events?enforce=true');
-  });
+  it.each(['http://gateway.test/', 'http://gateway.test/v1', 'http://gateway.test/v1/', 'http://gateway.test'])(
+    'reads %s as the same gateway',
+    async (baseUrl) => {
+      const { options, transport } = scriptedHost({ baseUrl });
+      await createGatewayClient(options).ask(toolCall);
+      expect(transport.requests[0]?.url).toBe('http://gateway.test/v1/agent/events?enforce=true');
+    },
+  );
 
   it('refuses an address or key that can never work', () => {
     const { options } = scriptedHost();
@@ -291,7 +316,16 @@ describe('secrets', () => {
     await run.start();
     run.recordModel({ stepId: 's', model: 'm', error: new Error(`401 Authorization: Bearer ${secret} was wrong`) });
     run.settleTool({ toolCallId: 'c', tool: `tool ${secret}`, status: 'failed', error: `password=hunter22 and ${API_KEY}` });
-    run.record({ type: 'step.completed', metadata: { api_key: 'plainword', headers: { Cookie: 'a=b', 'X-Api-Key': 'c' }, list: [{ apiKey: 'plainword' }], input_tokens: 5, note: API_KEY } });
+    run.record({
+      type: 'step.completed',
+      metadata: {
+        api_key: 'plainword',
+        headers: { Cookie: 'a=b', 'X-Api-Key': 'c' },
+        list: [{ apiKey: 'plainword' }],
+        input_tokens: 5,
+        note: API_KEY,
+      },
+    });
     await run.authorizeTool({ tool: 'login', toolCallId: 'd', stepId: 't', input: { password: 'plainword', user: 'ann@example.com' } });
     await run.end({ status: 'failed', reason: `token ${secret}` });
     transport.reply = () => Object.assign(new Error(`connect failed with ${API_KEY}`), { config: { headers: { authorization: API_KEY } } });
@@ -299,7 +333,11 @@ describe('secrets', () => {
     const sent = transport.requests.map(({ body = '' }) => body).join('\n');
     for (const word of [secret, API_KEY, 'hunter22', 'plainword', 'a=b', 'ann@example.com']) expect(sent).not.toContain(word);
     expect(sent).toContain('"input_tokens":5');
-    const told = JSON.stringify([problems, decision, decision.type === 'unavailable' ? [decision.error.message, decision.error.cause] : []]);
+    const told = JSON.stringify([
+      problems,
+      decision,
+      decision.type === 'unavailable' ? [decision.error.message, decision.error.cause] : [],
+    ]);
     expect(told).not.toContain(API_KEY);
   });
 });

@@ -46,8 +46,13 @@ class HttpGatewayClient implements GatewayClient {
   #awayUntil = 0;
 
   constructor(options: GatewayClientOptions) {
-    if (!/^https?:\/\//.test(options.baseUrl)) throw new RunpurseError('invalid_option', `baseUrl must begin with http:// or https://, not ${JSON.stringify(redactText(options.baseUrl))}.`);
-    if (options.apiKey.trim() === '') throw new RunpurseError('invalid_option', 'apiKey is empty. Create a virtual key with `runpurse keys create`.');
+    if (!/^https?:\/\//.test(options.baseUrl))
+      throw new RunpurseError(
+        'invalid_option',
+        `baseUrl must begin with http:// or https://, not ${JSON.stringify(redactText(options.baseUrl))}.`,
+      );
+    if (options.apiKey.trim() === '')
+      throw new RunpurseError('invalid_option', 'apiKey is empty. Create a virtual key with `runpurse keys create`.');
     this.#options = options;
     this.#baseUrl = options.baseUrl.replace(MODEL_PATH, '');
     this.#dialect = DIALECTS[options.dialect ?? 'runpurse'];
@@ -123,7 +128,12 @@ class HttpGatewayClient implements GatewayClient {
     for (let attempt = 1; (await this.flush()) > 0 && attempt < CLOSE_TRIES; attempt += 1) await this.#pause(CLOSE_PAUSE_MS * attempt);
     const lost = this.#outbox.drain().reduce((sum, batch) => sum + batch.length, 0);
     this.#outbox.reportDropped();
-    if (lost > 0) this.#report({ code: 'events_dropped', events: lost, message: `${lost} events could not be delivered before the client closed; the gateway was not reachable.` });
+    if (lost > 0)
+      this.#report({
+        code: 'events_dropped',
+        events: lost,
+        message: `${lost} events could not be delivered before the client closed; the gateway was not reachable.`,
+      });
   }
 
   drain(): readonly DrainedRequest[] {
@@ -155,14 +165,22 @@ class HttpGatewayClient implements GatewayClient {
         { receivedAt: new Date(this.#options.timers.now()).toISOString(), eventId: () => this.#options.ids.next('evt') },
       );
       if (normalized.type === 'invalid') {
-        this.#report({ code: 'event_invalid', events: 1, message: `An event of type ${input.type} is lost: ${normalized.path} ${normalized.message}.` });
+        this.#report({
+          code: 'event_invalid',
+          events: 1,
+          message: `An event of type ${input.type} is lost: ${normalized.path} ${normalized.message}.`,
+        });
         return undefined;
       }
       if (normalized.ignored.length > 0) {
-        this.#report({ code: 'event_invalid', message: `In an event of type ${input.type} these could not be read and mean nothing: ${normalized.ignored.join(', ')}.` });
+        this.#report({
+          code: 'event_invalid',
+          message: `In an event of type ${input.type} these could not be read and mean nothing: ${normalized.ignored.join(', ')}.`,
+        });
       }
       const { metadata, wasTrimmed } = trimMetadata(normalized.event.metadata);
-      if (wasTrimmed) this.#report({ code: 'metadata_trimmed', message: `The metadata of an event of type ${input.type} was too long and was cut.` });
+      if (wasTrimmed)
+        this.#report({ code: 'metadata_trimmed', message: `The metadata of an event of type ${input.type} was too long and was cut.` });
       return { ...normalized.event, metadata };
     } catch (error) {
       this.#report({ code: 'event_invalid', events: 1, message: `An event is lost, it could not be read: ${this.#safe(error)}.` });
@@ -185,7 +203,10 @@ class HttpGatewayClient implements GatewayClient {
     const entry = this.#waiting(event);
     const began = this.#options.timers.now();
     for (let attempt = 1; ; attempt += 1) {
-      const answer = await this.#exchange('POST', this.#dialect.askPath, entry.json, [entry]).then(readAnswer, (error: unknown): Answer => ({ type: 'fault', message: this.#safe(error) }));
+      const answer = await this.#exchange('POST', this.#dialect.askPath, entry.json, [entry]).then(
+        readAnswer,
+        (error: unknown): Answer => ({ type: 'fault', message: this.#safe(error) }),
+      );
       const isLate = this.#options.timers.now() - began > this.#timeoutMs / 2;
       if (answer.type !== 'fault' || attempt >= ASK_TRIES || isLate) return answer;
     }
@@ -202,7 +223,13 @@ class HttpGatewayClient implements GatewayClient {
   }
 
   async #exchange(method: 'GET' | 'POST', path: string, body: string | undefined, about: readonly Waiting[]): Promise<TransportResponse> {
-    return this.#options.transport.send({ method, url: this.#baseUrl + path, headers: this.#headers(about), body, timeoutMs: this.#timeoutMs });
+    return this.#options.transport.send({
+      method,
+      url: this.#baseUrl + path,
+      headers: this.#headers(about),
+      body,
+      timeoutMs: this.#timeoutMs,
+    });
   }
 
   #headers(about: readonly Waiting[]): Record<string, string> {

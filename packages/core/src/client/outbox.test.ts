@@ -15,7 +15,8 @@ describe('batches', () => {
   it.each(['x', 'ü', '顧', '🙂'])('stay within 64 KiB of UTF-8, metadata full of %s included', async (letter) => {
     const { options, transport, problems } = scriptedHost();
     const client = createGatewayClient(options);
-    for (let index = 0; index < 60; index += 1) client.record({ type: 'step.started', run_id: 'run-1', metadata: { note: letter.repeat(1 + ((index * 131) % 3_000)) } });
+    for (let index = 0; index < 60; index += 1)
+      client.record({ type: 'step.started', run_id: 'run-1', metadata: { note: letter.repeat(1 + ((index * 131) % 3_000)) } });
     await client.flush();
     const sizes = transport.requests.map(({ body = '' }) => Buffer.byteLength(body));
     expect(Math.max(...sizes)).toBeLessThanOrEqual(65_536);
@@ -28,9 +29,24 @@ describe('batches', () => {
   it('keep what means something when metadata is too long', async () => {
     const { options, transport } = scriptedHost();
     const client = createGatewayClient(options);
-    client.record({ type: 'llm.call.completed', metadata: { big: 'b'.repeat(20_000), list: new Array(5_000).fill(1), message: 'm'.repeat(9_000), model: 'gpt', usage: { input_tokens: 3, output_tokens: 4 }, small: 1 } });
+    client.record({
+      type: 'llm.call.completed',
+      metadata: {
+        big: 'b'.repeat(20_000),
+        list: new Array(5_000).fill(1),
+        message: 'm'.repeat(9_000),
+        model: 'gpt',
+        usage: { input_tokens: 3, output_tokens: 4 },
+        small: 1,
+      },
+    });
     await client.flush();
-    expect(transport.events[0]?.metadata).toMatchObject({ metadata_truncated: true, model: 'gpt', usage: { input_tokens: 3, output_tokens: 4 }, small: 1 });
+    expect(transport.events[0]?.metadata).toMatchObject({
+      metadata_truncated: true,
+      model: 'gpt',
+      usage: { input_tokens: 3, output_tokens: 4 },
+      small: 1,
+    });
   });
 
   it('go without waiting for the interval when one is full', async () => {
@@ -53,7 +69,9 @@ describe('batches', () => {
       if (!events.some(({ sequence }) => sequence === 37)) taken.push(...events.map(({ sequence }) => sequence));
     }
     expect(taken).toEqual(Array.from({ length: 100 }, (_, index) => index).filter((index) => index !== 37));
-    expect(problems).toEqual([{ code: 'events_rejected', events: 1, message: 'The gateway refused an event: the gateway answered 409 run_ended: no: run_ended' }]);
+    expect(problems).toEqual([
+      { code: 'events_rejected', events: 1, message: 'The gateway refused an event: the gateway answered 409 run_ended: no: run_ended' },
+    ]);
   });
 
   it('lose nothing and keep their order when the gateway falls away in the middle of a split', async () => {
@@ -67,7 +85,13 @@ describe('batches', () => {
     };
     for (let index = 0; index < 8; index += 1) client.record({ type: 'step.started', run_id: 'run-1', sequence: index });
     await timers.advance(120_000);
-    const sequences = [...new Set(transport.requests.filter((request, index) => index !== 2 && !eventsOf(request).some(({ sequence }) => sequence === 6)).flatMap((request) => eventsOf(request).map(({ sequence }) => sequence)))];
+    const sequences = [
+      ...new Set(
+        transport.requests
+          .filter((request, index) => index !== 2 && !eventsOf(request).some(({ sequence }) => sequence === 6))
+          .flatMap((request) => eventsOf(request).map(({ sequence }) => sequence)),
+      ),
+    ];
     expect(sequences).toEqual([0, 1, 2, 3, 4, 5, 7]);
     expect(client.pending).toBe(0);
   });
@@ -109,7 +133,8 @@ describe('50 runs at once over a network that loses requests and replies (random
       await host.timers.advance(600_000);
       await Promise.all(lives);
       expect(client.pending).toBe(0);
-      for (const run of runs) expect(arrived.get(run.runId)?.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 22 }, (_, index) => index + 1));
+      for (const run of runs)
+        expect(arrived.get(run.runId)?.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 22 }, (_, index) => index + 1));
     });
   });
 });

@@ -234,7 +234,11 @@ export class Outbox {
         await this.deliver();
       }
     } catch (error) {
-      this.#options.onProblem({ code: 'events_delayed', events: this.pending, message: `The host's timer failed: ${String(error)}. Events go with the next flush.` });
+      this.#options.onProblem({
+        code: 'events_delayed',
+        events: this.pending,
+        message: `The host's timer failed: ${String(error)}. Events go with the next flush.`,
+      });
     } finally {
       this.#isTicking = false;
     }

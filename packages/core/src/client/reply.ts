@@ -83,7 +83,9 @@ function readAccepted(body: unknown): Answer {
     type: 'denied',
     refusal: {
       code: isRefusalCode(code) ? code : 'policy_denied',
-      message: redactText(text(denied['reasonMessage']) ?? issues[0] ?? text(denied['reason']) ?? 'The gateway denied it and gave no reason.'),
+      message: redactText(
+        text(denied['reasonMessage']) ?? issues[0] ?? text(denied['reason']) ?? 'The gateway denied it and gave no reason.',
+      ),
       blockedBy: text(denied['blockedBy']) ?? text(denied['policyId']),
     },
   };
@@ -140,6 +142,10 @@ function retryAfter(headers: Readonly<Record<string, string>>): number | undefin
 
 function faultText(status: number, body: unknown): string {
   const error = isObject(body) && isObject(body['error']) ? body['error'] : undefined;
-  const said = error === undefined ? undefined : [text(error['code']), text(error['message'])].filter((part) => part !== undefined).join(': ');
-  return redactText(said === undefined || said === '' ? `the gateway answered ${status}` : `the gateway answered ${status} ${said}`).slice(0, 500);
+  const said =
+    error === undefined ? undefined : [text(error['code']), text(error['message'])].filter((part) => part !== undefined).join(': ');
+  return redactText(said === undefined || said === '' ? `the gateway answered ${status}` : `the gateway answered ${status} ${said}`).slice(
+    0,
+    500,
+  );
 }

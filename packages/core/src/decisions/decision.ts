@@ -1,4 +1,5 @@
-import { GatewayUnavailableError, RefusedError } from '../errors/runpurse-error.ts';
+import type { GatewayUnavailableError } from '../errors/runpurse-error.ts';
+import { RefusedError } from '../errors/runpurse-error.ts';
 import type { Refusal } from './refusal.ts';
 
 /**

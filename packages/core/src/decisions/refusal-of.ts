@@ -18,10 +18,10 @@ export function refusalOf(error: unknown): Refusal | undefined {
     if (typeof current !== 'object' || current === null || seen.has(current)) continue;
     seen.add(current);
     if (RefusedError.isInstance(current)) return current.refusal;
-    const refusal = fromHttpError(current as HttpError);
+    const refusal = fromHttpError(current);
     if (refusal !== undefined) return refusal;
     const { cause, originalError, lastError, errors } = current as HttpError;
-    queue.push(cause, originalError, lastError, ...(Array.isArray(errors) ? errors : []));
+    queue.push(cause, originalError, lastError, ...(Array.isArray(errors) ? (errors as unknown[]) : []));
   }
   return undefined;
 }
@@ -37,7 +37,8 @@ interface HttpError {
   readonly data?: unknown;
   readonly body?: unknown;
   readonly responseBody?: unknown;
-  readonly response?: { readonly status?: unknown; readonly data?: unknown; readonly body?: unknown; readonly headers?: unknown } | undefined;
+  readonly response?:
+    { readonly status?: unknown; readonly data?: unknown; readonly body?: unknown; readonly headers?: unknown } | undefined;
   readonly code?: unknown;
   readonly type?: unknown;
   readonly message?: unknown;
@@ -54,9 +55,12 @@ function fromHttpError(error: HttpError): Refusal | undefined {
   for (const body of bodies) {
     const envelope = asEnvelope(body);
     // Only a code of ours counts: a provider's own 402 or 429 passes through the gateway and is no refusal of it.
-    if (envelope !== undefined && isRefusalCode(envelope.error['code'])) return readRefusal(typeof status === 'number' ? status : 0, envelope, headers);
+    if (envelope !== undefined && isRefusalCode(envelope.error['code']))
+      return readRefusal(typeof status === 'number' ? status : 0, envelope, headers);
   }
-  return isRefusalCode(error.code) && typeof status === 'number' ? readRefusal(status, { error: { code: error.code, message: error.message } }, headers) : undefined;
+  return isRefusalCode(error.code) && typeof status === 'number'
+    ? readRefusal(status, { error: { code: error.code, message: error.message } }, headers)
+    : undefined;
 }
 
 /** `{error: {…}}`, whether the client kept the body as text, whole, or only the inside. */
@@ -76,7 +80,8 @@ function asEnvelope(body: unknown): { readonly error: Readonly<Record<string, un
 
 function plainHeaders(headers: unknown): Record<string, string> {
   if (typeof headers !== 'object' || headers === null) return {};
-  const entries: Iterable<[unknown, unknown]> = Symbol.iterator in headers ? (headers as Iterable<[unknown, unknown]>) : Object.entries(headers);
+  const entries: Iterable<[unknown, unknown]> =
+    Symbol.iterator in headers ? (headers as Iterable<[unknown, unknown]>) : Object.entries(headers);
   const plain: Record<string, string> = {};
   for (const [name, value] of entries) plain[String(name).toLowerCase()] = String(value);
   return plain;

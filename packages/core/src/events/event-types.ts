@@ -48,7 +48,10 @@ export function isEventType(type: string): type is EventType {
 /** A type nobody knows: logged, never asked about. */
 export const NO_MEANING: TypeMeaning = { event_phase: 'unknown', policy_stage: 'audit_only', step_kind: 'unknown' };
 
-const SUBJECTS: readonly (readonly [subject: 'tool' | 'llm' | 'handoff' | 'approval' | 'checkpoint' | 'run' | 'step', words: readonly string[]])[] = [
+const SUBJECTS: readonly (readonly [
+  subject: 'tool' | 'llm' | 'handoff' | 'approval' | 'checkpoint' | 'run' | 'step',
+  words: readonly string[],
+])[] = [
   ['approval', ['approval']],
   ['tool', ['tool', 'tools']],
   ['llm', ['llm', 'model', 'completion', 'chat']],
@@ -59,7 +62,25 @@ const SUBJECTS: readonly (readonly [subject: 'tool' | 'llm' | 'handoff' | 'appro
 ];
 const STAGES: readonly (readonly [stage: 'begins' | 'ends' | 'fails', words: readonly string[]])[] = [
   ['fails', ['failed', 'fail', 'failure', 'error', 'errored']],
-  ['ends', ['completed', 'complete', 'finished', 'finish', 'ended', 'end', 'success', 'succeeded', 'done', 'received', 'result', 'output', 'occurred', 'created']],
+  [
+    'ends',
+    [
+      'completed',
+      'complete',
+      'finished',
+      'finish',
+      'ended',
+      'end',
+      'success',
+      'succeeded',
+      'done',
+      'received',
+      'result',
+      'output',
+      'occurred',
+      'created',
+    ],
+  ],
   ['begins', ['started', 'start', 'requested', 'request', 'called', 'call', 'begin', 'began']],
 ];
 const GUESSES: Readonly<Record<string, EventType>> = {

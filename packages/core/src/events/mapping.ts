@@ -8,7 +8,8 @@ export interface MappedEvent extends Partial<TypeMeaning> {
   readonly when?: { readonly field: string; readonly words: readonly string[] } | undefined;
 }
 
-export type MappedIdField = 'agent_id' | 'run_id' | 'session_id' | 'workflow_id' | 'step_id' | 'parent_step_id' | 'tool_call_id' | 'graph_node' | 'name';
+export type MappedIdField =
+  'agent_id' | 'run_id' | 'session_id' | 'workflow_id' | 'step_id' | 'parent_step_id' | 'tool_call_id' | 'graph_node' | 'name';
 
 /**
  * How a framework's raw events read in ours: plain data that lies with the framework's adapter and is registered with

@@ -14,7 +14,7 @@ import {
 } from './agent-event.ts';
 import { EVENT_TYPES, NO_MEANING, guessEventType, isEventType, type TypeMeaning } from './event-types.ts';
 import { mappedEvent, mappingOf, rawField, sourceName, type EventMapping, type MappedIdField } from './mapping.ts';
-import { METADATA_FIELDS, type EventMetadata } from './metadata.ts';
+import { METADATA_FIELDS } from './metadata.ts';
 import { EVENT_TEXT_MAX, eventText, firstIssue, rawAgentEvent, type RawAgentEvent } from './raw-event.ts';
 import { redact, redactText } from './redact.ts';
 
@@ -153,7 +153,7 @@ export function normalizeEvent(raw: unknown, defaults: EventDefaults): Normalize
     step_source: known(claims.step_source) ?? reading.stepSource,
     step_confidence: known(claims.step_confidence) ?? reading.confidence,
     timestamp: readTimestamp(sent.timestamp) ?? defaults.receivedAt,
-    metadata: metadata as EventMetadata,
+    metadata: metadata,
   };
   const asks = event.event_phase === 'before' && event.policy_stage === 'pre_action' && isSure(event.step_confidence);
   return {
@@ -245,7 +245,11 @@ function readIds(
   const name = eventText(sent.name) ?? mappedId(sent, mapping, 'name');
   if (name !== undefined) ids.name = name;
   for (const [field, contextField] of CONTEXT_FIELDS) {
-    const own = eventText(sent[field]) ?? (field === 'agent_name' ? eventText(sent.agentName) : undefined) ?? mappedId(sent, mapping, field) ?? fromMetadata(metadata, field);
+    const own =
+      eventText(sent[field]) ??
+      (field === 'agent_name' ? eventText(sent.agentName) : undefined) ??
+      mappedId(sent, mapping, field) ??
+      fromMetadata(metadata, field);
     const header = context?.[contextField];
     const value = own ?? header;
     if (value !== undefined) ids[field] = value;

@@ -68,7 +68,12 @@ const batch = z.looseObject({ source: text, framework: text, events: z.array(z.u
 
 /** The body of `POST /v1/agent/events`: one event, or several under one source. Each event is still to be normalized. */
 export type EventBody =
-  | { readonly type: 'events'; readonly source: string | undefined; readonly framework: string | undefined; readonly events: readonly unknown[] }
+  | {
+      readonly type: 'events';
+      readonly source: string | undefined;
+      readonly framework: string | undefined;
+      readonly events: readonly unknown[];
+    }
   | { readonly type: 'invalid'; readonly path: string; readonly message: string };
 
 export function parseEventBody(body: unknown): EventBody {

@@ -2,13 +2,41 @@ import { describe, expect, it } from '@jest/globals';
 import { isSecretName, redact, redactText } from '../index.ts';
 
 describe('field names', () => {
-  it.each(['authorization', 'Authorization', 'Proxy-Authorization', 'cookie', 'Set-Cookie', 'api_key', 'apiKey', 'API-KEY', 'x-api-key', 'token', 'access_token', 'refreshToken', 'id_token', 'password', 'client_secret', 'private_key', 'payment_signature', 'virtual_key'])(
-    '%s holds a secret',
-    (name) => expect(isSecretName(name)).toBe(true),
-  );
-  it.each(['input_tokens', 'output_tokens', 'token_count', 'max_tokens', 'tokens', 'cookie_policy', 'passwords_checked', 'secretary', 'author', 'key', 'keyboard', 'authorized', 'tokenizer'])('%s holds none', (name) =>
-    expect(isSecretName(name)).toBe(false),
-  );
+  it.each([
+    'authorization',
+    'Authorization',
+    'Proxy-Authorization',
+    'cookie',
+    'Set-Cookie',
+    'api_key',
+    'apiKey',
+    'API-KEY',
+    'x-api-key',
+    'token',
+    'access_token',
+    'refreshToken',
+    'id_token',
+    'password',
+    'client_secret',
+    'private_key',
+    'payment_signature',
+    'virtual_key',
+  ])('%s holds a secret', (name) => expect(isSecretName(name)).toBe(true));
+  it.each([
+    'input_tokens',
+    'output_tokens',
+    'token_count',
+    'max_tokens',
+    'tokens',
+    'cookie_policy',
+    'passwords_checked',
+    'secretary',
+    'author',
+    'key',
+    'keyboard',
+    'authorized',
+    'tokenizer',
+  ])('%s holds none', (name) => expect(isSecretName(name)).toBe(false));
 });
 
 describe('texts', () => {
@@ -48,7 +76,15 @@ describe('texts', () => {
   ])('leaves %s', (text) => expect(redactText(text)).toBe(text));
 
   it('of a mebibyte made to be slow are read in well under a second', () => {
-    const hostile = ['bearer '.repeat(150_000), `bearer ${'a'.repeat(1_000_000)}`, '-----BEGIN '.repeat(100_000), `://${'a'.repeat(1_000_000)}`, `eyJ${'a'.repeat(500_000)}.eyJ`, 'api_key='.repeat(130_000), `-----BEGIN ${'A '.repeat(300_000)}`];
+    const hostile = [
+      'bearer '.repeat(150_000),
+      `bearer ${'a'.repeat(1_000_000)}`,
+      '-----BEGIN '.repeat(100_000),
+      `://${'a'.repeat(1_000_000)}`,
+      `eyJ${'a'.repeat(500_000)}.eyJ`,
+      'api_key='.repeat(130_000),
+      `-----BEGIN ${'A '.repeat(300_000)}`,
+    ];
     for (const text of hostile) {
       const began = performance.now();
       redactText(text);

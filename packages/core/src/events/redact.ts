@@ -11,7 +11,9 @@ const DEPTH_MAX = 16;
 const SECRET_NAMES: ReadonlySet<string> = new Set(
   `authorization proxyauthorization cookie cookies setcookie apikey xapikey apitoken token accesstoken refreshtoken idtoken authtoken
   sessiontoken bearertoken bearer password passwd passphrase secret secrets secretkey clientsecret privatekey accesskey
-  secretaccesskey signingkey encryptionkey credential credentials virtualkey paymentsignature xpayment webhooksecret connectionstring`.split(/\s+/),
+  secretaccesskey signingkey encryptionkey credential credentials virtualkey paymentsignature xpayment webhooksecret connectionstring`.split(
+    /\s+/,
+  ),
 );
 
 /** Text that is a secret wherever it stands: keys of known makers, bearer credentials, signed tokens, private keys. */
@@ -38,7 +40,9 @@ export function isSecretName(name: string): boolean {
 /** A text without the secrets it holds. Redacting twice changes nothing. */
 export function redactText(text: string): string {
   if (text.length < 8 || !CUE.test(text)) return text;
-  return text.replace(SECRET_TEXT, REDACTED).replace(SECRET_VALUE, (_match, name: string | undefined, scheme: string | undefined) => `${name ?? scheme ?? ''}${REDACTED}`);
+  return text
+    .replace(SECRET_TEXT, REDACTED)
+    .replace(SECRET_VALUE, (_match, name: string | undefined, scheme: string | undefined) => `${name ?? scheme ?? ''}${REDACTED}`);
 }
 
 /**

@@ -15,9 +15,12 @@ describe('amounts', () => {
     expect(parseUsd(formatUsd(nanos))).toBe(nanos);
   });
 
-  it.each(['', ' 1', '1 ', '1.', '.5', '+1', '1e3', '1,5', '0.0000000001', '1234567890123', 'NaN', '--1', '0x1', '١'])('%j is none', (text) => {
-    expect(parseUsd(text)).toBeUndefined();
-  });
+  it.each(['', ' 1', '1 ', '1.', '.5', '+1', '1e3', '1,5', '0.0000000001', '1234567890123', 'NaN', '--1', '0x1', '١'])(
+    '%j is none',
+    (text) => {
+      expect(parseUsd(text)).toBeUndefined();
+    },
+  );
 
   it('add up where floats do not: ten times 0.1 is 1', () => {
     const dime = parseUsd('0.1') ?? 0n;

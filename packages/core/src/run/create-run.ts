@@ -9,7 +9,19 @@ import { utf8ByteLength } from '../client/byte-length.ts';
 import type { Problem } from '../client/client.ts';
 import type { Ids } from '../client/transport.ts';
 import { inputHash } from './input-hash.ts';
-import type { CallPlace, ModelCall, ModelResult, Run, RunEnd, RunFinance, RunOptions, Step, StepStart, ToolCall, ToolResult } from './run.ts';
+import type {
+  CallPlace,
+  ModelCall,
+  ModelResult,
+  Run,
+  RunEnd,
+  RunFinance,
+  RunOptions,
+  Step,
+  StepStart,
+  ToolCall,
+  ToolResult,
+} from './run.ts';
 import { sha256 } from './sha256.ts';
 
 /** What a run needs of its client. */
@@ -27,7 +39,19 @@ export function createRun(options: RunOptions, ports: RunPorts): Run {
   return new ReportingRun(options, ports);
 }
 
-const ID_FIELDS = ['agentId', 'agentName', 'runId', 'sessionId', 'workflowId', 'customerId', 'stepId', 'parentStepId', 'toolCallId', 'handoffId', 'graphNode'] as const;
+const ID_FIELDS = [
+  'agentId',
+  'agentName',
+  'runId',
+  'sessionId',
+  'workflowId',
+  'customerId',
+  'stepId',
+  'parentStepId',
+  'toolCallId',
+  'handoffId',
+  'graphNode',
+] as const;
 const ERROR_TEXT_MAX = 500;
 
 /** A tool call that was asked about, so that its end carries the same facts (an Alephant gateway compares them). */
@@ -210,7 +234,12 @@ class ReportingRun implements Run {
   }
 
   finance(amounts: RunFinance): void {
-    this.#record('finance.recorded', { event_phase: 'state', policy_stage: 'audit_only', step_kind: 'unknown', metadata: this.#amounts(amounts) });
+    this.#record('finance.recorded', {
+      event_phase: 'state',
+      policy_stage: 'audit_only',
+      step_kind: 'unknown',
+      metadata: this.#amounts(amounts),
+    });
   }
 
   end(end: RunEnd): Promise<void> {
@@ -289,7 +318,10 @@ class ReportingRun implements Run {
     try {
       return inputHash(input);
     } catch (error) {
-      this.#ports.onProblem({ code: 'event_invalid', message: `A tool's input can't be fingerprinted, so loops of it are not seen: ${errorText(error)}` });
+      this.#ports.onProblem({
+        code: 'event_invalid',
+        message: `A tool's input can't be fingerprinted, so loops of it are not seen: ${errorText(error)}`,
+      });
       return undefined;
     }
   }
@@ -306,7 +338,10 @@ class ReportingRun implements Run {
     if (text === undefined) return undefined;
     const amount = METADATA_FIELDS.cost_usd.safeParse(text);
     if (amount.success) return amount.data;
-    this.#ports.onProblem({ code: 'event_invalid', message: `${name} ${JSON.stringify(redactText(String(text)))} is no dollar amount such as "0.086" and is left out, so it counts as unknown.` });
+    this.#ports.onProblem({
+      code: 'event_invalid',
+      message: `${name} ${JSON.stringify(redactText(String(text)))} is no dollar amount such as "0.086" and is left out, so it counts as unknown.`,
+    });
     return undefined;
   }
 }
@@ -324,10 +359,17 @@ function placeOf({ stepId, parentStepId, graphNode, agentId, agentName, handoffI
 /** A cap that can't be read would be no cap: that is the caller's mistake and is thrown, before anything is spent. */
 function checked(options: RunOptions): RunOptions {
   if (options.limitUsd !== undefined && !METADATA_FIELDS.limit_usd.safeParse(options.limitUsd).success) {
-    throw new RunpurseError('invalid_option', `limitUsd must be a dollar amount such as "0.50", not ${JSON.stringify(redactText(String(options.limitUsd)))}.`);
+    throw new RunpurseError(
+      'invalid_option',
+      `limitUsd must be a dollar amount such as "0.50", not ${JSON.stringify(redactText(String(options.limitUsd)))}.`,
+    );
   }
   const bounds = reportedBounds.strict().safeParse(options.bounds ?? {});
-  if (!bounds.success) throw new RunpurseError('invalid_option', `bounds.${bounds.error.issues[0]?.path.join('.') ?? ''} ${bounds.error.issues[0]?.message ?? 'is not valid'}.`);
+  if (!bounds.success)
+    throw new RunpurseError(
+      'invalid_option',
+      `bounds.${bounds.error.issues[0]?.path.join('.') ?? ''} ${bounds.error.issues[0]?.message ?? 'is not valid'}.`,
+    );
   return options;
 }
 
@@ -355,4 +397,3 @@ function errorText(error: unknown): string {
   const text = error instanceof Error ? error.message || error.name : typeof error === 'string' ? error : 'failed';
   return redactText(text).slice(0, ERROR_TEXT_MAX).toWellFormed();
 }
-

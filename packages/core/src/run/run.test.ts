@@ -2,7 +2,10 @@ import { describe, expect, it } from '@jest/globals';
 import { createGatewayClient, orThrow, RefusedError, RunpurseError, type GatewayClientOptions, type RunOptions } from '../index.ts';
 import { accepted, refused, scriptedHost } from '../../test/scripted-host.ts';
 
-function openRun(run: RunOptions = { runId: 'run-1', sessionId: 'session-1', agentId: 'agent-1' }, options: Partial<GatewayClientOptions> = {}) {
+function openRun(
+  run: RunOptions = { runId: 'run-1', sessionId: 'session-1', agentId: 'agent-1' },
+  options: Partial<GatewayClientOptions> = {},
+) {
   const host = scriptedHost(options);
   const client = createGatewayClient(host.options);
   return { ...host, client, run: client.run(run) };
@@ -10,7 +13,14 @@ function openRun(run: RunOptions = { runId: 'run-1', sessionId: 'session-1', age
 
 describe('a run', () => {
   it('begins with a question that carries its cap and bounds, asked once however often it is started', async () => {
-    const { run, transport } = openRun({ runId: 'run-1', name: 'support', limitUsd: '0.50', bounds: { max_requests: 40 }, sessionName: 'Ann', properties: { plan: 'pro' } });
+    const { run, transport } = openRun({
+      runId: 'run-1',
+      name: 'support',
+      limitUsd: '0.50',
+      bounds: { max_requests: 40 },
+      sessionName: 'Ann',
+      properties: { plan: 'pro' },
+    });
     const [first, second] = await Promise.all([run.start(), run.start()]);
     expect(first).toBe(second);
     expect(transport.requests).toHaveLength(1);
@@ -35,7 +45,16 @@ describe('a run', () => {
     await run.end({ status: 'completed' });
     expect(transport.events).toHaveLength(6);
     for (const event of transport.events) {
-      expect(event).toMatchObject({ run_id: 'r', session_id: 's', workflow_id: 'w', customer_id: 'c', agent_id: 'a', agent_name: 'Ann', source: 'toy', event_source_trust: 'adapter_detected' });
+      expect(event).toMatchObject({
+        run_id: 'r',
+        session_id: 's',
+        workflow_id: 'w',
+        customer_id: 'c',
+        agent_id: 'a',
+        agent_name: 'Ann',
+        source: 'toy',
+        event_source_trust: 'adapter_detected',
+      });
     }
     expect(transport.events.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4, 5, 6]);
   });
@@ -55,7 +74,10 @@ describe('a run', () => {
     await run.end({ status: 'completed' });
     expect(client.pending).toBe(0);
     expect(transport.events.map(({ type }) => type)).toEqual(['step.started', 'run.failed']);
-    expect(transport.events[1]).toMatchObject({ event_phase: 'after', metadata: { status: 'stopped', message: 'user left', revenue_usd: '0.1', outbound_usd: '0.02', fees_usd: '0.001' } });
+    expect(transport.events[1]).toMatchObject({
+      event_phase: 'after',
+      metadata: { status: 'stopped', message: 'user left', revenue_usd: '0.1', outbound_usd: '0.02', fees_usd: '0.001' },
+    });
   });
 
   it('ends at once when the gateway is away, and is delivered when it is back', async () => {
@@ -68,7 +90,7 @@ describe('a run', () => {
     expect(client.pending).toBe(0);
   });
 
-  it.each([
+  it.each<readonly [RunOptions, string]>([
     [{ limitUsd: 'a lot' }, 'limitUsd'],
     [{ limitUsd: '-1' }, 'limitUsd'],
     [{ bounds: { max_requests: 0 } }, 'bounds.max_requests'],
@@ -83,13 +105,26 @@ describe('a run', () => {
     const { run, transport, problems } = openRun();
     run.settleTool({ toolCallId: 'c', tool: 't', status: 'completed', costUsd: 'cheap' });
     await run.end({ status: 'completed', revenueUsd: '1e3' });
-    expect(transport.events.map(({ metadata }) => [metadata['cost_usd'], metadata['revenue_usd']])).toEqual([[undefined, undefined], [undefined, undefined]]);
+    expect(transport.events.map(({ metadata }) => [metadata['cost_usd'], metadata['revenue_usd']])).toEqual([
+      [undefined, undefined],
+      [undefined, undefined],
+    ]);
     expect(problems.map(({ message }) => message.split(' ')[0])).toEqual(['costUsd', 'revenueUsd']);
   });
 });
 
 describe('a model call', () => {
-  const call = { stepId: 'm-1', parentStepId: 'p-1', graphNode: 'think', agentId: 'helper', model: 'gpt-x', provider: 'sandbox', maxOutputTokens: 64, inputTokensMax: 900, carried: false } as const;
+  const call = {
+    stepId: 'm-1',
+    parentStepId: 'p-1',
+    graphNode: 'think',
+    agentId: 'helper',
+    model: 'gpt-x',
+    provider: 'sandbox',
+    maxOutputTokens: 64,
+    inputTokensMax: 900,
+    carried: false,
+  } as const;
 
   it('that the gateway carries is asked about by the gateway itself, and its report says so', async () => {
     const { run, transport } = openRun();
@@ -97,7 +132,12 @@ describe('a model call', () => {
     expect(transport.requests).toHaveLength(0);
     run.recordModel({ stepId: 'm-1', model: 'gpt-x', requestId: 'req_1', carried: true });
     await run.end({ status: 'completed' });
-    expect(transport.events[0]).toMatchObject({ type: 'llm.call.completed', step_id: 'm-1', parent_step_id: 'p-1', metadata: { carried: true, request_id: 'req_1' } });
+    expect(transport.events[0]).toMatchObject({
+      type: 'llm.call.completed',
+      step_id: 'm-1',
+      parent_step_id: 'p-1',
+      metadata: { carried: true, request_id: 'req_1' },
+    });
   });
 
   it('that goes elsewhere is asked about with its bounds, and settled by its usage in the same place', async () => {
@@ -106,8 +146,16 @@ describe('a model call', () => {
     run.recordModel({ stepId: 'm-1', model: 'gpt-x-2026', usage: { input_tokens: 10, cache_read_tokens: 4, output_tokens: null } });
     await run.end({ status: 'completed' });
     const place = { step_id: 'm-1', parent_step_id: 'p-1', graph_node: 'think', agent_id: 'helper', attempt: 2, step_kind: 'llm_call' };
-    expect(transport.events[0]).toMatchObject({ ...place, type: 'llm.call.started', metadata: { model: 'gpt-x', provider: 'sandbox', max_output_tokens: 64, input_tokens_max: 900 } });
-    expect(transport.events[1]).toMatchObject({ ...place, type: 'llm.call.completed', metadata: { model: 'gpt-x-2026', status: 'completed', usage: { input_tokens: 10, cache_read_tokens: 4, output_tokens: null } } });
+    expect(transport.events[0]).toMatchObject({
+      ...place,
+      type: 'llm.call.started',
+      metadata: { model: 'gpt-x', provider: 'sandbox', max_output_tokens: 64, input_tokens_max: 900 },
+    });
+    expect(transport.events[1]).toMatchObject({
+      ...place,
+      type: 'llm.call.completed',
+      metadata: { model: 'gpt-x-2026', status: 'completed', usage: { input_tokens: 10, cache_read_tokens: 4, output_tokens: null } },
+    });
   });
 
   it.each([
@@ -129,7 +177,17 @@ describe('a model call', () => {
 
   it('has headers that say whose call it is and where it stands', () => {
     const { run } = openRun();
-    expect(run.headers({ stepId: 'm-1', parentStepId: 'p-1', graphNode: 'think', agentId: 'helper', attempt: 2, stepKind: 'llm_call', iteration: 0 })).toEqual({
+    expect(
+      run.headers({
+        stepId: 'm-1',
+        parentStepId: 'p-1',
+        graphNode: 'think',
+        agentId: 'helper',
+        attempt: 2,
+        stepKind: 'llm_call',
+        iteration: 0,
+      }),
+    ).toEqual({
       'Alephant-Run-Id': 'run-1',
       'Alephant-Session-Id': 'session-1',
       'Alephant-Agent-Id': 'helper',
@@ -163,11 +221,23 @@ describe('a tool call', () => {
     run.settleTool({ toolCallId: 'c-1', status: 'completed', costUsd: '0.002' });
     run.settleTool({ toolCallId: 'c-1', status: 'completed', costUsd: '0.002' });
     await run.end({ status: 'completed' });
-    const place = { step_id: 't-1', graph_node: 'tools', tool_call_id: 'c-1', name: 'lookup', step_kind: 'tool_call', input_hash: transport.events[0]?.['input_hash'] };
+    const place = {
+      step_id: 't-1',
+      graph_node: 'tools',
+      tool_call_id: 'c-1',
+      name: 'lookup',
+      step_kind: 'tool_call',
+      input_hash: transport.events[0]?.['input_hash'],
+    };
     expect(place.input_hash).toMatch(/^sha256:[0-9a-f]{64}$/);
     expect(transport.events.slice(0, 2)).toEqual([
       expect.objectContaining({ ...place, type: 'tool.call.requested', event_phase: 'before', metadata: { tool_name: 'lookup' } }),
-      expect.objectContaining({ ...place, type: 'tool.call.completed', event_phase: 'after', metadata: { tool_name: 'lookup', status: 'completed', cost_usd: '0.002' } }),
+      expect.objectContaining({
+        ...place,
+        type: 'tool.call.completed',
+        event_phase: 'after',
+        metadata: { tool_name: 'lookup', status: 'completed', cost_usd: '0.002' },
+      }),
     ]);
     expect(transport.events).toHaveLength(3);
     expect(transport.requests.map(({ body = '' }) => body).join('')).not.toContain('ann@example.com');
@@ -209,7 +279,13 @@ describe('a tool call', () => {
     run.settleTool({ toolCallId: 'c-1', status: 'completed' });
     run.settleTool({ toolCallId: 'c-1', status: 'completed' });
     await run.end({ status: 'completed' });
-    expect(transport.events.map(({ type, attempt }) => `${type} ${String(attempt)}`)).toEqual(['tool.call.requested 1', 'tool.call.failed 1', 'tool.call.requested 2', 'tool.call.completed 2', 'run.completed undefined']);
+    expect(transport.events.map(({ type, attempt }) => `${type} ${String(attempt)}`)).toEqual([
+      'tool.call.requested 1',
+      'tool.call.failed 1',
+      'tool.call.requested 2',
+      'tool.call.completed 2',
+      'run.completed undefined',
+    ]);
   });
 
   it('is settled before the next question is asked, so that its hold no longer counts', async () => {
@@ -222,7 +298,14 @@ describe('a tool call', () => {
 
   it('with an input that cannot be fingerprinted is asked about all the same', async () => {
     const { run, transport, problems } = openRun();
-    const input = new Proxy({}, { ownKeys: () => { throw new Error('trap'); } });
+    const input = new Proxy(
+      {},
+      {
+        ownKeys: () => {
+          throw new Error('trap');
+        },
+      },
+    );
     expect((await run.authorizeTool({ ...call, input })).type).toBe('allowed');
     expect(transport.events[0]?.['input_hash']).toBeUndefined();
     expect(problems).toHaveLength(1);
@@ -237,8 +320,20 @@ describe('a step', () => {
     step.complete();
     await run.end({ status: 'completed' });
     expect(transport.events.slice(0, 2)).toEqual([
-      expect.objectContaining({ type: 'step.started', step_id: step.stepId, parent_step_id: 't-1', agent_id: 'researcher', name: 'researcher', step_kind: 'handoff' }),
-      expect.objectContaining({ type: 'step.failed', step_id: step.stepId, step_kind: 'handoff', metadata: { status: 'failed', message: 'no' } }),
+      expect.objectContaining({
+        type: 'step.started',
+        step_id: step.stepId,
+        parent_step_id: 't-1',
+        agent_id: 'researcher',
+        name: 'researcher',
+        step_kind: 'handoff',
+      }),
+      expect.objectContaining({
+        type: 'step.failed',
+        step_id: step.stepId,
+        step_kind: 'handoff',
+        metadata: { status: 'failed', message: 'no' },
+      }),
     ]);
     expect(transport.events).toHaveLength(3);
   });

@@ -127,7 +127,9 @@ export interface Run {
   /** Says that the run begins, with its cap and bounds. A denied run must not begin. Called twice it answers as at first. */
   start(): Promise<Decision>;
   /** Headers for a model call: what the run belongs to and where in it the call stands. */
-  headers(place?: CallPlace & { readonly stepKind?: StepKind | undefined; readonly toolCallId?: string | undefined }): Record<string, string>;
+  headers(
+    place?: CallPlace & { readonly stepKind?: StepKind | undefined; readonly toolCallId?: string | undefined },
+  ): Record<string, string>;
   /** Begins a nested agent, a handoff or a stage. */
   step(step: StepStart): Step;
   authorizeModel(call: ModelCall): Promise<Decision>;
