@@ -13,6 +13,9 @@ import {
 import { logEntryShape } from './log-entry.ts';
 import { budgetShape, errorShape, totalsShape } from './shapes.ts';
 
+/** Of the API, not of the package: it changes when a caller must. */
+const API_VERSION = '0.1.0';
+
 /** Shapes that stand once in the file and are referred to by name. */
 const NAMED: Readonly<Record<string, z.ZodType>> = {
   Run: runShape,
@@ -35,7 +38,7 @@ export function openApiDocument(app: OpenAPIHono): object {
     openapi: '3.1.0',
     info: {
       title: 'Runpurse gateway',
-      version: '0.1.0',
+      version: API_VERSION,
       license: { name: 'MIT', url: 'https://opensource.org/license/mit' },
       description:
         "Agent Finance Gateway: runs, sessions, budgets, policy, log and margin. Money is a decimal string of dollars whose name ends in `_usd`; times are RFC 3339. Model traffic (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/messages`) follows the providers' own formats.",

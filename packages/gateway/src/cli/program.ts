@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { budgetsCommand } from './budgets/index.ts';
 import { doctorCommand } from './doctor.ts';
@@ -11,7 +12,7 @@ import { startCommand } from './start.ts';
 export function createProgram(): Command {
   const program = new Command('runpurse')
     .description('Agent Finance Gateway: what every agent run costs, and the cap that holds')
-    .version('0.1.0')
+    .version(packageVersion())
     .showHelpAfterError('Run `runpurse --help` to see what there is.');
   for (const command of [
     startCommand(),
@@ -31,4 +32,10 @@ function useExitCode(command: Command, usage: number): Command {
   command.exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : usage));
   command.commands.forEach((sub) => useExitCode(sub, usage));
   return command;
+}
+
+/** From the package's own manifest, which lies two folders up from the sources and from what is built of them. */
+function packageVersion(): string {
+  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { readonly version: string };
+  return manifest.version;
 }
