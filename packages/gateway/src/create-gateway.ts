@@ -38,7 +38,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
   const sandboxes = new Map<string, Awaited<ReturnType<typeof startSandbox>>>();
   try {
     for (const provider of config.providers) {
-      if (provider.kind === 'sandbox' && provider.base_url === undefined) sandboxes.set(provider.name, await startSandbox({ scripts: provider.scripts }));
+      if (provider.kind === 'sandbox' && provider.base_url === undefined)
+        sandboxes.set(provider.name, await startSandbox({ scripts: provider.scripts }));
     }
     const providers = createProviders(
       config.providers.map((provider) => ({ ...provider, models: provider.models ?? modelsOf(sandboxes.get(provider.name)) })),
@@ -95,7 +96,16 @@ async function openWhenFree(open: () => Promise<Store>): Promise<Store> {
 
 /** A parsed configuration holds amounts as bigint and every default. */
 function isParsed(config: unknown): config is GatewayConfig {
-  return typeof config === 'object' && config !== null && 'limits' in config && 'policy' in config && 'store' in config && 'rate' in config && 'prices' in config && 'bounds' in config;
+  return (
+    typeof config === 'object' &&
+    config !== null &&
+    'limits' in config &&
+    'policy' in config &&
+    'store' in config &&
+    'rate' in config &&
+    'prices' in config &&
+    'bounds' in config
+  );
 }
 
 function modelsOf(sandbox: { readonly models: readonly string[] } | undefined): string[] | undefined {

@@ -15,7 +15,13 @@ import type { Wire } from './wires/wire.ts';
  * A model call's way through the gateway: identify → admit → proxy → meter → ledger.
  * Up to `carry` nothing has been called or charged; from there on the reservation is settled exactly once.
  */
-export async function handleModelCall(gateway: Gateway, wire: Wire, request: IncomingMessage, response: ServerResponse, query: string): Promise<void> {
+export async function handleModelCall(
+  gateway: Gateway,
+  wire: Wire,
+  request: IncomingMessage,
+  response: ServerResponse,
+  query: string,
+): Promise<void> {
   const refuse = (refusal: Refusal, requestId?: string): void => respondRefusal(response, wire, refusal, requestId);
 
   // identify: whose call, and whom it is charged to

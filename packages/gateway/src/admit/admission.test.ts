@@ -34,7 +34,10 @@ describe('a hard budget', () => {
     const { admission, call } = await open({ budgets: [{ scope: 'run', limit_usd: '1' }] });
     admission.settle(await admitted(call(USD - 1n)), done(USD - 1n));
     const result = await admission.admit(call(2n));
-    expect(result).toMatchObject({ type: 'refused', refusal: { code: 'budget_exceeded', details: { remaining_usd: '0.000000001', needed_usd: '0.000000002' } } });
+    expect(result).toMatchObject({
+      type: 'refused',
+      refusal: { code: 'budget_exceeded', details: { remaining_usd: '0.000000001', needed_usd: '0.000000002' } },
+    });
     expect(codeOf(await admission.admit(call(1n)))).toBe('admitted');
   });
 
@@ -285,7 +288,8 @@ describe('bounds', () => {
 
   it('of a session count over its runs, and survive a restart', async () => {
     const first = await open({ bounds: [{ scope: 'session', max_requests: 2 }] });
-    for (const runId of ['a', 'b']) first.admission.settle(await admitted(first.call(1n, { subject: { runId, sessionId: 's' } })), done(1n));
+    for (const runId of ['a', 'b'])
+      first.admission.settle(await admitted(first.call(1n, { subject: { runId, sessionId: 's' } })), done(1n));
     engine = await first.restart();
     expect(codeOf(await engine.admission.admit(engine.call(1n, { subject: { runId: 'c', sessionId: 's' } })))).toBe('budget_exceeded');
   });
@@ -320,7 +324,18 @@ describe('the rate cap', () => {
 describe('policy', () => {
   it('is asked before anything is held, and its decisions are logged with rule and revision', async () => {
     const { admission, call, store } = await open({
-      policy: { rules: [{ id: 'no-m', revision: 3, phase: 'model_request', when: 'model.name == "m" && counts.requests >= 1', effect: 'block', reason: 'm is for first calls' }] },
+      policy: {
+        rules: [
+          {
+            id: 'no-m',
+            revision: 3,
+            phase: 'model_request',
+            when: 'model.name == "m" && counts.requests >= 1',
+            effect: 'block',
+            reason: 'm is for first calls',
+          },
+        ],
+      },
     });
     await admitted(call(1n));
     expect(await admission.admit(call(1n))).toMatchObject({ type: 'refused', refusal: { code: 'policy_denied', blockedBy: 'no-m' } });

@@ -38,7 +38,10 @@ const RATE_LOG_MS = 1000;
 export function createAdmission(parts: AdmissionParts): Admission & { readonly close: () => void } {
   const { config, store, policy, clock, ids } = parts;
   const counters = parts.counters ?? createMemoryCounters();
-  const registry = createRunRegistry(store, config.bounds.some((bound) => bound.scope === 'session'));
+  const registry = createRunRegistry(
+    store,
+    config.bounds.some((bound) => bound.scope === 'session'),
+  );
   const book = createBudgetBook(config.budgets);
   const memory = createSpendMemory(store);
   const rate = createRateCap(config.rate.requests_per_minute);
@@ -62,7 +65,15 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
       .map(({ match, outcome }) =>
         decisionEntry(
           ids.next('dec'),
-          { subject, phase: phaseOf(call), outcome, reason: match.reason, rule: match.rule, ruleRevision: match.revision, about: call.name },
+          {
+            subject,
+            phase: phaseOf(call),
+            outcome,
+            reason: match.reason,
+            rule: match.rule,
+            ruleRevision: match.revision,
+            about: call.name,
+          },
           now,
         ),
       );
@@ -113,7 +124,12 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     const idleMs = config.store.idle_run_s * 1000;
     reservations.expire(now - config.store.authorization_ttl_s * 1000);
     memory.trim(store.foldedSeq);
-    registry.evict({ now, idleMs, foldedSeq: store.foldedSeq, onEvict: (run) => counters.drop(counterKey('run', run.workspaceId, run.runId, '')) });
+    registry.evict({
+      now,
+      idleMs,
+      foldedSeq: store.foldedSeq,
+      onEvict: (run) => counters.drop(counterKey('run', run.workspaceId, run.runId, '')),
+    });
     counters.evict(now - idleMs, store.foldedSeq, Math.max(SWEPT_LEAST, Math.ceil(counters.size / SWEPT_PART)));
     rate.sweep(now);
     for (const [keyId, at] of rateLoggedAt) if (at < now - 60_000) rateLoggedAt.delete(keyId);
@@ -221,7 +237,12 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     bookFinance: runLife.bookFinance,
     noteStep(workspaceId, runId, stepId) {
       const run = registry.find(workspaceId, runId);
-      if (run !== undefined) reservations.noteStep(run, { workspaceId, keyId: run.keyId, runId, implicitRun: run.implicit, sessionId: run.sessionId, stepId }, clock.now());
+      if (run !== undefined)
+        reservations.noteStep(
+          run,
+          { workspaceId, keyId: run.keyId, runId, implicitRun: run.implicit, sessionId: run.sessionId, stepId },
+          clock.now(),
+        );
     },
     run(workspaceId, runId) {
       const run = registry.find(workspaceId, runId);
@@ -248,7 +269,13 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
       balances.rebuild(reservations.open.values());
       for (const run of registry.values()) {
         if (run.status !== 'paused' || !run.pausedByBudget) continue;
-        const subject: Subject = { workspaceId: run.workspaceId, keyId: run.keyId, runId: run.runId, implicitRun: false, ...definedContext(run) };
+        const subject: Subject = {
+          workspaceId: run.workspaceId,
+          keyId: run.keyId,
+          runId: run.runId,
+          implicitRun: false,
+          ...definedContext(run),
+        };
         const isStuck = book.match(subject, run.limit, now).some((match) => {
           const counter = match.budget.config.action === 'pause' ? balances.counterOf(match, run, run.workspaceId, now) : undefined;
           return counter !== undefined && availableUnder({ counter, limit: match.limit }) <= 0n;
@@ -261,7 +288,8 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     logDecision(decision) {
       const now = clock.now();
       const { subject } = decision;
-      const run = subject.runId === undefined || subject.implicitRun === true ? undefined : registry.find(subject.workspaceId, subject.runId);
+      const run =
+        subject.runId === undefined || subject.implicitRun === true ? undefined : registry.find(subject.workspaceId, subject.runId);
       const entry = decisionEntry(ids.next('dec'), decision, now);
       if (run === undefined) store.appendBehind([entry]);
       else ledger.appendBehind(run, [entry], now);

@@ -51,7 +51,14 @@ export function createBalances(parts: { readonly counters: Counters; readonly bo
   const matchesOf: Balances['matches'] = (subject, run, now) => {
     const day = utcDay(now);
     const known = run.matched;
-    if (known !== undefined && known.generation === book.generation && known.day === day && known.limit === run.limit && hasSameScopes(known.subject, subject)) return known.matches;
+    if (
+      known !== undefined &&
+      known.generation === book.generation &&
+      known.day === day &&
+      known.limit === run.limit &&
+      hasSameScopes(known.subject, subject)
+    )
+      return known.matches;
     const matches = book.match(subject, run.limit, now);
     run.matched = { generation: book.generation, day, subject, limit: run.limit, matches };
     return matches;

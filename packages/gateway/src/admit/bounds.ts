@@ -57,7 +57,12 @@ export function findBoundHit(options: {
       ? undefined
       : { ...session.counts, runtimeSeconds: (now - session.startedAt) / 1000, steps: session.stepsCount, isNewStep, repeats };
 
-  const hit = (scope: 'run' | 'session', id: string, limits: Partial<Record<BoundName, number | undefined>>, at: Standing): BoundHit | undefined => {
+  const hit = (
+    scope: 'run' | 'session',
+    id: string,
+    limits: Partial<Record<BoundName, number | undefined>>,
+    at: Standing,
+  ): BoundHit | undefined => {
     for (const bound of BOUND_NAMES) {
       const limit = limits[bound];
       if (limit === undefined) continue;

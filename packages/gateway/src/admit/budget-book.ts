@@ -14,7 +14,9 @@ export interface BudgetMatch {
 }
 
 /** Whose spend a scope counts, read off the subject. */
-const SCOPE_ID: Readonly<Record<Exclude<BudgetScope, 'request'>, (subject: Partial<Subject> & { workspaceId: string }) => string | undefined>> = {
+const SCOPE_ID: Readonly<
+  Record<Exclude<BudgetScope, 'request'>, (subject: Partial<Subject> & { workspaceId: string }) => string | undefined>
+> = {
   run: (subject) => subject.runId,
   session: (subject) => subject.sessionId,
   workflow: (subject) => subject.workflowId,

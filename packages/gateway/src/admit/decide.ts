@@ -65,7 +65,8 @@ export function decide(parts: DecideParts, question: Question): Decided {
   const { call, run, now, isDry } = question;
   const { subject } = call;
 
-  if (run.sessionId !== undefined && subject.sessionId !== undefined && run.sessionId !== subject.sessionId) return refused(sessionConflict(run, subject.sessionId));
+  if (run.sessionId !== undefined && subject.sessionId !== undefined && run.sessionId !== subject.sessionId)
+    return refused(sessionConflict(run, subject.sessionId));
   const resumes = run.status === 'paused' && run.pausedByBudget;
   if (run.status !== 'running' && !resumes) return refused(runStateRefusal(run));
 
@@ -78,7 +79,10 @@ export function decide(parts: DecideParts, question: Question): Decided {
   const attempt = attemptOf(call, run);
   let matches: readonly RuleMatch[] = [];
   if (policy.hasRules(phaseOf(call))) {
-    const verdict = policy.evaluate(phaseOf(call), policyFacts({ call, subject: effective, run, attempt, sessionSpent: sessionSpent(parts, run, effective.sessionId, now), now }));
+    const verdict = policy.evaluate(
+      phaseOf(call),
+      policyFacts({ call, subject: effective, run, attempt, sessionSpent: () => sessionSpent(parts, run, effective.sessionId, now), now }),
+    );
     matches = verdict.matches;
     if (verdict.type === 'denied') return refused(policyRefusal(call, verdict.by), matches);
   }
@@ -98,7 +102,8 @@ export function decide(parts: DecideParts, question: Question): Decided {
   const budgets = balances.matches(effective, run, now);
   const hard = budgets.filter((match) => match.budget.config.action !== 'alert_only');
   const [firstHard] = hard;
-  if (call.hold === undefined && call.kind === 'model' && firstHard !== undefined) return refused(priceRefusal(call, budgetName(firstHard.budget)), matches);
+  if (call.hold === undefined && call.kind === 'model' && firstHard !== undefined)
+    return refused(priceRefusal(call, budgetName(firstHard.budget)), matches);
 
   const fitted = fitHold(parts, question, hard);
   if (fitted.type === 'refused') return { ...fitted, matches };
@@ -115,7 +120,11 @@ export function decide(parts: DecideParts, question: Question): Decided {
 }
 
 /** The hold that fits under every hard budget: as asked, counted exactly or clamped; never a shrunken one. */
-function fitHold(parts: DecideParts, question: Question, hard: readonly BudgetMatch[]): DecidedRefused | { readonly type: 'fits'; readonly hold: Nanos } {
+function fitHold(
+  parts: DecideParts,
+  question: Question,
+  hard: readonly BudgetMatch[],
+): DecidedRefused | { readonly type: 'fits'; readonly hold: Nanos } {
   const { balances } = parts;
   const { call, run, takeover, now } = question;
   const hold = call.hold ?? 0n;
@@ -141,7 +150,15 @@ function fitHold(parts: DecideParts, question: Question, hard: readonly BudgetMa
   if (fitted !== undefined && fitted <= room) return { type: 'fits', hold: fitted };
   const counter = balances.counterOf(tightest, run, run.workspaceId, now);
   const freed = counter !== undefined && takeover?.counters.includes(counter) === true ? takeover.hold : 0n;
-  const refusal = budgetRefusal({ call, match: tightest, needed: hold, settled: counter?.settled ?? 0n, held: (counter?.held ?? 0n) - freed, paused: pause, now });
+  const refusal = budgetRefusal({
+    call,
+    match: tightest,
+    needed: hold,
+    settled: counter?.settled ?? 0n,
+    held: (counter?.held ?? 0n) - freed,
+    paused: pause,
+    now,
+  });
   return { type: 'refused', refusal, pause, matches: [] };
 }
 
@@ -153,7 +170,10 @@ function refused(refusal: Refusal, matches: readonly RuleMatch[] = []): DecidedR
 export function attemptOf(call: CallRequest, run: RunState): number {
   const { attempt, stepId } = call.subject;
   if (attempt !== undefined) return attempt;
-  const failed = call.fingerprint === undefined || run.failedAttempts.size === 0 ? undefined : run.failedAttempts.get(failureKey(stepId, call.fingerprint()));
+  const failed =
+    call.fingerprint === undefined || run.failedAttempts.size === 0
+      ? undefined
+      : run.failedAttempts.get(failureKey(stepId, call.fingerprint()));
   return failed === undefined ? 1 : failed + 1;
 }
 

@@ -7,7 +7,10 @@ import type { CallRequest, LoggedDecision, Outcome, Reservation, RunBounds, Subj
 /** The ledger rows that admission writes, built from what it knows. Pure; absent fields are left out, so rows stay short. */
 
 type Attributed = Partial<
-  Pick<ContextFields, 'sessionId' | 'workflowId' | 'agentId' | 'memberId' | 'customerId' | 'stepId' | 'parentStepId' | 'toolCallId' | 'graphNode'>
+  Pick<
+    ContextFields,
+    'sessionId' | 'workflowId' | 'agentId' | 'memberId' | 'customerId' | 'stepId' | 'parentStepId' | 'toolCallId' | 'graphNode'
+  >
 >;
 
 /** The attribution fields that are set, and no others. */
@@ -72,7 +75,11 @@ export function runEntry(run: RunState, op: RunEntry['op'], now: number, more: P
   return { type: 'run', at: now, op, status: run.status, workspaceId: run.workspaceId, keyId: run.keyId, runId: run.runId, ...more };
 }
 
-export function amountFields(amounts: { readonly revenue?: Nanos | undefined; readonly outbound?: Nanos | undefined; readonly fees?: Nanos | undefined }): Partial<RunEntry> {
+export function amountFields(amounts: {
+  readonly revenue?: Nanos | undefined;
+  readonly outbound?: Nanos | undefined;
+  readonly fees?: Nanos | undefined;
+}): Partial<RunEntry> {
   return {
     ...(amounts.revenue === undefined ? {} : { revenue: amounts.revenue.toString() }),
     ...(amounts.outbound === undefined ? {} : { outbound: amounts.outbound.toString() }),
@@ -139,7 +146,13 @@ function noteOf(subject: Subject): Readonly<Record<string, unknown>> | undefined
   };
 }
 
-export function settleEntry(reservation: Reservation, outcome: Outcome, charged: Nanos | undefined, isUnconfirmed: boolean, now: number): SettleEntry {
+export function settleEntry(
+  reservation: Reservation,
+  outcome: Outcome,
+  charged: Nanos | undefined,
+  isUnconfirmed: boolean,
+  now: number,
+): SettleEntry {
   return {
     type: 'settle',
     at: now,

@@ -11,7 +11,8 @@ export function policyFacts(options: {
   readonly subject: Subject;
   readonly run: RunState;
   readonly attempt: number;
-  readonly sessionSpent: Nanos;
+  /** Asked only when a rule reads it: it may have to be read from the ledger. */
+  readonly sessionSpent: () => Nanos;
   readonly now: number;
 }): PolicyFacts {
   const { call, subject, run, attempt, sessionSpent, now } = options;
@@ -30,8 +31,20 @@ export function policyFacts(options: {
     member: { id: subject.memberId ?? null },
     workspace: { id: subject.workspaceId },
     customer: { id: subject.customerId ?? null },
-    cost: { request_max_usd: highest, run_usd: Number(run.spent) / NANOS_PER_USD, session_usd: Number(sessionSpent) / NANOS_PER_USD },
-    counts: { requests: run.counts.requests, tool_calls: run.counts.toolCalls, retries: run.counts.retries, steps: run.steps.size, attempt },
+    cost: {
+      request_max_usd: highest,
+      run_usd: Number(run.spent) / NANOS_PER_USD,
+      get session_usd() {
+        return Number(sessionSpent()) / NANOS_PER_USD;
+      },
+    },
+    counts: {
+      requests: run.counts.requests,
+      tool_calls: run.counts.toolCalls,
+      retries: run.counts.retries,
+      steps: run.steps.size,
+      attempt,
+    },
     time: { hour: date.getUTCHours(), weekday: date.getUTCDay(), iso: date.toISOString() },
   };
 }

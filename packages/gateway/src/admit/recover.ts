@@ -20,6 +20,18 @@ export async function recoverReservations(store: Store, clock: Clock): Promise<n
 
 function endingsOf(reserve: ReserveEntry, now: number): Entry[] {
   const { id, workspaceId, keyId, runId } = reserve;
-  const settle: Entry = { type: 'settle', at: now, id, workspaceId, runId, status: 'aborted', cost: reserve.hold, unconfirmed: true, error: LOST };
-  return reserve.implicitRun === true ? [settle, { type: 'run', at: now, op: 'end', status: 'failed', reason: LOST, workspaceId, keyId, runId }] : [settle];
+  const settle: Entry = {
+    type: 'settle',
+    at: now,
+    id,
+    workspaceId,
+    runId,
+    status: 'aborted',
+    cost: reserve.hold,
+    unconfirmed: true,
+    error: LOST,
+  };
+  return reserve.implicitRun === true
+    ? [settle, { type: 'run', at: now, op: 'end', status: 'failed', reason: LOST, workspaceId, keyId, runId }]
+    : [settle];
 }

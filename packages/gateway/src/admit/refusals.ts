@@ -78,7 +78,14 @@ export function boundRefusal(call: CallRequest, hit: BoundHit): Refusal {
       `Bound ${hit.bound} of ${hit.scope} ${hit.id} refused ${what(call)} before it was made: ${BOUND_TEXT[hit.bound](hit)}. ` +
       `Nothing was called or charged. To go on: raise the bound, or start a new ${hit.scope}.`,
     blockedBy: `${hit.scope}.${hit.bound}`,
-    details: { bound: hit.bound, scope: hit.scope, scope_id: hit.id, limit: hit.limit, reached: Math.round(hit.reached), run_id: call.subject.runId },
+    details: {
+      bound: hit.bound,
+      scope: hit.scope,
+      scope_id: hit.id,
+      limit: hit.limit,
+      reached: Math.round(hit.reached),
+      run_id: call.subject.runId,
+    },
   };
 }
 
@@ -94,7 +101,8 @@ export function policyRefusal(call: CallRequest, by: RuleMatch): Refusal {
 export function priceRefusal(call: CallRequest, budget: string): Refusal {
   const { unbounded } = call;
   const why =
-    unbounded?.message ?? `The price of model ${call.name}${call.provider === undefined ? '' : ` at provider ${call.provider}`} is not known, so neither is the most this call can cost.`;
+    unbounded?.message ??
+    `The price of model ${call.name}${call.provider === undefined ? '' : ` at provider ${call.provider}`} is not known, so neither is the most this call can cost.`;
   const todo =
     unbounded === undefined
       ? 'state its price under prices: (or a fallback_price:) in runpurse.yaml; a local model is free when its prices are "0"'
@@ -145,5 +153,9 @@ export function sessionConflict(run: RunState, claimed: string): Refusal {
 }
 
 export function unknownRunRefusal(runId: string): Refusal {
-  return { code: 'not_found', message: `There is no run ${runId} in this workspace. Check the id, and that the key belongs to the run's workspace.`, details: { run_id: runId } };
+  return {
+    code: 'not_found',
+    message: `There is no run ${runId} in this workspace. Check the id, and that the key belongs to the run's workspace.`,
+    details: { run_id: runId },
+  };
 }

@@ -45,7 +45,8 @@ export function createReservations(parts: ReservationParts): Reservations {
   /** Counts a call in or, when it was never made, out again, for its run and session. */
   const count = (reservation: OpenReservation, by: 1 | -1): void => {
     const { run, subject } = reservation;
-    const session = subject.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, subject.sessionId, reservation.at);
+    const session =
+      subject.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, subject.sessionId, reservation.at);
     for (const counts of session === undefined ? [run.counts] : [run.counts, session.counts]) {
       if (reservation.kind === 'model') counts.requests += by;
       else counts.toolCalls += by;
@@ -77,7 +78,8 @@ export function createReservations(parts: ReservationParts): Reservations {
       const before = counter.settled - charged;
       for (const percent of match.budget.config.thresholds) {
         const mark = match.limit * BigInt(percent);
-        if (before * 100n < mark && counter.settled * 100n >= mark) entries.push(thresholdEntry(reservation, match, percent, counter.settled, now));
+        if (before * 100n < mark && counter.settled * 100n >= mark)
+          entries.push(thresholdEntry(reservation, match, percent, counter.settled, now));
       }
     }
     return entries;
@@ -100,7 +102,10 @@ export function createReservations(parts: ReservationParts): Reservations {
     if (outcome.status === 'failed' && reservation.fingerprint !== undefined) {
       rememberFailure(run, failureKey(subject.stepId, reservation.fingerprint()), reservation.attempt);
     }
-    const entries: Entry[] = [settleEntry(reservation, outcome, charged, isAtHold || outcome.unconfirmed === true, now), ...thresholds(reservation, booked, now)];
+    const entries: Entry[] = [
+      settleEntry(reservation, outcome, charged, isAtHold || outcome.unconfirmed === true, now),
+      ...thresholds(reservation, booked, now),
+    ];
     if (run.implicit && run.status === 'running') {
       run.status = outcome.status === 'completed' ? 'completed' : 'failed';
       entries.push(runEntry(run, 'end', now, outcome.error === undefined ? {} : { reason: outcome.error }));
@@ -122,7 +127,8 @@ export function createReservations(parts: ReservationParts): Reservations {
         if (counter !== undefined) limits.push({ counter, limit: match.limit });
       }
       const blocked = counters.reserve(decided.counters, limits, decided.hold, now);
-      if (blocked !== undefined) throw new Error(`a hold of $${formatUsd(decided.hold)} no longer fits: decide and hold must share one turn`);
+      if (blocked !== undefined)
+        throw new Error(`a hold of $${formatUsd(decided.hold)} no longer fits: decide and hold must share one turn`);
 
       const callKey = decided.isCharge === true ? undefined : callKeyOf(call);
       const reservation: OpenReservation = {
@@ -176,7 +182,8 @@ export function createReservations(parts: ReservationParts): Reservations {
     expire(before) {
       for (const reservation of open.values()) {
         if (reservation.at > before) break;
-        if (reservation.isAwaited) settleOpen(reservation, { status: 'aborted', cost: undefined, error: 'it was authorized, but its end was never reported' });
+        if (reservation.isAwaited)
+          settleOpen(reservation, { status: 'aborted', cost: undefined, error: 'it was authorized, but its end was never reported' });
       }
     },
   };

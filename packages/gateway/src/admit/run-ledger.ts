@@ -11,7 +11,8 @@ export interface RunLedger {
 }
 
 export function createRunLedger(store: Pick<Store, 'append' | 'appendBehind' | 'lastSeq'>): RunLedger {
-  const introduced = (run: RunState, entries: readonly Entry[], now: number): readonly Entry[] => (run.startDurable ? entries : [startEntry(run, now), ...entries]);
+  const introduced = (run: RunState, entries: readonly Entry[], now: number): readonly Entry[] =>
+    run.startDurable ? entries : [startEntry(run, now), ...entries];
   return {
     async append(run, entries, now) {
       const appended = store.append(introduced(run, entries, now));

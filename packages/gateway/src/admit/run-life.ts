@@ -29,7 +29,8 @@ const STATUS_AFTER = { stop: 'stopped', pause: 'paused', resume: 'running' } as 
 
 export function createRunLife(parts: RunLifeParts): RunLife {
   const { clock, store, registry, ledger, book, balances } = parts;
-  const find = (subject: { readonly workspaceId: string; readonly runId: string }): RunState | undefined => registry.find(subject.workspaceId, subject.runId);
+  const find = (subject: { readonly workspaceId: string; readonly runId: string }): RunState | undefined =>
+    registry.find(subject.workspaceId, subject.runId);
   const refused = (refusal: Refusal): { readonly type: 'refused'; readonly refusal: Refusal } => ({ type: 'refused', refusal });
 
   const adopt: RunLife['adopt'] = (run, subject, now) => {
@@ -53,8 +54,13 @@ export function createRunLife(parts: RunLifeParts): RunLife {
   };
 
   /** A run that exists is started again: the same is a no-op, more is added, tighter caps are taken, looser refused. */
-  const restart = async (run: RunState, { subject, limit, bounds }: Parameters<Admission['startRun']>[0], now: number): ReturnType<Admission['startRun']> => {
-    if (subject.sessionId !== undefined && run.sessionId !== undefined && subject.sessionId !== run.sessionId) return refused(sessionConflict(run, subject.sessionId));
+  const restart = async (
+    run: RunState,
+    { subject, limit, bounds }: Parameters<Admission['startRun']>[0],
+    now: number,
+  ): ReturnType<Admission['startRun']> => {
+    if (subject.sessionId !== undefined && run.sessionId !== undefined && subject.sessionId !== run.sessionId)
+      return refused(sessionConflict(run, subject.sessionId));
     if (isOver(run)) return refused(runStateRefusal(run));
     if (limit !== undefined && run.limit !== undefined && limit > run.limit) {
       return refused({
@@ -79,7 +85,11 @@ export function createRunLife(parts: RunLifeParts): RunLife {
   };
 
   /** Changes a run's status; as it was when the ledger does not take it, so that the same can be asked again. */
-  const change = async (run: RunState, to: Pick<RunState, 'status' | 'statusReason'>, write: (now: number) => Promise<void>): Promise<void> => {
+  const change = async (
+    run: RunState,
+    to: Pick<RunState, 'status' | 'statusReason'>,
+    write: (now: number) => Promise<void>,
+  ): Promise<void> => {
     const { status, statusReason, pausedByBudget } = run;
     Object.assign(run, to, { pausedByBudget: false });
     try {
@@ -109,7 +119,8 @@ export function createRunLife(parts: RunLifeParts): RunLife {
       const run = find(subject);
       if (run === undefined) return refused(unknownRunRefusal(subject.runId));
       if (isOver(run)) return run.status === end.status || run.status === 'stopped' ? { type: 'exists' } : refused(runStateRefusal(run));
-      const entry = (now: number) => runEntry(run, 'end', now, { ...(end.reason === undefined ? {} : { reason: end.reason }), ...amountFields(end) });
+      const entry = (now: number) =>
+        runEntry(run, 'end', now, { ...(end.reason === undefined ? {} : { reason: end.reason }), ...amountFields(end) });
       await change(run, { status: end.status, statusReason: end.reason }, (now) => ledger.append(run, [entry(now)], now));
       return { type: 'ended' };
     },

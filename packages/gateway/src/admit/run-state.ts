@@ -136,13 +136,21 @@ export interface RunRegistry {
   boundedSession(workspaceId: string, sessionId: string, now: number): SessionState | undefined;
   /** Runs in memory. */
   values(): IterableIterator<RunState>;
-  evict(options: { readonly now: number; readonly idleMs: number; readonly foldedSeq: number; readonly onEvict: (run: RunState) => void }): void;
+  evict(options: {
+    readonly now: number;
+    readonly idleMs: number;
+    readonly foldedSeq: number;
+    readonly onEvict: (run: RunState) => void;
+  }): void;
   readonly size: number;
 }
 
 const scoped = (workspaceId: string, id: string): string => `${workspaceId}\u0000${id}`;
 
-export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries' | 'peekSession'>, hasSessionBounds: boolean): RunRegistry {
+export function createRunRegistry(
+  store: Pick<Store, 'peekRun' | 'peekRunEntries' | 'peekSession'>,
+  hasSessionBounds: boolean,
+): RunRegistry {
   const runs = new Map<string, RunState>();
   const sessions = new Map<string, SessionState>();
   let cursor = runs.values();
@@ -167,7 +175,11 @@ export function createRunRegistry(store: Pick<Store, 'peekRun' | 'peekRunEntries
       if (known !== undefined) return known;
       const row = store.peekRun(workspaceId, runId);
       if (row === undefined) return undefined;
-      const run = runFrom(key, row, store.peekRunEntries(workspaceId, runId).map((sequenced) => sequenced.entry));
+      const run = runFrom(
+        key,
+        row,
+        store.peekRunEntries(workspaceId, runId).map((sequenced) => sequenced.entry),
+      );
       runs.set(key, run);
       return run;
     },

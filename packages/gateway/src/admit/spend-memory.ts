@@ -52,7 +52,8 @@ export function createSpendMemory(store: Pick<Store, 'peekSpent' | 'peekSession'
       for (let index = recent.length - 1; index >= 0; index -= 1) {
         const charge = recent[index];
         if (charge === undefined || charge.seq <= asOfSeq) break;
-        if (charge.subject.workspaceId === workspaceId && ID_OF[scope](charge.subject) === id && windowKey(window, charge.at) === instance) total += charge.charged;
+        if (charge.subject.workspaceId === workspaceId && ID_OF[scope](charge.subject) === id && windowKey(window, charge.at) === instance)
+          total += charge.charged;
       }
       return total;
     },

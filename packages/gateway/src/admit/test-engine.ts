@@ -22,7 +22,11 @@ export interface TestEngine {
   close(): Promise<void>;
 }
 
-export async function openTestEngine(config: z.input<typeof gatewayConfig> = {}, directory = mkdtempSync(join(tmpdir(), 'runpurse-admit-')), startAt = Date.UTC(2026, 10, 24, 12)): Promise<TestEngine> {
+export async function openTestEngine(
+  config: z.input<typeof gatewayConfig> = {},
+  directory = mkdtempSync(join(tmpdir(), 'runpurse-admit-')),
+  startAt = Date.UTC(2026, 10, 24, 12),
+): Promise<TestEngine> {
   const parsed = gatewayConfig.parse({ rate: { requests_per_minute: 1_000_000 }, ...config });
   let now = startAt;
   const clock = {

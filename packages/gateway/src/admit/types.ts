@@ -165,11 +165,21 @@ export interface Admission {
 
   /** Begins a run or finds it; a second start with the same facts is a no-op, a contradiction is refused. */
   startRun(start: StartRun): Promise<{ type: 'started' | 'exists'; run: RunView } | { type: 'refused'; refusal: Refusal }>;
-  endRun(subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>, end: EndRun): Promise<{ type: 'ended' | 'exists' } | { type: 'refused'; refusal: Refusal }>;
+  endRun(
+    subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>,
+    end: EndRun,
+  ): Promise<{ type: 'ended' | 'exists' } | { type: 'refused'; refusal: Refusal }>;
   /** Stop, pause or resume, by hand. */
-  controlRun(subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>, op: 'stop' | 'pause' | 'resume', reason: string | undefined): Promise<{ type: 'done'; status: string } | { type: 'refused'; refusal: Refusal }>;
+  controlRun(
+    subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>,
+    op: 'stop' | 'pause' | 'resume',
+    reason: string | undefined,
+  ): Promise<{ type: 'done'; status: string } | { type: 'refused'; refusal: Refusal }>;
   /** Adds revenue, outbound payments or fees to a run that exists, ended or not. */
-  bookFinance(subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>, amounts: { revenue?: Nanos | undefined; outbound?: Nanos | undefined; fees?: Nanos | undefined }): Promise<void>;
+  bookFinance(
+    subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>,
+    amounts: { revenue?: Nanos | undefined; outbound?: Nanos | undefined; fees?: Nanos | undefined },
+  ): Promise<void>;
   /** Notes a step for the steps bound and counts; no decision. */
   noteStep(workspaceId: string, runId: string, stepId: string): void;
   run(workspaceId: string, runId: string): RunView | undefined;

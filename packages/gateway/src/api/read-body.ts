@@ -1,4 +1,5 @@
 import type { Refusal } from '@runpurse/core';
+import { parseJson } from '../wires/parse-json.ts';
 
 export type Body =
   | { readonly type: 'json'; readonly value: unknown; readonly bytes: number }
@@ -20,7 +21,7 @@ export async function readJsonBody(request: Request, bytesMax: number): Promise<
     };
   }
   try {
-    return { type: 'json', value: JSON.parse(text) as unknown, bytes: read.bytes.byteLength };
+    return { type: 'json', value: parseJson(text), bytes: read.bytes.byteLength };
   } catch (error) {
     return {
       type: 'refused',

@@ -19,25 +19,33 @@ export function secretFrom(authorization: string | undefined, apiKey: string | u
 
 export const NO_KEY: Refusal = {
   code: 'invalid_key',
-  message: 'This needs a virtual key. Send it as `Authorization: Bearer rp_…` or `x-api-key: rp_…`; `runpurse keys create --workspace W` mints one.',
+  message:
+    'This needs a virtual key. Send it as `Authorization: Bearer rp_…` or `x-api-key: rp_…`; `runpurse keys create --workspace W` mints one.',
 };
 
 export const UNKNOWN_KEY: Refusal = {
   code: 'invalid_key',
-  message: 'This virtual key is not known here or was revoked. Check that it was copied whole; `runpurse keys create --workspace W` mints another.',
+  message:
+    'This virtual key is not known here or was revoked. Check that it was copied whole; `runpurse keys create --workspace W` mints another.',
 };
 
 /** Identity comes from the key first; a claim that contradicts it is a forgery, not a preference. */
-export function forgedClaim(key: StoredKey, claims: { readonly agentId?: string | undefined; readonly memberId?: string | undefined; readonly workspaceId?: string | undefined }): Refusal | undefined {
+export function forgedClaim(
+  key: StoredKey,
+  claims: { readonly agentId?: string | undefined; readonly memberId?: string | undefined; readonly workspaceId?: string | undefined },
+): Refusal | undefined {
   const forged = (what: string, bound: string, claimed: string): Refusal => ({
     code: 'identity_forged',
     message: `Key ${key.keyId} is bound to ${what} ${bound}, but the call claims ${what} ${claimed}. Nothing was called or charged. Leave the claim out, or use that ${what}'s own key.`,
     param: `${what}_id`,
     details: { key_id: key.keyId },
   });
-  if (key.agentId !== undefined && claims.agentId !== undefined && claims.agentId !== key.agentId) return forged('agent', key.agentId, claims.agentId);
-  if (key.memberId !== undefined && claims.memberId !== undefined && claims.memberId !== key.memberId) return forged('member', key.memberId, claims.memberId);
-  if (claims.workspaceId !== undefined && claims.workspaceId !== key.workspaceId) return forged('workspace', key.workspaceId, claims.workspaceId);
+  if (key.agentId !== undefined && claims.agentId !== undefined && claims.agentId !== key.agentId)
+    return forged('agent', key.agentId, claims.agentId);
+  if (key.memberId !== undefined && claims.memberId !== undefined && claims.memberId !== key.memberId)
+    return forged('member', key.memberId, claims.memberId);
+  if (claims.workspaceId !== undefined && claims.workspaceId !== key.workspaceId)
+    return forged('workspace', key.workspaceId, claims.workspaceId);
   return undefined;
 }
 

@@ -67,7 +67,13 @@ export function settleCall(parts: SettleParts, plan: PlannedCall, reservation: R
   }
 }
 
-function charged(parts: SettleParts, plan: PlannedCall, reservation: Reservation, facts: ReplyFacts, end: CallEnd): Omit<Outcome, 'status'> {
+function charged(
+  parts: SettleParts,
+  plan: PlannedCall,
+  reservation: Reservation,
+  facts: ReplyFacts,
+  end: CallEnd,
+): Omit<Outcome, 'status'> {
   const card = parts.prices.findAnswered(plan.provider, plan.model, facts.model) ?? plan.card;
   const hold = reservation.priceUnknown ? undefined : reservation.hold;
   const { cost, usage, unconfirmed } = chargeFor(facts, card, plan.call, hold, { end, elapsedMs: parts.clock.now() - reservation.at });

@@ -39,7 +39,9 @@ export function carry(parts: CarryParts, carried: Carried): void {
   const sink: ReplySink = {
     head(status, headers, upstream) {
       const isStream = status < 400 && headers['content-type']?.startsWith('text/event-stream') === true;
-      reply = isStream ? streamReply(parts, carried, status, headers, upstream, settle) : plainReply(parts, carried, status, headers, settle);
+      reply = isStream
+        ? streamReply(parts, carried, status, headers, upstream, settle)
+        : plainReply(parts, carried, status, headers, settle);
     },
     data: (chunk, upstream) => reply?.data(chunk, upstream),
     end: () => reply?.end(),
@@ -66,7 +68,13 @@ interface Reply {
   fail(fault: ExchangeFault): void;
 }
 
-function plainReply(parts: CarryParts, carried: Carried, status: number, upstreamHeaders: IncomingHttpHeaders, settle: (end: CallOutcome) => ReturnType<typeof settleCall>): Reply {
+function plainReply(
+  parts: CarryParts,
+  carried: Carried,
+  status: number,
+  upstreamHeaders: IncomingHttpHeaders,
+  settle: (end: CallOutcome) => ReturnType<typeof settleCall>,
+): Reply {
   const { response, reservation, audits, wire } = carried;
   const maxBytes = parts.config.limits.max_response_bytes;
   let chunks: Buffer[] = [];
@@ -168,7 +176,12 @@ function streamReply(
       close({ type: 'answered', facts: meter.facts() });
     },
     fail(fault) {
-      close({ type: 'partial', facts: meter.facts(), reason: cutReason ?? fault.message, byCaller: fault.type === 'aborted' && cutReason === undefined });
+      close({
+        type: 'partial',
+        facts: meter.facts(),
+        reason: cutReason ?? fault.message,
+        byCaller: fault.type === 'aborted' && cutReason === undefined,
+      });
     },
   };
 }

@@ -27,7 +27,12 @@ export function closingFigures(admission: Admission, reservation: Reservation, s
 }
 
 /** All of a plain reply's headers: it is settled before its head is sent. */
-export function wholeHeaders(admission: Admission, reservation: Reservation, audits: readonly string[], settled: Settled | undefined): string[] {
+export function wholeHeaders(
+  admission: Admission,
+  reservation: Reservation,
+  audits: readonly string[],
+  settled: Settled | undefined,
+): string[] {
   const headers = ['x-runpurse-request-id', reservation.id, 'x-runpurse-run-id', headerSafe(reservation.subject.runId)];
   headers.push('x-runpurse-policy', audits.length === 0 ? 'allowed' : `audited:${headerSafe(audits.join(','))}`);
   for (const [name, value] of closingFigures(admission, reservation, settled)) headers.push(`x-runpurse-${name}`, value);
@@ -39,4 +44,5 @@ export function closingComment(requestId: string, figures: readonly [string, str
   return `: runpurse request-id=${requestId} ${figures.map(([name, value]) => `${name}=${value}`).join(' ')}\n\n`;
 }
 
-export const CLOSING_TRAILERS = 'x-runpurse-request-cost-usd, x-runpurse-run-cost-usd, x-runpurse-run-remaining-usd, x-runpurse-session-remaining-usd, x-runpurse-budget-state';
+export const CLOSING_TRAILERS =
+  'x-runpurse-request-cost-usd, x-runpurse-run-cost-usd, x-runpurse-run-remaining-usd, x-runpurse-session-remaining-usd, x-runpurse-budget-state';

@@ -35,7 +35,16 @@ export interface Exchange {
 class AbortedByUs extends Error {}
 
 /** Makes one call to a provider. Never throws: whatever happens reaches the sink. */
-export function exchange(provider: Provider, request: { readonly path: string; readonly headers: string[]; readonly body: string | Uint8Array | null; readonly method?: 'POST' | 'GET' }, sink: ReplySink): Exchange {
+export function exchange(
+  provider: Provider,
+  request: {
+    readonly path: string;
+    readonly headers: string[];
+    readonly body: string | Uint8Array | null;
+    readonly method?: 'POST' | 'GET';
+  },
+  sink: ReplySink,
+): Exchange {
   let controller: Dispatcher.DispatchController | undefined;
   let abortedWith: string | undefined;
   let isSent = false;
@@ -91,15 +100,31 @@ export function exchange(provider: Provider, request: { readonly path: string; r
 }
 
 /** Errors of a connection that never carried the request. */
-const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_INVALID_ARG', 'CERT_HAS_EXPIRED', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'ERR_TLS_CERT_ALTNAME_INVALID']);
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_INVALID_ARG',
+  'CERT_HAS_EXPIRED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+]);
 const TIMEOUT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'ETIMEDOUT']);
 
-function faultOf(error: Error, state: { readonly isSent: boolean; readonly hasBegun: boolean; readonly abortedWith: string | undefined }): ExchangeFault {
+function faultOf(
+  error: Error,
+  state: { readonly isSent: boolean; readonly hasBegun: boolean; readonly abortedWith: string | undefined },
+): ExchangeFault {
   const code = codeOf(error);
-  if (state.abortedWith !== undefined || error instanceof AbortedByUs) return { type: 'aborted', message: state.abortedWith ?? error.message };
+  if (state.abortedWith !== undefined || error instanceof AbortedByUs)
+    return { type: 'aborted', message: state.abortedWith ?? error.message };
   if (state.hasBegun) return { type: 'broken', message: `the provider's answer broke off (${code ?? error.message})` };
   if (TIMEOUT.has(code ?? '')) return { type: 'timeout', message: 'the provider did not answer in time' };
-  if (!state.isSent || UNREACHABLE.has(code ?? '')) return { type: 'unreachable', message: `the provider could not be reached (${code ?? error.message})` };
+  if (!state.isSent || UNREACHABLE.has(code ?? ''))
+    return { type: 'unreachable', message: `the provider could not be reached (${code ?? error.message})` };
   return { type: 'no_answer', message: `the provider closed the connection without an answer (${code ?? error.message})` };
 }
 

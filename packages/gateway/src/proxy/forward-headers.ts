@@ -48,7 +48,12 @@ export function forwardHeaders(rawHeaders: readonly string[], connection: string
   const perHop =
     connection === undefined || /^(keep-alive|close)$/i.test(connection)
       ? undefined
-      : new Set(connection.toLowerCase().split(',').map((name) => name.trim()));
+      : new Set(
+          connection
+            .toLowerCase()
+            .split(',')
+            .map((name) => name.trim()),
+        );
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] ?? '';
     if (!isForwarded(name) || perHop?.has(name.toLowerCase()) === true) continue;
@@ -58,7 +63,16 @@ export function forwardHeaders(rawHeaders: readonly string[], connection: string
   return headers;
 }
 
-const NOT_RETURNED = new Set(['connection', 'content-length', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
+const NOT_RETURNED = new Set([
+  'connection',
+  'content-length',
+  'keep-alive',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
 
 /** The provider's reply headers as the caller gets them, in node's flat form; ours are added by the pipeline. */
 export function replyHeaders(from: IncomingHttpHeaders): string[] {

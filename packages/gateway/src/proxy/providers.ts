@@ -18,8 +18,7 @@ export interface Provider {
 }
 
 export type Resolved =
-  | { readonly type: 'found'; readonly provider: Provider; readonly model: string }
-  | { readonly type: 'refused'; readonly refusal: Refusal };
+  { readonly type: 'found'; readonly provider: Provider; readonly model: string } | { readonly type: 'refused'; readonly refusal: Refusal };
 
 /** The configured providers. */
 export interface Providers {
@@ -76,14 +75,19 @@ function openProvider(config: ProviderConfig, baseUrl: string): Provider {
 }
 
 /** Opens the providers; `sandboxUrls` says where the in-process sandboxes listen, by provider name. */
-export function createProviders(configs: readonly ProviderConfig[], prices: PriceBook, sandboxUrls: ReadonlyMap<string, string>): Providers {
+export function createProviders(
+  configs: readonly ProviderConfig[],
+  prices: PriceBook,
+  sandboxUrls: ReadonlyMap<string, string>,
+): Providers {
   const providers = configs.map((config) => {
     const baseUrl = config.base_url ?? (config.kind === 'sandbox' ? sandboxUrls.get(config.name) : DEFAULT_BASE_URL[config.kind]);
     if (baseUrl === undefined) throw new Error(`provider ${config.name}: no address of its sandbox`);
     return openProvider(config, baseUrl);
   });
   const byName = new Map(providers.map((provider) => [provider.name, provider]));
-  const speaks = (provider: Provider, wireKind: 'openai' | 'anthropic'): boolean => provider.kind === 'sandbox' || provider.kind === wireKind;
+  const speaks = (provider: Provider, wireKind: 'openai' | 'anthropic'): boolean =>
+    provider.kind === 'sandbox' || provider.kind === wireKind;
   const names = providers.map((provider) => provider.name).join(', ');
 
   const wrongWire = (provider: Provider, model: string, wireKind: string): Resolved => ({
@@ -96,9 +100,7 @@ export function createProviders(configs: readonly ProviderConfig[], prices: Pric
   });
 
   const claims = (provider: Provider, model: string): boolean =>
-    provider.config.models === undefined
-      ? prices.find(provider, model) !== undefined
-      : provider.config.models.includes(model);
+    provider.config.models === undefined ? prices.find(provider, model) !== undefined : provider.config.models.includes(model);
 
   /** Who claims each bare name; models come and go rarely, names repeat. */
   const bareNames = new Map<string, Resolved>();
@@ -108,7 +110,8 @@ export function createProviders(configs: readonly ProviderConfig[], prices: Pric
     const listed = able.filter((provider) => provider.config.models?.includes(model) === true);
     const claiming = listed.length > 0 ? listed : able.filter((provider) => claims(provider, model));
     const [only] = claiming.length > 0 ? claiming : able.filter((provider) => provider.config.models === undefined);
-    if (only !== undefined && (claiming.length === 1 || (claiming.length === 0 && able.length === 1))) return { type: 'found', provider: only, model };
+    if (only !== undefined && (claiming.length === 1 || (claiming.length === 0 && able.length === 1)))
+      return { type: 'found', provider: only, model };
     if (claiming.length > 1) {
       return {
         type: 'refused',
@@ -136,7 +139,15 @@ export function createProviders(configs: readonly ProviderConfig[], prices: Pric
         const provider = byName.get(model.slice(0, slash));
         if (provider !== undefined) {
           const bare = model.slice(slash + 1);
-          if (bare === '') return { type: 'refused', refusal: { code: 'model_not_found', message: `model "${model}" names a provider but no model. Write "${provider.name}/MODEL".`, param: 'model' } };
+          if (bare === '')
+            return {
+              type: 'refused',
+              refusal: {
+                code: 'model_not_found',
+                message: `model "${model}" names a provider but no model. Write "${provider.name}/MODEL".`,
+                param: 'model',
+              },
+            };
           return speaks(provider, wireKind) ? { type: 'found', provider, model: bare } : wrongWire(provider, bare, wireKind);
         }
       }

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Refusal } from '@runpurse/core';
 
-export type ReadBody = { readonly type: 'read'; readonly text: string } | { readonly type: 'refused'; readonly refusal: Refusal } | { readonly type: 'gone' };
+export type ReadBody =
+  { readonly type: 'read'; readonly text: string } | { readonly type: 'refused'; readonly refusal: Refusal } | { readonly type: 'gone' };
 
 /** The whole request body as text, at most `maxBytes` of it. `gone`: the caller left before it was complete. */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<ReadBody> {
@@ -10,7 +11,11 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Re
     request.resume();
     return Promise.resolve({
       type: 'refused',
-      refusal: { code: 'invalid_request', message: `The request body is ${encoding}-encoded; send it uncompressed.`, param: 'content-encoding' },
+      refusal: {
+        code: 'invalid_request',
+        message: `The request body is ${encoding}-encoded; send it uncompressed.`,
+        param: 'content-encoding',
+      },
     });
   }
   const tooLarge: ReadBody = {
@@ -36,7 +41,12 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Re
       }
       chunks.push(chunk);
     });
-    request.on('end', () => resolve({ type: 'read', text: (chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks, bytes)).toString('utf8') }));
+    request.on('end', () =>
+      resolve({
+        type: 'read',
+        text: (chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks, bytes)).toString('utf8'),
+      }),
+    );
     request.on('error', () => resolve({ type: 'gone' }));
     request.on('close', () => resolve({ type: 'gone' }));
   });

@@ -3,7 +3,12 @@ import { REFUSALS, type Refusal } from '@runpurse/core';
 import type { Wire } from '../wires/wire.ts';
 
 /** Refused calls are answered with headers that keep official clients from trying again blindly. */
-export function respondRefusal(response: ServerResponse, wire: Pick<Wire, 'refusalBody'>, refusal: Refusal, requestId: string | undefined): void {
+export function respondRefusal(
+  response: ServerResponse,
+  wire: Pick<Wire, 'refusalBody'>,
+  refusal: Refusal,
+  requestId: string | undefined,
+): void {
   if (response.headersSent || response.destroyed) return;
   const body = Buffer.from(JSON.stringify(wire.refusalBody(refusal, requestId)));
   const headers: string[] = ['content-type', 'application/json', 'content-length', String(body.length), 'x-should-retry', 'false'];
@@ -24,4 +29,3 @@ const UNSAFE = /[^\x20-\x7e]/;
 export function headerSafe(value: string): string {
   return UNSAFE.test(value) ? encodeURIComponent(value) : value;
 }
-
