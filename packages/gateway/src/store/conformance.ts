@@ -26,7 +26,20 @@ const AT = Date.UTC(2026, 10, 24, 12);
 const OWNER = { workspaceId: 'acme', keyId: 'key_1' } as const;
 
 function reserve(id: string, fields: Partial<ReserveEntry> = {}): ReserveEntry {
-  return { type: 'reserve', at: AT, id, kind: 'model', name: 'gpt-4o-mini', provider: 'openai', attempt: 1, source: 'gateway', hold: '1000', ...OWNER, runId: 'run_1', ...fields };
+  return {
+    type: 'reserve',
+    at: AT,
+    id,
+    kind: 'model',
+    name: 'gpt-4o-mini',
+    provider: 'openai',
+    attempt: 1,
+    source: 'gateway',
+    hold: '1000',
+    ...OWNER,
+    runId: 'run_1',
+    ...fields,
+  };
 }
 
 function settle(id: string, cost: string | null, fields: Partial<SettleEntry> = {}): SettleEntry {
@@ -34,15 +47,38 @@ function settle(id: string, cost: string | null, fields: Partial<SettleEntry> = 
 }
 
 function event(eventId: string, fields: Partial<EventEntry> = {}): EventEntry {
-  return { type: 'event', at: AT, eventAt: AT, eventId, dedupe: true, eventType: 'step.started', source: 'test', ...OWNER, runId: 'run_1', event: {}, ...fields };
+  return {
+    type: 'event',
+    at: AT,
+    eventAt: AT,
+    eventId,
+    dedupe: true,
+    eventType: 'step.started',
+    source: 'test',
+    ...OWNER,
+    runId: 'run_1',
+    event: {},
+    ...fields,
+  };
 }
 
 /** The same entry in another workspace. */
 function movedTo(workspaceId: string, entry: Entry): Entry {
-  return { ...entry, workspaceId, ...('id' in entry ? { id: `${workspaceId}_${entry.id}` } : {}) } as Entry;
+  return { ...entry, workspaceId, ...('id' in entry ? { id: `${workspaceId}_${entry.id}` } : {}) };
 }
 
-const KEY: StoredKey = { keyId: 'key_1', hash: 'aa11', prefix: 'vk-abc', workspaceId: 'acme', agentId: undefined, memberId: 'ada', label: 'first', admin: true, createdAt: AT, revokedAt: undefined };
+const KEY: StoredKey = {
+  keyId: 'key_1',
+  hash: 'aa11',
+  prefix: 'vk-abc',
+  workspaceId: 'acme',
+  agentId: undefined,
+  memberId: 'ada',
+  label: 'first',
+  admin: true,
+  createdAt: AT,
+  revokedAt: undefined,
+};
 
 /** The suite every store passes. */
 export function describeStore(harness: StoreHarness): void {
@@ -111,6 +147,22 @@ export function describeStore(harness: StoreHarness): void {
         expect(seqs).toEqual(Array.from({ length: 2000 }, (_, index) => index + 1));
       });
 
+      it('keeps the order of what is appended together, waited for or behind, and gives back what the work returns', async () => {
+        const store = await open();
+        const durable = store.together(() => {
+          store.appendBehind([reserve('a')]);
+          const waited = store.append([reserve('b')]);
+          store.appendBehind([settle('a', '5')]);
+          return waited;
+        });
+        await durable;
+        expect((await store.entries({ workspaceId: 'acme', limit: 9 })).map(({ seq, entry }) => [seq, entry.type])).toEqual([
+          [1, 'reserve'],
+          [2, 'reserve'],
+          [3, 'settle'],
+        ]);
+      });
+
       it('is not failing while nothing failed', async () => {
         const store = await open();
         await store.append([reserve('a')]);
@@ -123,7 +175,11 @@ export function describeStore(harness: StoreHarness): void {
         const store = await open();
         void store.append([reserve('a')]);
         store.appendBehind([settle('a', '250')]);
-        const [run, spend, entries] = await Promise.all([store.run('acme', 'run_1'), store.spend('acme', 'workspace', { limit: 1 }), store.entries({ workspaceId: 'acme', limit: 9 })]);
+        const [run, spend, entries] = await Promise.all([
+          store.run('acme', 'run_1'),
+          store.spend('acme', 'workspace', { limit: 1 }),
+          store.entries({ workspaceId: 'acme', limit: 9 }),
+        ]);
         expect([run?.modelNanos, spend[0]?.modelNanos, entries.length]).toEqual([250n, 250n, 2]);
         expect(store.foldedSeq).toBe(2);
       });
@@ -136,19 +192,38 @@ export function describeStore(harness: StoreHarness): void {
         expect(store.peekRunEntries('acme', 'run_1').map(({ seq }) => seq)).toEqual([1, 2]);
         expect(store.peekSpent('acme', 'session', 's')).toEqual({ nanos: 250n, asOfSeq: 2 });
         expect(store.peekSpent('acme', 'session', 'other')).toEqual({ nanos: 0n, asOfSeq: 2 });
-        expect(store.peekSession('acme', 's')).toEqual({ startedAt: AT, spentNanos: 250n, requests: 1, toolCalls: 0, retries: 0, steps: 0, asOfSeq: 2 });
+        expect(store.peekSession('acme', 's')).toEqual({
+          startedAt: AT,
+          spentNanos: 250n,
+          requests: 1,
+          toolCalls: 0,
+          retries: 0,
+          steps: 0,
+          asOfSeq: 2,
+        });
         expect(store.peekSession('acme', 'other')).toBeUndefined();
       });
 
       it('knows a run in its own workspace only', async () => {
         const store = await open();
-        await store.append([reserve('a'), settle('a', '5'), reserve('b', { workspaceId: 'globex' }), settle('b', '8', { workspaceId: 'globex' })]);
-        expect([(await store.run('acme', 'run_1'))?.modelNanos, (await store.run('globex', 'run_1'))?.modelNanos, await store.run('other', 'run_1')]).toEqual([5n, 8n, undefined]);
+        await store.append([
+          reserve('a'),
+          settle('a', '5'),
+          reserve('b', { workspaceId: 'globex' }),
+          settle('b', '8', { workspaceId: 'globex' }),
+        ]);
+        expect([
+          (await store.run('acme', 'run_1'))?.modelNanos,
+          (await store.run('globex', 'run_1'))?.modelNanos,
+          await store.run('other', 'run_1'),
+        ]).toEqual([5n, 8n, undefined]);
       });
 
       it('lists runs newest first, page by page, each once', async () => {
         const store = await open();
-        await store.append(Array.from({ length: 25 }, (_, number) => reserve(`r${number}`, { runId: `run_${number}`, at: AT + (number % 5) })));
+        await store.append(
+          Array.from({ length: 25 }, (_, number) => reserve(`r${number}`, { runId: `run_${number}`, at: AT + (number % 5) })),
+        );
         const seen: string[] = [];
         let cursor: string | undefined;
         do {
@@ -164,8 +239,15 @@ export function describeStore(harness: StoreHarness): void {
       it('sums spend per day of the reservation, not of its end', async () => {
         const store = await open();
         const midnight = Date.UTC(2026, 10, 25);
-        await store.append([reserve('a', { at: midnight - 1 }), settle('a', '5', { at: midnight + 60_000 }), reserve('b', { at: midnight }), settle('b', '8', { at: midnight + 1 })]);
-        expect((await store.spendByDay('acme', '2026-11-01', '2026-11-30')).map(({ day, modelNanos, runs }) => [day, modelNanos, runs])).toEqual([
+        await store.append([
+          reserve('a', { at: midnight - 1 }),
+          settle('a', '5', { at: midnight + 60_000 }),
+          reserve('b', { at: midnight }),
+          settle('b', '8', { at: midnight + 1 }),
+        ]);
+        expect(
+          (await store.spendByDay('acme', '2026-11-01', '2026-11-30')).map(({ day, modelNanos, runs }) => [day, modelNanos, runs]),
+        ).toEqual([
           ['2026-11-24', 5n, 1],
           ['2026-11-25', 8n, 0],
         ]);
@@ -184,20 +266,64 @@ export function describeStore(harness: StoreHarness): void {
 
     describe('a run’s row', () => {
       const cases: readonly { readonly what: string; readonly entries: readonly Entry[]; readonly row: object }[] = [
-        { what: 'puts a first attempt at a model in the model line', entries: [reserve('a'), settle('a', '7')], row: { modelNanos: 7n, toolNanos: 0n, retryNanos: 0n, requests: 1, retries: 0 } },
-        { what: 'puts a first attempt at a tool in the tool line', entries: [reserve('a', { kind: 'tool' }), settle('a', '7')], row: { modelNanos: 0n, toolNanos: 7n, retryNanos: 0n, toolCalls: 1 } },
-        { what: 'puts any retry in the retry line alone', entries: [reserve('a', { attempt: 2 }), settle('a', '7')], row: { modelNanos: 0n, toolNanos: 0n, retryNanos: 7n, requests: 1, retries: 1 } },
-        { what: 'neither lists nor counts a released call', entries: [reserve('a', { attempt: 2 }), settle('a', '0', { status: 'released' })], row: { requests: 0, retries: 0, retryNanos: 0n } },
+        {
+          what: 'puts a first attempt at a model in the model line',
+          entries: [reserve('a'), settle('a', '7')],
+          row: { modelNanos: 7n, toolNanos: 0n, retryNanos: 0n, requests: 1, retries: 0 },
+        },
+        {
+          what: 'puts a first attempt at a tool in the tool line',
+          entries: [reserve('a', { kind: 'tool' }), settle('a', '7')],
+          row: { modelNanos: 0n, toolNanos: 7n, retryNanos: 0n, toolCalls: 1 },
+        },
+        {
+          what: 'puts any retry in the retry line alone',
+          entries: [reserve('a', { attempt: 2 }), settle('a', '7')],
+          row: { modelNanos: 0n, toolNanos: 0n, retryNanos: 7n, requests: 1, retries: 1 },
+        },
+        {
+          what: 'neither lists nor counts a released call',
+          entries: [reserve('a', { attempt: 2 }), settle('a', '0', { status: 'released' })],
+          row: { requests: 0, retries: 0, retryNanos: 0n },
+        },
         { what: 'counts a call in flight and charges nothing for it', entries: [reserve('a')], row: { requests: 1, modelNanos: 0n } },
-        { what: 'charges a settled call once, however often it is settled', entries: [reserve('a'), settle('a', '7'), settle('a', '9')], row: { modelNanos: 7n } },
-        { what: 'tells an unknown cost from none', entries: [reserve('a'), settle('a', null), reserve('b'), settle('b', '0')], row: { modelNanos: 0n, unknownCosts: 1, unknownNames: ['model:gpt-4o-mini'] } },
-        { what: 'marks a charge that nobody confirmed', entries: [reserve('a'), settle('a', '1000', { unconfirmed: true })], row: { modelNanos: 1000n, unconfirmedCosts: 1 } },
-        { what: 'counts the settlement of nothing as nothing', entries: [reserve('a'), settle('zzz', '7')], row: { modelNanos: 0n, requests: 1 } },
-        { what: 'ends a run that was made for its one call', entries: [reserve('a', { implicitRun: true }), settle('a', '7')], row: { implicit: true, status: 'completed', endedAt: AT + 5 } },
-        { what: 'fails a run that was made for a call that failed', entries: [reserve('a', { implicitRun: true }), settle('a', '7', { status: 'failed', error: 'no' })], row: { status: 'failed', statusReason: 'no' } },
+        {
+          what: 'charges a settled call once, however often it is settled',
+          entries: [reserve('a'), settle('a', '7'), settle('a', '9')],
+          row: { modelNanos: 7n },
+        },
+        {
+          what: 'tells an unknown cost from none',
+          entries: [reserve('a'), settle('a', null), reserve('b'), settle('b', '0')],
+          row: { modelNanos: 0n, unknownCosts: 1, unknownNames: ['model:gpt-4o-mini'] },
+        },
+        {
+          what: 'marks a charge that nobody confirmed',
+          entries: [reserve('a'), settle('a', '1000', { unconfirmed: true })],
+          row: { modelNanos: 1000n, unconfirmedCosts: 1 },
+        },
+        {
+          what: 'counts the settlement of nothing as nothing',
+          entries: [reserve('a'), settle('zzz', '7')],
+          row: { modelNanos: 0n, requests: 1 },
+        },
+        {
+          what: 'ends a run that was made for its one call',
+          entries: [reserve('a', { implicitRun: true }), settle('a', '7')],
+          row: { implicit: true, status: 'completed', endedAt: AT + 5 },
+        },
+        {
+          what: 'fails a run that was made for a call that failed',
+          entries: [reserve('a', { implicitRun: true }), settle('a', '7', { status: 'failed', error: 'no' })],
+          row: { status: 'failed', statusReason: 'no' },
+        },
         {
           what: 'keeps the first session, agent, workflow and customer that are stated',
-          entries: [reserve('a', { agentId: 'a1' }), reserve('b', { agentId: 'a2', sessionId: 's1', workflowId: 'w1' }), reserve('c', { sessionId: 's2', customerId: 'c1' })],
+          entries: [
+            reserve('a', { agentId: 'a1' }),
+            reserve('b', { agentId: 'a2', sessionId: 's1', workflowId: 'w1' }),
+            reserve('c', { sessionId: 's2', customerId: 'c1' }),
+          ],
           row: { agentId: 'a1', sessionId: 's1', workflowId: 'w1', customerId: 'c1' },
         },
         {
@@ -207,7 +333,15 @@ export function describeStore(harness: StoreHarness): void {
             { type: 'run', at: AT, op: 'finance', status: 'running', ...OWNER, runId: 'run_1', revenue: '30', outbound: '2' },
             { type: 'run', at: AT + 9, op: 'end', status: 'completed', ...OWNER, runId: 'run_1', revenue: '12', fees: '1' },
           ],
-          row: { revenueNanos: 42n, outboundNanos: 2n, feesNanos: 1n, limitNanos: 50n, bounds: { max_steps: 4 }, status: 'completed', endedAt: AT + 9 },
+          row: {
+            revenueNanos: 42n,
+            outboundNanos: 2n,
+            feesNanos: 1n,
+            limitNanos: 50n,
+            bounds: { max_steps: 4 },
+            status: 'completed',
+            endedAt: AT + 9,
+          },
         },
         {
           what: 'goes on after a pause, and keeps its status when it is started once more',
@@ -242,7 +376,17 @@ export function describeStore(harness: StoreHarness): void {
         {
           what: 'does not count a tool that was denied',
           entries: [
-            { type: 'decision', at: AT, id: 'd1', ...OWNER, runId: 'run_1', phase: 'tool_call', outcome: 'denied', reason: 'no', toolCallId: 't1' },
+            {
+              type: 'decision',
+              at: AT,
+              id: 'd1',
+              ...OWNER,
+              runId: 'run_1',
+              phase: 'tool_call',
+              outcome: 'denied',
+              reason: 'no',
+              toolCallId: 't1',
+            },
             event('e1', { eventType: 'tool.call.requested', toolCallId: 't1' }),
           ],
           row: { toolCalls: 0, unknownNames: [] },
@@ -269,7 +413,19 @@ export function describeStore(harness: StoreHarness): void {
 
       it('is not there while only a refused call was seen', async () => {
         const store = await open();
-        await store.append([{ type: 'decision', at: AT, id: 'd1', ...OWNER, runId: 'run_1', phase: 'model_request', outcome: 'denied', reason: 'no', stepId: 's1' }]);
+        await store.append([
+          {
+            type: 'decision',
+            at: AT,
+            id: 'd1',
+            ...OWNER,
+            runId: 'run_1',
+            phase: 'model_request',
+            outcome: 'denied',
+            reason: 'no',
+            stepId: 's1',
+          },
+        ]);
         expect(await store.run('acme', 'run_1')).toBeUndefined();
         expect((await store.runs({ workspaceId: 'acme', limit: 5 })).rows).toEqual([]);
         await store.append([reserve('a')]);
@@ -365,7 +521,17 @@ export function describeStore(harness: StoreHarness): void {
           // Once as folded while it ran, once as found after a restart.
           await compareAll(store, naive, random);
           const again = await reopen();
-          expect(again.openReservations().map(({ id }) => id).sort()).toEqual(naive.openReservations().map(({ id }) => id).sort());
+          expect(
+            again
+              .openReservations()
+              .map(({ id }) => id)
+              .sort(),
+          ).toEqual(
+            naive
+              .openReservations()
+              .map(({ id }) => id)
+              .sort(),
+          );
           await compareAll(again, naive, random);
           expect((await again.rebuild()).differences).toEqual([]);
         });
@@ -379,9 +545,18 @@ export function describeStore(harness: StoreHarness): void {
           expect(new Set(lines.map((line) => line.movement))).toEqual(new Set(['hold', 'charge', 'release', 'overage']));
           expect(sum(lines.map((line) => line.debit))).toBe(sum(lines.map((line) => line.credit)));
           for (const workspaceId of ['acme', 'globex']) {
-            const held = sum(store.openReservations().filter((open) => open.workspaceId === workspaceId).map((open) => BigInt(open.hold)));
+            const held = sum(
+              store
+                .openReservations()
+                .filter((open) => open.workspaceId === workspaceId)
+                .map((open) => BigInt(open.hold)),
+            );
             const spent = store.peekSpent(workspaceId, 'workspace', workspaceId).nanos;
-            expect([balanceOf(lines, 'held', workspaceId), balanceOf(lines, 'spent', workspaceId), balanceOf(lines, 'available', workspaceId)]).toEqual([held, spent, -held - spent]);
+            expect([
+              balanceOf(lines, 'held', workspaceId),
+              balanceOf(lines, 'spent', workspaceId),
+              balanceOf(lines, 'available', workspaceId),
+            ]).toEqual([held, spent, -held - spent]);
           }
         });
       }
@@ -395,7 +570,7 @@ function sum(amounts: readonly bigint[]): bigint {
 
 /** In batches of random size, some waited for, some behind, with a read now and then so that folds are cut anywhere. */
 async function appendInPieces(store: Store, naive: NaiveLedger, entries: readonly Entry[], random: Random): Promise<void> {
-  for (let from = 0; from < entries.length; ) {
+  for (let from = 0; from < entries.length;) {
     const piece = entries.slice(from, from + 1 + random.below(20));
     from += piece.length;
     naive.add(piece);
@@ -415,12 +590,23 @@ async function compareAll(store: Store, naive: NaiveLedger, random: Random): Pro
     expect(entries.map(({ seq }) => seq)).toEqual(naive.seqs({ workspaceId, runId, limit: Number.MAX_SAFE_INTEGER }));
     if (row === undefined) continue;
     // The full shape and the row are two folds of the same entries: every figure they share is the same.
-    const { steps: _steps, requests: _requests, tools: _tools, decisions: _decisions, budgets: _budgets, ...totals } = foldRun(entries, { budgets: [] }) ?? { steps: [], requests: [], tools: [], decisions: [], budgets: [] };
+    const {
+      steps: _steps,
+      requests: _requests,
+      tools: _tools,
+      decisions: _decisions,
+      budgets: _budgets,
+      ...totals
+    } = foldRun(entries, { budgets: [] }) ?? { steps: [], requests: [], tools: [], decisions: [], budgets: [] };
     expect(totals).toEqual(summarizeRun(row));
   }
   for (const { workspaceId, scope, id, runs } of naive.booked()) {
     const [row] = await store.spend(workspaceId, scope, { id, limit: 1 });
-    expect([scope, id, (row?.modelNanos ?? 0n) + (row?.toolNanos ?? 0n) + (row?.retryNanos ?? 0n)]).toEqual([scope, id, naive.spent(workspaceId, scope, id)]);
+    expect([scope, id, (row?.modelNanos ?? 0n) + (row?.toolNanos ?? 0n) + (row?.retryNanos ?? 0n)]).toEqual([
+      scope,
+      id,
+      naive.spent(workspaceId, scope, id),
+    ]);
     expect([scope, id, row?.revenueNanos]).toEqual([scope, id, naive.revenue(workspaceId, scope, id)]);
     expect([scope, id, row?.runs]).toEqual([scope, id, runs]);
     for (const day of ['2026-11-22', '2026-11-23', '2026-11-24', '2026-11-25']) {

@@ -172,7 +172,13 @@ export interface Store {
    * Settled spend of a scope id between two UTC days inclusive (`YYYY-MM-DD`), or for all time, with the sequence number
    * that the figure is folded up to, read in the same transaction: the caller adds what it settled after that.
    */
-  peekSpent(workspaceId: string, scope: SpendScope, id: string, fromDay?: string, toDay?: string): { readonly nanos: bigint; readonly asOfSeq: number };
+  peekSpent(
+    workspaceId: string,
+    scope: SpendScope,
+    id: string,
+    fromDay?: string,
+    toDay?: string,
+  ): { readonly nanos: bigint; readonly asOfSeq: number };
   /** A session's folded totals over its runs (spend of ALL its runs, whenever they named the session), or undefined when never seen. */
   peekSession(workspaceId: string, sessionId: string): SessionTotals | undefined;
   /** A key by the sha-256 of its secret, read from disk, so that a key minted by another process works at once. */

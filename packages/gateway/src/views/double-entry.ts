@@ -47,5 +47,7 @@ export function bookLines(entries: readonly Entry[]): BookLine[] {
 
 /** What stands on an account: debits less credits. */
 export function balanceOf(lines: readonly BookLine[], account: Account, workspaceId: string): bigint {
-  return lines.filter((line) => line.account === account && line.workspaceId === workspaceId).reduce((sum, line) => sum + line.debit - line.credit, 0n);
+  return lines
+    .filter((line) => line.account === account && line.workspaceId === workspaceId)
+    .reduce((sum, line) => sum + line.debit - line.credit, 0n);
 }

@@ -26,7 +26,10 @@ export function foldRun(entries: readonly Sequenced[], { budgets }: FoldRunOptio
   const steps = stepsOf(log);
   const made = log.calls.filter((call) => !isReleased(call));
   const cost = costLines(made);
-  const unknown = [...made.filter(isUnpriced).map((call) => unknownName(call.reserve.kind, call.reserve.name)), ...[...seenTools(log).values()].map((events) => unknownName('tool', nameOfSeen(events)))];
+  const unknown = [
+    ...made.filter(isUnpriced).map((call) => unknownName(call.reserve.kind, call.reserve.name)),
+    ...[...seenTools(log).values()].map((events) => unknownName('tool', nameOfSeen(events))),
+  ];
   return {
     run_id: run.runId,
     session_id: run.sessionId ?? null,

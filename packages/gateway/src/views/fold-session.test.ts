@@ -42,7 +42,14 @@ function row(runId: string, fields: Partial<RunRow> = {}): RunRow {
 describe('a session’s shape', () => {
   it('is the article’s: five runs of $0.182, sold for $0.10, at a loss', () => {
     const costs = [18n, 34n, 41n, 67n, 22n];
-    const rows = costs.map((cost, number) => row(`run_${number + 1}`, { startedAt: AT + number * 60_000, endedAt: AT + number * 60_000 + 900, modelNanos: cost * 1_000_000n, ...(number === 4 ? { revenueNanos: 100_000_000n } : {}) }));
+    const rows = costs.map((cost, number) =>
+      row(`run_${number + 1}`, {
+        startedAt: AT + number * 60_000,
+        endedAt: AT + number * 60_000 + 900,
+        modelNanos: cost * 1_000_000n,
+        ...(number === 4 ? { revenueNanos: 100_000_000n } : {}),
+      }),
+    );
     const session = foldSession(rows.toReversed(), { budgets: [] });
     expect(session).toMatchObject({
       session_id: 'customer_492',
@@ -63,12 +70,19 @@ describe('a session’s shape', () => {
   });
 
   it('has the agent, workflow and customer that its first runs state', () => {
-    const rows = [row('b', { startedAt: AT + 5, customerId: 'late' }), row('a', { agentId: 'support' }), row('c', { startedAt: AT + 9, agentId: 'other', customerId: 'later', workflowId: 'w' })];
+    const rows = [
+      row('b', { startedAt: AT + 5, customerId: 'late' }),
+      row('a', { agentId: 'support' }),
+      row('c', { startedAt: AT + 9, agentId: 'other', customerId: 'later', workflowId: 'w' }),
+    ];
     expect(foldSession(rows, { budgets: [] })).toMatchObject({ agent_id: 'support', customer_id: 'late', workflow_id: 'w' });
   });
 
   it('names every unknown of its runs once', () => {
-    expect(foldSession([row('a', { unknownNames: ['tool:x', 'model:y'] }), row('b', { unknownNames: ['tool:x'] })], { budgets: [] })?.margin.unknown).toEqual(['model:y', 'tool:x']);
+    expect(
+      foldSession([row('a', { unknownNames: ['tool:x', 'model:y'] }), row('b', { unknownNames: ['tool:x'] })], { budgets: [] })?.margin
+        .unknown,
+    ).toEqual(['model:y', 'tool:x']);
   });
 
   it('is none without runs', () => {

@@ -26,7 +26,10 @@ export function foldSession(rows: readonly RunRow[], { budgets }: FoldSessionOpt
     runs: runs.map(summarizeRun),
     cost: costOf(finance),
     revenue_usd: usdOrNull(finance.revenueNanos),
-    margin: marginOf(finance, runs.flatMap((run) => run.unknownNames ?? [])),
+    margin: marginOf(
+      finance,
+      runs.flatMap((run) => run.unknownNames ?? []),
+    ),
     budgets: [...budgets],
     counts: {
       requests: sum(runs, 'requests'),

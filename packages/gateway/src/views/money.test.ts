@@ -1,12 +1,34 @@
 import { describe, expect, it } from '@jest/globals';
 import { marginOf, percentText } from './index.ts';
 
-const finance = { modelNanos: 0n, toolNanos: 0n, retryNanos: 0n, revenueNanos: undefined as bigint | undefined, outboundNanos: 0n, feesNanos: 0n };
+const finance = {
+  modelNanos: 0n,
+  toolNanos: 0n,
+  retryNanos: 0n,
+  revenueNanos: undefined as bigint | undefined,
+  outboundNanos: 0n,
+  feesNanos: 0n,
+};
 
 describe('the known margin', () => {
   it.each([
-    ['is revenue less model, tool and retry cost, payments and fees', { revenueNanos: 1_000_000_000n, modelNanos: 300_000_000n, toolNanos: 100_000_000n, retryNanos: 50_000_000n, outboundNanos: 20_000_000n, feesNanos: 10_000_000n }, { known_usd: '0.52', percent: '52.0' }],
-    ['is negative when a session costs more than it was sold for', { revenueNanos: 100_000_000n, modelNanos: 182_000_000n }, { known_usd: '-0.082', percent: '-82.0' }],
+    [
+      'is revenue less model, tool and retry cost, payments and fees',
+      {
+        revenueNanos: 1_000_000_000n,
+        modelNanos: 300_000_000n,
+        toolNanos: 100_000_000n,
+        retryNanos: 50_000_000n,
+        outboundNanos: 20_000_000n,
+        feesNanos: 10_000_000n,
+      },
+      { known_usd: '0.52', percent: '52.0' },
+    ],
+    [
+      'is negative when a session costs more than it was sold for',
+      { revenueNanos: 100_000_000n, modelNanos: 182_000_000n },
+      { known_usd: '-0.082', percent: '-82.0' },
+    ],
     ['is not known without revenue, whatever was spent', { modelNanos: 5n }, { known_usd: null, percent: null }],
     ['has no percentage of a revenue of nothing', { revenueNanos: 0n, modelNanos: 5n }, { known_usd: '-0.000000005', percent: null }],
   ])('%s', (_what, amounts, expected) => {

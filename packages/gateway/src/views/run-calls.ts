@@ -7,8 +7,12 @@ import { timeOrNull, timeText } from './time.ts';
 
 /** A run's model calls: admitted ones as they stand, refused ones with nothing charged. Released ones were never made. */
 export function requestsOf(log: RunLog): RequestShape[] {
-  const admitted = log.calls.filter((call) => call.reserve.kind === 'model' && !isReleased(call)).map((call) => ({ seq: call.seq, shape: requestOf(call) }));
-  const refused = log.decisions.filter(({ entry }) => isRefusedCall(entry) && entry.phase === 'model_request').map(({ seq, entry }) => ({ seq, shape: refusedRequest(entry) }));
+  const admitted = log.calls
+    .filter((call) => call.reserve.kind === 'model' && !isReleased(call))
+    .map((call) => ({ seq: call.seq, shape: requestOf(call) }));
+  const refused = log.decisions
+    .filter(({ entry }) => isRefusedCall(entry) && entry.phase === 'model_request')
+    .map(({ seq, entry }) => ({ seq, shape: refusedRequest(entry) }));
   return [...admitted, ...refused].sort((a, b) => a.seq - b.seq).map(({ shape }) => shape);
 }
 
@@ -21,7 +25,10 @@ export function toolsOf(log: RunLog): ToolShape[] {
     ...[...denied.values()].map(({ seq, entry }) => ({ seq, shape: deniedToolOf(entry) })),
     ...[...seenTools(log)].map(([toolCallId, events]) => ({ seq: 0, shape: seenTool(toolCallId, events, log) })),
   ]
-    .sort((a, b) => compareText(a.shape.started_at, b.shape.started_at) || a.seq - b.seq || compareText(a.shape.tool_call_id, b.shape.tool_call_id))
+    .sort(
+      (a, b) =>
+        compareText(a.shape.started_at, b.shape.started_at) || a.seq - b.seq || compareText(a.shape.tool_call_id, b.shape.tool_call_id),
+    )
     .map(({ shape }) => shape);
 }
 
@@ -56,7 +63,8 @@ function deniedTools(log: RunLog): ReadonlyMap<string, { readonly seq: number; r
   const denied = new Map<string, { seq: number; entry: DecisionEntry }>();
   for (const decision of log.decisions) {
     const toolCallId = deniedTool(decision.entry);
-    if (!isRefusedCall(decision.entry) || decision.entry.phase !== 'tool_call' || (toolCallId !== undefined && reserved.has(toolCallId))) continue;
+    if (!isRefusedCall(decision.entry) || decision.entry.phase !== 'tool_call' || (toolCallId !== undefined && reserved.has(toolCallId)))
+      continue;
     const key = toolCallId ?? decision.entry.id;
     if (!denied.has(key)) denied.set(key, decision);
   }
@@ -142,7 +150,15 @@ function refusedFields(entry: DecisionEntry) {
 }
 
 function refusedRequest(entry: DecisionEntry): RequestShape {
-  return { request_id: entry.id, ...refusedFields(entry), provider: null, model: entry.subject ?? 'unknown', status: 'refused', usage: null, price: null };
+  return {
+    request_id: entry.id,
+    ...refusedFields(entry),
+    provider: null,
+    model: entry.subject ?? 'unknown',
+    status: 'refused',
+    usage: null,
+    price: null,
+  };
 }
 
 function deniedToolOf(entry: DecisionEntry): ToolShape {
@@ -187,7 +203,8 @@ export function stated(events: readonly EventEntry[], field: 'stepId' | 'parentS
 
 function messageOf(event: EventEntry): string | null {
   const metadata = event.event['metadata'];
-  const message = typeof metadata === 'object' && metadata !== null ? (metadata as Readonly<Record<string, unknown>>)['message'] : undefined;
+  const message =
+    typeof metadata === 'object' && metadata !== null ? (metadata as Readonly<Record<string, unknown>>)['message'] : undefined;
   return typeof message === 'string' && message !== '' ? message : null;
 }
 

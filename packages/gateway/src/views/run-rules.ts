@@ -46,7 +46,8 @@ export function toolOfEvent(entry: EventEntry): { readonly toolCallId: string; r
 /** The tool's name as its event states it: `metadata.tool_name`, else the event's name. */
 export function toolName(entry: EventEntry): string | undefined {
   const metadata = entry.event['metadata'];
-  const stated = typeof metadata === 'object' && metadata !== null ? (metadata as Readonly<Record<string, unknown>>)['tool_name'] : undefined;
+  const stated =
+    typeof metadata === 'object' && metadata !== null ? (metadata as Readonly<Record<string, unknown>>)['tool_name'] : undefined;
   if (typeof stated === 'string' && stated !== '') return stated;
   const name = entry.event['name'];
   return typeof name === 'string' && name !== '' ? name : undefined;

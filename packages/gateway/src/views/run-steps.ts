@@ -41,7 +41,8 @@ export function stepsOf(log: RunLog): StepShape[] {
   return [...steps.values()]
     .map((evidence) => ({ evidence, shape: stepShape(evidence, log) }))
     .sort(
-      (a, b) => compare(a.shape.started_at, b.shape.started_at) || a.evidence.seq - b.evidence.seq || compare(a.evidence.stepId, b.evidence.stepId),
+      (a, b) =>
+        compare(a.shape.started_at, b.shape.started_at) || a.evidence.seq - b.evidence.seq || compare(a.evidence.stepId, b.evidence.stepId),
     )
     .map(({ shape }) => shape);
 }
@@ -75,7 +76,10 @@ interface Times {
 function timesOf({ calls, refusals, events }: Evidence, log: RunLog): Times {
   const made = calls.filter((call) => !isReleased(call));
   // The last attempt tells how the step ended, also when it was reported before the first.
-  const lastCall = made.reduce<LoggedCall | undefined>((last, call) => (last === undefined || call.reserve.attempt >= last.reserve.attempt ? call : last), undefined);
+  const lastCall = made.reduce<LoggedCall | undefined>(
+    (last, call) => (last === undefined || call.reserve.attempt >= last.reserve.attempt ? call : last),
+    undefined,
+  );
   if (lastCall !== undefined) {
     const startedAt = Math.min(...made.map((call) => call.reserve.at));
     if (made.some((call) => call.settle === undefined)) return { status: 'open', startedAt, endedAt: undefined };
@@ -109,7 +113,11 @@ function kindByEvents(events: readonly EventEntry[]): string {
 }
 
 function nameByEvents(events: readonly EventEntry[]): string | null {
-  return first(events.map((event) => (event.eventType.startsWith('tool.') ? toolName(event) : undefined))) ?? first(events.map((event) => text(event.event['name']))) ?? null;
+  return (
+    first(events.map((event) => (event.eventType.startsWith('tool.') ? toolName(event) : undefined))) ??
+    first(events.map((event) => text(event.event['name']))) ??
+    null
+  );
 }
 
 function text(value: unknown): string | undefined {

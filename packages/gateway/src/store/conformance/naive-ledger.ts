@@ -36,9 +36,15 @@ export function createNaiveLedger(): NaiveLedger {
 
   const of = (workspaceId: string, runId: string): { entry: Entry; index: number }[] =>
     entries.map((entry, index) => ({ entry, index })).filter(({ entry }) => entry.workspaceId === workspaceId && entry.runId === runId);
-  const own = (workspaceId: string, runId: string) => of(workspaceId, runId).filter(({ entry }) => ['run', 'reserve', 'event'].includes(entry.type));
+  const own = (workspaceId: string, runId: string) =>
+    of(workspaceId, runId).filter(({ entry }) => ['run', 'reserve', 'event'].includes(entry.type));
   /** What the run was first said to belong to, by its own entries up to `index`. */
-  const firstStated = (workspaceId: string, runId: string, field: 'sessionId' | 'workflowId' | 'agentId' | 'memberId' | 'customerId', index = entries.length): string | undefined => {
+  const firstStated = (
+    workspaceId: string,
+    runId: string,
+    field: 'sessionId' | 'workflowId' | 'agentId' | 'memberId' | 'customerId',
+    index = entries.length,
+  ): string | undefined => {
     for (const mine of own(workspaceId, runId)) {
       const value = (mine.entry as ContextFields)[field];
       if (mine.index <= index && value !== undefined) return value;
@@ -46,7 +52,8 @@ export function createNaiveLedger(): NaiveLedger {
     return undefined;
   };
   const reserves = (): ReserveEntry[] => entries.filter((entry) => entry.type === 'reserve');
-  const firstSettle = (id: string): SettleEntry | undefined => entries.find((entry): entry is SettleEntry => entry.type === 'settle' && entry.id === id);
+  const firstSettle = (id: string): SettleEntry | undefined =>
+    entries.find((entry): entry is SettleEntry => entry.type === 'settle' && entry.id === id);
   const day = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
   const bookings = (): Booking[] => {
@@ -101,7 +108,9 @@ export function createNaiveLedger(): NaiveLedger {
     return booked;
   };
   const bookedUnder = (workspaceId: string, scope: SpendScope, id: string): Booking[] =>
-    bookings().filter((booking) => booking.workspaceId === workspaceId && booking.scopes.some(([name, value]) => name === scope && value === id));
+    bookings().filter(
+      (booking) => booking.workspaceId === workspaceId && booking.scopes.some(([name, value]) => name === scope && value === id),
+    );
 
   const runIds = (): { workspaceId: string; runId: string }[] => {
     const seen = new Map<string, { workspaceId: string; runId: string }>();
@@ -117,11 +126,14 @@ export function createNaiveLedger(): NaiveLedger {
     if (first === undefined) return undefined;
     const calls = mine.filter((entry) => entry.type === 'reserve').map((reserve) => ({ reserve, settle: firstSettle(reserve.id) }));
     const made = calls.filter(({ settle }) => settle?.status !== 'released');
-    const line = (keep: (reserve: ReserveEntry) => boolean): bigint => made.filter(({ reserve }) => keep(reserve)).reduce((sum, { settle }) => sum + BigInt(settle?.cost ?? '0'), 0n);
+    const line = (keep: (reserve: ReserveEntry) => boolean): bigint =>
+      made.filter(({ reserve }) => keep(reserve)).reduce((sum, { settle }) => sum + BigInt(settle?.cost ?? '0'), 0n);
     const finance = mine.filter((entry): entry is RunEntry => entry.type === 'run');
     const revenues = finance.filter((entry) => entry.revenue !== undefined);
     const reservedTools = new Set(calls.filter(({ reserve }) => reserve.kind === 'tool').map(({ reserve }) => reserve.toolCallId));
-    const refused = mine.filter((entry) => entry.type === 'decision').filter((entry) => entry.outcome === 'denied' && entry.phase !== 'run_update');
+    const refused = mine
+      .filter((entry) => entry.type === 'decision')
+      .filter((entry) => entry.outcome === 'denied' && entry.phase !== 'run_update');
     const deniedTools = new Set(refused.filter((entry) => entry.phase === 'tool_call').map((entry) => entry.toolCallId));
     const events = mine.filter((entry) => entry.type === 'event');
     const seenTools = new Set(
@@ -131,13 +143,21 @@ export function createNaiveLedger(): NaiveLedger {
         .filter((id) => id !== undefined && !reservedTools.has(id) && !deniedTools.has(id)),
     );
     const seenNames = [...seenTools].map((id) => {
-      const names = events.filter((event) => event.toolCallId === id && event.reservationId === undefined && /^tool\./.test(event.eventType)).map((event) => (event.event['metadata'] as { tool_name?: string }).tool_name ?? event.event['name']);
+      const names = events
+        .filter((event) => event.toolCallId === id && event.reservationId === undefined && /^tool\./.test(event.eventType))
+        .map((event) => (event.event['metadata'] as { tool_name?: string }).tool_name ?? event.event['name']);
       return `tool:${String(names.find((name) => name !== undefined) ?? 'unknown')}`;
     });
     const steps = new Set([
       ...calls.map(({ reserve }) => reserve.stepId),
       ...refused.map((entry) => entry.stepId),
-      ...events.filter((event) => /^(llm|tool|handoff)\./.test(event.eventType) || (event.eventType.startsWith('step.') && event.event['step_kind'] !== 'unknown')).map((event) => event.stepId),
+      ...events
+        .filter(
+          (event) =>
+            /^(llm|tool|handoff)\./.test(event.eventType) ||
+            (event.eventType.startsWith('step.') && event.event['step_kind'] !== 'unknown'),
+        )
+        .map((event) => event.stepId),
     ]);
     steps.delete(undefined);
 
@@ -145,8 +165,14 @@ export function createNaiveLedger(): NaiveLedger {
     const implicit = mine.some((entry) => (entry.type === 'reserve' || entry.type === 'run') && entry.implicitRun === true);
     for (const entry of mine) {
       const changes = entry.type === 'run' && entry.op !== 'start' && entry.op !== 'finance' && entry.status !== state.status;
-      if (changes) state = { status: entry.status, statusReason: entry.reason, endedAt: ['completed', 'failed', 'stopped'].includes(entry.status) ? entry.at : undefined };
-      if (implicit && entry.type === 'settle' && state.endedAt === undefined) state = { status: entry.status === 'completed' ? 'completed' : 'failed', statusReason: entry.error, endedAt: entry.at };
+      if (changes)
+        state = {
+          status: entry.status,
+          statusReason: entry.reason,
+          endedAt: ['completed', 'failed', 'stopped'].includes(entry.status) ? entry.at : undefined,
+        };
+      if (implicit && entry.type === 'settle' && state.endedAt === undefined)
+        state = { status: entry.status === 'completed' ? 'completed' : 'failed', statusReason: entry.error, endedAt: entry.at };
     }
     return {
       workspaceId,
@@ -168,12 +194,22 @@ export function createNaiveLedger(): NaiveLedger {
       feesNanos: finance.reduce((sum, entry) => sum + BigInt(entry.fees ?? '0'), 0n),
       unknownCosts: made.filter(({ settle }) => settle?.cost === null).length,
       unconfirmedCosts: made.filter(({ settle }) => settle?.unconfirmed === true).length,
-      unknownNames: [...new Set([...made.filter(({ settle }) => settle?.cost === null).map(({ reserve }) => `${reserve.kind}:${reserve.name}`), ...seenNames])].sort(),
+      unknownNames: [
+        ...new Set([
+          ...made.filter(({ settle }) => settle?.cost === null).map(({ reserve }) => `${reserve.kind}:${reserve.name}`),
+          ...seenNames,
+        ]),
+      ].sort(),
       requests: made.filter(({ reserve }) => reserve.kind === 'model').length,
       toolCalls: made.filter(({ reserve }) => reserve.kind === 'tool').length + seenTools.size,
       retries: made.filter(({ reserve }) => reserve.attempt > 1).length,
       steps: steps.size,
-      limitNanos: lastOf(finance.map((entry) => entry.limit).filter((limit) => limit !== undefined).map(BigInt)),
+      limitNanos: lastOf(
+        finance
+          .map((entry) => entry.limit)
+          .filter((limit) => limit !== undefined)
+          .map(BigInt),
+      ),
       bounds: lastOf(finance.map((entry) => entry.bounds).filter((bounds) => bounds !== undefined)),
     };
   };
@@ -201,7 +237,9 @@ export function createNaiveLedger(): NaiveLedger {
       return [...runs.values()].map((row) => ({ ...row, runs: row.runs.size }));
     },
     revenue(workspaceId, scope, id) {
-      const revenues = bookedUnder(workspaceId, scope, id).map((booking) => booking.revenue).filter((revenue) => revenue !== undefined);
+      const revenues = bookedUnder(workspaceId, scope, id)
+        .map((booking) => booking.revenue)
+        .filter((revenue) => revenue !== undefined);
       return revenues.length === 0 ? undefined : revenues.reduce((sum, revenue) => sum + revenue, 0n);
     },
     openReservations: () => reserves().filter((reserve) => firstSettle(reserve.id) === undefined),
@@ -212,12 +250,17 @@ export function createNaiveLedger(): NaiveLedger {
         const stated = entry.type === 'settle' || entry.type === 'threshold' ? undefined : entry;
         const runId = entry.runId;
         // A decision before its run began belongs to nothing but what it states itself.
-        const belongsTo = (field: 'sessionId' | 'agentId'): string | undefined => stated?.[field] ?? (runId === undefined ? undefined : firstStated(entry.workspaceId, runId, field, index));
+        const belongsTo = (field: 'sessionId' | 'agentId'): string | undefined =>
+          stated?.[field] ?? (runId === undefined ? undefined : firstStated(entry.workspaceId, runId, field, index));
         if (entry.workspaceId !== filter.workspaceId) continue;
         if (filter.runId !== undefined && runId !== filter.runId) continue;
         if (filter.sessionId !== undefined && belongsTo('sessionId') !== filter.sessionId) continue;
         if (filter.agentId !== undefined && belongsTo('agentId') !== filter.agentId) continue;
-        if (filter.types !== undefined && !filter.types.some((type) => type === entry.type || (entry.type === 'event' && type === entry.eventType))) continue;
+        if (
+          filter.types !== undefined &&
+          !filter.types.some((type) => type === entry.type || (entry.type === 'event' && type === entry.eventType))
+        )
+          continue;
         if (filter.afterSeq !== undefined && seq <= filter.afterSeq) continue;
         if (filter.beforeSeq !== undefined && seq >= filter.beforeSeq) continue;
         found.push(seq);

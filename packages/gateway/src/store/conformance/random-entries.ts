@@ -81,7 +81,8 @@ export function randomEntries(random: Random, count: number): Entry[] {
     };
     const atOnce: Partial<Context> = {};
     const late: Partial<Context> = {};
-    for (const [field, value] of Object.entries(states)) Object.assign(random.chance(0.5) ? atOnce : random.chance(0.6) ? late : {}, { [field]: value });
+    for (const [field, value] of Object.entries(states))
+      Object.assign(random.chance(0.5) ? atOnce : random.chance(0.6) ? late : {}, { [field]: value });
     // Run ids repeat across workspaces: they are unique inside one only.
     const context: Context = { ...atOnce, workspaceId, keyId: `key_${workspaceId}_${random.below(2)}`, runId: `run_${runs.length >> 1}` };
     const same = runs.find((run) => run.context.workspaceId === workspaceId && run.context.runId === context.runId);
@@ -90,7 +91,8 @@ export function randomEntries(random: Random, count: number): Entry[] {
     runs.push(run);
     return run;
   };
-  const contextOf = (run: GeneratedRun): Context => (random.chance(0.3) ? { ...run.context, ...run.late } : random.chance(0.3) ? bare(run.context) : run.context);
+  const contextOf = (run: GeneratedRun): Context =>
+    random.chance(0.3) ? { ...run.context, ...run.late } : random.chance(0.3) ? bare(run.context) : run.context;
 
   const makers: readonly (readonly [weight: number, make: (run: GeneratedRun) => Entry | undefined])[] = [
     [
@@ -180,9 +182,27 @@ export function randomEntries(random: Random, count: number): Entry[] {
       (run): RunEntry => {
         const base = { type: 'run', at, ...contextOf(run) } as const;
         const op = random.pick(['start', 'finance', 'finance', 'pause', 'resume', 'end', 'cap'] as const);
-        const status = ({ start: 'running', finance: 'running', pause: 'paused', resume: 'running', end: random.pick(['completed', 'failed', 'stopped'] as const), cap: 'running' } as const)[op];
-        if (op === 'finance') return { ...base, op, status, revenue: maybe(0.7, String(random.below(3_000_000_000))), outbound: maybe(0.3, '1000'), fees: maybe(0.3, '77') };
-        if (op === 'cap') return { ...base, op, status, limit: String(random.below(9_000_000_000)), bounds: { max_steps: 1 + random.below(40) } };
+        const status = (
+          {
+            start: 'running',
+            finance: 'running',
+            pause: 'paused',
+            resume: 'running',
+            end: random.pick(['completed', 'failed', 'stopped'] as const),
+            cap: 'running',
+          } as const
+        )[op];
+        if (op === 'finance')
+          return {
+            ...base,
+            op,
+            status,
+            revenue: maybe(0.7, String(random.below(3_000_000_000))),
+            outbound: maybe(0.3, '1000'),
+            fees: maybe(0.3, '77'),
+          };
+        if (op === 'cap')
+          return { ...base, op, status, limit: String(random.below(9_000_000_000)), bounds: { max_steps: 1 + random.below(40) } };
         return { ...base, op, status, reason: op === 'end' || op === 'pause' ? 'a reason' : undefined };
       },
     ],
@@ -228,11 +248,40 @@ export function randomEntries(random: Random, count: number): Entry[] {
 /** A call whose caller named no run, with the run that was made for it. */
 function implicitRun(context: Context, at: number, callId: string, random: Random): Entry[] {
   const own: Context = { ...bare(context), runId: `implicit_${callId}` };
-  const reserve: ReserveEntry = { type: 'reserve', at, id: callId, kind: 'model', name: 'gpt-4o-mini', attempt: 1, source: 'gateway', hold: '5000', implicitRun: true, ...own };
+  const reserve: ReserveEntry = {
+    type: 'reserve',
+    at,
+    id: callId,
+    kind: 'model',
+    name: 'gpt-4o-mini',
+    attempt: 1,
+    source: 'gateway',
+    hold: '5000',
+    implicitRun: true,
+    ...own,
+  };
   const isGood = random.chance(0.7);
-  const settle: SettleEntry = { type: 'settle', at: at + 2, id: callId, workspaceId: own.workspaceId, runId: own.runId, status: isGood ? 'completed' : random.pick(['failed', 'released']), cost: '4000', ...(isGood ? {} : { error: 'it failed' }) };
+  const settle: SettleEntry = {
+    type: 'settle',
+    at: at + 2,
+    id: callId,
+    workspaceId: own.workspaceId,
+    runId: own.runId,
+    status: isGood ? 'completed' : random.pick(['failed', 'released']),
+    cost: '4000',
+    ...(isGood ? {} : { error: 'it failed' }),
+  };
   const paid: RunEntry = { type: 'run', at: at + 1, op: 'finance', status: 'running', ...own, revenue: '9000' };
-  const late: RunEntry = { type: 'run', at: at + 1, op: 'cap', status: 'running', ...own, sessionId: `session_${random.below(3)}`, customerId: 'customer_0', limit: '9000' };
+  const late: RunEntry = {
+    type: 'run',
+    at: at + 1,
+    op: 'cap',
+    status: 'running',
+    ...own,
+    sessionId: `session_${random.below(3)}`,
+    customerId: 'customer_0',
+    limit: '9000',
+  };
   const happenings = [settle, paid, late].filter(() => random.chance(0.7));
   const entries: Entry[] = [reserve];
   while (happenings.length > 0) entries.push(...happenings.splice(random.below(happenings.length), 1));

@@ -12,7 +12,19 @@ import { createViewQueries, type ViewQueries } from './view-queries.ts';
  */
 export type SqliteAdmin = Pick<
   Store,
-  'putKey' | 'keys' | 'peekKeyByHash' | 'putBudget' | 'deleteBudget' | 'budgets' | 'openReservations' | 'run' | 'runs' | 'entries' | 'spend' | 'spendByDay' | 'close'
+  | 'putKey'
+  | 'keys'
+  | 'peekKeyByHash'
+  | 'putBudget'
+  | 'deleteBudget'
+  | 'budgets'
+  | 'openReservations'
+  | 'run'
+  | 'runs'
+  | 'entries'
+  | 'spend'
+  | 'spendByDay'
+  | 'close'
 >;
 
 export function openSqliteAdmin(directory: string): SqliteAdmin {

@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs';
 import { openSqliteStore } from './open.ts';
 
 /**
@@ -14,8 +13,10 @@ async function callForEver(caller: number): Promise<never> {
     lastId += 1;
     const id = `req_${generation}_${lastId}`;
     const call = { workspaceId: 'acme', keyId: 'key_1', runId: `run_${caller}`, sessionId: 'session_1' } as const;
-    await store.append([{ type: 'reserve', at: Date.now(), id, kind: 'model', name: 'gpt-4o-mini', attempt: 1, source: 'gateway', hold: '1000', ...call }]);
-    writeSync(1, `${id}\n`);
+    await store.append([
+      { type: 'reserve', at: Date.now(), id, kind: 'model', name: 'gpt-4o-mini', attempt: 1, source: 'gateway', hold: '1000', ...call },
+    ]);
+    process.stdout.write(`${id}\n`);
     store.appendBehind([{ type: 'settle', at: Date.now(), id, workspaceId: 'acme', runId: call.runId, status: 'completed', cost: '700' }]);
   }
 }

@@ -43,12 +43,14 @@ export function migrate(database: Database, path: string, steps: readonly Schema
   for (let next = version; next < steps.length; next += 1) {
     const step = steps[next];
     if (step === undefined) break;
-    database.transaction(() => {
-      // Another process may have taken the step while this one waited for the write lock.
-      if (schemaVersion(database) !== next) return;
-      database.exec(step);
-      database.pragma(`user_version = ${next + 1}`);
-    }).immediate();
+    database
+      .transaction(() => {
+        // Another process may have taken the step while this one waited for the write lock.
+        if (schemaVersion(database) !== next) return;
+        database.exec(step);
+        database.pragma(`user_version = ${next + 1}`);
+      })
+      .immediate();
   }
 }
 
@@ -102,7 +104,8 @@ function isBusy(error: unknown): boolean {
   return errorCode(error).startsWith('SQLITE_BUSY');
 }
 
-/** SQLite's name of an error, such as `SQLITE_FULL`; empty for others. */
+/** SQLite's name of an error, such as `SQLITE_FULL`; empty for others. Read by shape: the class may have been loaded twice. */
 export function errorCode(error: unknown): string {
-  return error instanceof Sqlite.SqliteError ? error.code : '';
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' && code.startsWith('SQLITE_') ? code : '';
 }

@@ -3,7 +3,21 @@ import type { SpendScope } from '../store.ts';
 import { costLine, deniedTool, isRefusedCall, stepOfEvent, toolOfEvent, unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
 import type { PostingKind } from './postings.ts';
-import { addDeniedTool, addReservedTool, addSeenTool, addStep, addUnknownName, applyRunEntry, beginAt, nanosOf, newRunFold, setStatusBySettle, stateContext, type LateStated, type RunFold } from '../../views/run-fold.ts';
+import {
+  addDeniedTool,
+  addReservedTool,
+  addSeenTool,
+  addStep,
+  addUnknownName,
+  applyRunEntry,
+  beginAt,
+  nanosOf,
+  newRunFold,
+  setStatusBySettle,
+  stateContext,
+  type LateStated,
+  type RunFold,
+} from '../../views/run-fold.ts';
 import { addSpend, createViewWriter, newSpendDelta, type FoldedChunk, type SpendDelta, type ViewWriter } from './view-writer.ts';
 
 /** A ledger row as read for folding. */
@@ -74,7 +88,8 @@ function foldEntry(chunk: Chunk, row: LedgerRow, entry: Entry): void {
   const run = foldByType(chunk, entry, row);
   post(chunk, row.seq, 'all', workspaceId, '');
   post(chunk, row.seq, 'type', workspaceId, entry.type);
-  if (entry.type === 'event') post(chunk, row.seq, 'type', workspaceId, entry.eventType);
+  // A sender may name its event anything, `event` too; a list holds an entry once.
+  if (entry.type === 'event' && entry.eventType !== 'event') post(chunk, row.seq, 'type', workspaceId, entry.eventType);
   if (entry.runId !== undefined) post(chunk, row.seq, 'run', workspaceId, entry.runId);
   const states = entry.type !== 'settle' && entry.type !== 'threshold';
   const sessionId = (states ? entry.sessionId : undefined) ?? run?.sessionId;
@@ -201,7 +216,10 @@ type ScopeId = readonly [scope: SpendScope, id: string];
 
 /** Where a call's cost is booked. What the call does not state itself it has from its run. */
 function callScopes(run: RunFold, reserve: ReserveEntry, settle: SettleEntry): ScopeId[] {
-  const scopes: ScopeId[] = [['workspace', reserve.workspaceId], ['key', reserve.keyId]];
+  const scopes: ScopeId[] = [
+    ['workspace', reserve.workspaceId],
+    ['key', reserve.keyId],
+  ];
   addRun(scopes, run);
   add(scopes, 'member', reserve.memberId ?? run.memberId);
   add(scopes, 'customer', reserve.customerId ?? run.customerId);
@@ -217,7 +235,10 @@ function callScopes(run: RunFold, reserve: ReserveEntry, settle: SettleEntry): S
 
 /** Where a run's revenue and payments are booked. */
 function runScopes(run: RunFold): ScopeId[] {
-  const scopes: ScopeId[] = [['workspace', run.workspaceId], ['key', run.keyId]];
+  const scopes: ScopeId[] = [
+    ['workspace', run.workspaceId],
+    ['key', run.keyId],
+  ];
   addRun(scopes, run);
   add(scopes, 'member', run.memberId);
   add(scopes, 'customer', run.customerId);

@@ -24,7 +24,8 @@ describe('group commit', () => {
     commit = createGroupCommit({
       lastSeq: 100,
       sink: {
-        write: (ranges, lines) => void sent.push({ ranges: [...ranges], ids: lines.split('\n').map((line) => (JSON.parse(line) as { id: string }).id) }),
+        write: (ranges, lines) =>
+          void sent.push({ ranges: [...ranges], ids: lines.split('\n').map((line) => (JSON.parse(line) as { id: string }).id) }),
         probe: () => void (probes += 1),
       },
       onAttempt: (seq) => void attempts.push(seq),
@@ -67,10 +68,60 @@ describe('group commit', () => {
     turn();
     void commit.append([entry('first')]);
     turn();
-    for (let number = 0; number < 3; number += 1) void commit.append(Array.from({ length: 4000 }, (_, index) => entry(`${number}_${index}`)));
+    for (let number = 0; number < 3; number += 1)
+      void commit.append(Array.from({ length: 4000 }, (_, index) => entry(`${number}_${index}`)));
     commit.written(undefined);
     commit.written(undefined);
     expect(sent.map(({ ids }) => ids.length)).toEqual([1, 8000, 4000]);
+  });
+
+  it('keeps what is appended together in one batch, whatever its size', () => {
+    void commit.append(Array.from({ length: 5000 }, (_, index) => entry(`before_${index}`)));
+    commit.together(() => {
+      void commit.append(Array.from({ length: 4000 }, (_, index) => entry(`${index}`)));
+      commit.appendBehind([entry('behind')]);
+      void commit.append([entry('last')]);
+    });
+    turn();
+    expect(sent.map(({ ids }) => ids.length)).toEqual([9002]);
+  });
+
+  it('waits while it is held back, and goes on when told to', async () => {
+    let heldBack = true;
+    const held = createGroupCommit({
+      lastSeq: 0,
+      sink: { write: (ranges) => void sent.push({ ranges, ids: [] }), probe: () => undefined },
+      onAttempt: () => undefined,
+      isHeldBack: () => heldBack,
+    });
+    const waiting = held.append([entry('a')]);
+    turn();
+    held.goOn();
+    expect([sent.length, await state(waiting)]).toEqual([0, 'waits']);
+    heldBack = false;
+    held.goOn();
+    held.written(undefined);
+    expect([sent.length, await state(waiting)]).toEqual([1, 'durable']);
+  });
+
+  it('goes on after a failure that fell together with being held back', () => {
+    let heldBack = false;
+    const held = createGroupCommit({
+      lastSeq: 0,
+      sink: { write: (ranges) => void sent.push({ ranges, ids: [] }), probe: () => undefined },
+      onAttempt: () => undefined,
+      isHeldBack: () => heldBack,
+    });
+    held.appendBehind([entry('a')]);
+    turn();
+    held.written('disk is full');
+    heldBack = true;
+    jest.advanceTimersByTime(60_000);
+    held.goOn();
+    expect(sent).toHaveLength(1);
+    heldBack = false;
+    held.goOn();
+    expect(sent).toHaveLength(2);
   });
 
   it('rejects those who wait when the write fails, and their entries never come again', async () => {
@@ -104,9 +155,18 @@ describe('group commit', () => {
     jest.advanceTimersByTime(5_000);
     commit.written(undefined);
     expect(sent.map(({ ranges, ids }) => [ranges, ids])).toEqual([
-      [[101, 2], ['a', 'b']],
-      [[102, 3], ['b', 'c', 'd']],
-      [[102, 2], ['b', 'c']],
+      [
+        [101, 2],
+        ['a', 'b'],
+      ],
+      [
+        [102, 3],
+        ['b', 'c', 'd'],
+      ],
+      [
+        [102, 2],
+        ['b', 'c'],
+      ],
     ]);
     expect([commit.failing, commit.settledSeq, commit.idle]).toEqual([false, 104, true]);
   });

@@ -12,6 +12,8 @@ export interface GroupCommitOptions {
   readonly sink: CommitSink;
   /** Called after every attempt, with the number up to which every entry is durable or was refused. */
   readonly onAttempt: (settledSeq: number) => void;
+  /** True while the next batch must wait for what lags behind the ledger; `goOn` ends the wait. */
+  readonly isHeldBack?: () => boolean;
 }
 
 /**
@@ -28,6 +30,8 @@ export interface GroupCommit {
   attempted(): Promise<void>;
   /** The outcome of the batch or probe on its way. */
   written(error: string | undefined): void;
+  /** Looks again whether the next batch may go. */
+  goOn(): void;
   /** The writer is gone: everything that waits rejects, now and from now on. */
   die(error: StoreError): void;
   readonly lastSeq: number;
@@ -60,7 +64,7 @@ interface Line {
   readonly text: string;
 }
 
-export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: GroupCommitOptions): GroupCommit {
+export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt, isHeldBack = () => false }: GroupCommitOptions): GroupCommit {
   let lastSeq = lastSeqAtOpen;
   let settledSeq = lastSeqAtOpen;
   let attemptedSeq = lastSeqAtOpen;
@@ -120,7 +124,7 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: G
   };
 
   const send = (): void => {
-    if (death !== undefined) return;
+    if (death !== undefined || isHeldBack()) return;
     let batch = takeNext();
     if (batch === undefined && kept.length === 0) return;
     clearTimeout(retryTimer);
@@ -156,7 +160,11 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: G
     while (flushes[0] !== undefined && flushes[0].seq <= settledSeq) flushes.shift()?.resolvers.resolve();
   };
 
-  const everything = (): Batch[] => [...(onItsWay === undefined || onItsWay === 'probe' ? [] : [onItsWay]), ...full, ...(filling.lines.length > 0 ? [filling] : [])];
+  const everything = (): Batch[] => [
+    ...(onItsWay === undefined || onItsWay === 'probe' ? [] : [onItsWay]),
+    ...full,
+    ...(filling.lines.length > 0 ? [filling] : []),
+  ];
 
   return {
     append(entries) {
@@ -210,6 +218,10 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt }: G
       if (failing) retryLater();
       else retryMs = RETRY_FIRST_MS;
       if (!failing || full.length > 0 || filling.durable !== undefined) send();
+    },
+    goOn() {
+      // While the store fails the retry's timer sends; without one it was the retry itself that had to wait.
+      if (onItsWay === undefined && !scheduled && retryTimer === undefined) send();
     },
     die(error) {
       death = error;

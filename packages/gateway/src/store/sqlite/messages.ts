@@ -30,7 +30,6 @@ export type FromWriter =
 export interface FolderOptions {
   readonly directory: string;
   readonly lastSeq: number;
-  readonly maxSizeMb: number | undefined;
 }
 
 /** The reads of `ViewQueries` that the API asks, and the proof of the views. */
@@ -45,7 +44,8 @@ export type ToFolder =
 
 export type FromFolder =
   | { readonly kind: 'ready' }
-  /** The views hold all that is durable up to `seq`; `error` says why they do not hold what was asked for. */
-  | { readonly kind: 'folded'; readonly seq: number; readonly error?: string | undefined }
+  /** The views hold all that is durable up to `seq`. */
+  | { readonly kind: 'folded'; readonly seq: number }
+  | { readonly kind: 'not-folded'; readonly error: string }
   | { readonly kind: 'answer'; readonly id: number; readonly value?: unknown; readonly error?: string | undefined }
   | { readonly kind: 'refused'; readonly error: string };

@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Worker } from 'node:worker_threads';
 import Sqlite from 'better-sqlite3';
 import type { Entry } from '../entry.ts';
 import { StoreError, type StoredKey } from '../store.ts';
@@ -13,9 +15,39 @@ import { openSqliteAdmin, openSqliteStore, type SqliteStore, type SqliteStoreOpt
 /** What only the embedded store promises: its files, its lock, and what it survives. */
 
 const OWNER = { workspaceId: 'acme', keyId: 'key_1', runId: 'run_1' } as const;
-const reserve = (id: string, note = ''): Entry => ({ type: 'reserve', at: 1, id, kind: 'model', name: 'm', attempt: 1, source: 'gateway', hold: '1000', ...OWNER, note: { note } });
-const settle = (id: string, cost = '700'): Entry => ({ type: 'settle', at: 2, id, workspaceId: 'acme', runId: 'run_1', status: 'completed', cost });
-const key: StoredKey = { keyId: 'key_1', hash: 'aa', prefix: 'vk', workspaceId: 'acme', agentId: undefined, memberId: undefined, label: undefined, admin: false, createdAt: 1, revokedAt: undefined };
+const reserve = (id: string, note = ''): Entry => ({
+  type: 'reserve',
+  at: 1,
+  id,
+  kind: 'model',
+  name: 'm',
+  attempt: 1,
+  source: 'gateway',
+  hold: '1000',
+  ...OWNER,
+  note: { note },
+});
+const settle = (id: string, cost = '700'): Entry => ({
+  type: 'settle',
+  at: 2,
+  id,
+  workspaceId: 'acme',
+  runId: 'run_1',
+  status: 'completed',
+  cost,
+});
+const key: StoredKey = {
+  keyId: 'key_1',
+  hash: 'aa',
+  prefix: 'vk',
+  workspaceId: 'acme',
+  agentId: undefined,
+  memberId: undefined,
+  label: undefined,
+  admin: false,
+  createdAt: 1,
+  revokedAt: undefined,
+};
 
 describe('the embedded store', () => {
   let directory: string;
@@ -55,7 +87,9 @@ describe('the embedded store', () => {
   describe('its directory', () => {
     it('is used by one gateway at a time, and the refusal names it and says what to do', async () => {
       const first = await open({ clock: { now: () => Date.UTC(2026, 10, 24) } });
-      await expect(open()).rejects.toThrow(`Data directory ${directory} is in use by another gateway process (process ${process.pid}, running since 2026-11-24T00:00:00.000Z). Stop that one first`);
+      await expect(open()).rejects.toThrow(
+        `Data directory ${directory} is in use by another gateway process (process ${process.pid}, running since 2026-11-24T00:00:00.000Z). Stop that one first`,
+      );
       await first.append([reserve('a')]);
       await first.close();
       expect((await open()).lastSeq).toBe(1);
@@ -90,7 +124,10 @@ describe('the embedded store', () => {
     it.each([
       ['are gone', async () => rm(join(directory, 'views.db'))],
       ['are of another version', async () => sql('views.db', (database) => database.pragma('user_version = 77'))],
-      ['know more than the ledger', async () => sql('views.db', (database) => database.exec('UPDATE progress SET folded_seq = 1000; UPDATE run SET model_nanos = 5'))],
+      [
+        'know more than the ledger',
+        async () => sql('views.db', (database) => database.exec('UPDATE progress SET folded_seq = 1000; UPDATE run SET model_nanos = 5')),
+      ],
     ])('are folded again when they %s', async (_what, spoil) => {
       const store = await open();
       await store.append([reserve('a'), settle('a')]);
@@ -102,7 +139,12 @@ describe('the embedded store', () => {
 
     it('that were tampered with are found out by a rebuild, figure by figure, and put right', async () => {
       const store = await open();
-      await store.append([reserve('a'), settle('a'), reserve('b'), { type: 'run', at: 3, op: 'start', status: 'running', ...OWNER, runId: 'run_2' }]);
+      await store.append([
+        reserve('a'),
+        settle('a'),
+        reserve('b'),
+        { type: 'run', at: 3, op: 'start', status: 'running', ...OWNER, runId: 'run_2' },
+      ]);
       await store.run('acme', 'run_1');
       await store.close();
       sql('views.db', (database) =>
@@ -141,7 +183,8 @@ describe('the embedded store', () => {
 
     it('keep up with a burst', async () => {
       const store = await open();
-      for (let round = 0; round < 20; round += 1) await store.append(Array.from({ length: 500 }, (_, number) => reserve(`${round}_${number}`)));
+      for (let round = 0; round < 20; round += 1)
+        await store.append(Array.from({ length: 500 }, (_, number) => reserve(`${round}_${number}`)));
       expect((await store.run('acme', 'run_1'))?.requests).toBe(10_000);
       expect(store.foldedSeq).toBe(10_000);
     });
@@ -182,7 +225,9 @@ describe('the embedded store', () => {
 
       await store.close();
       const again = await open();
-      expect((await again.entries({ workspaceId: 'acme', limit: 10_000 })).map(({ entry }) => ('id' in entry ? entry.id : ''))).toEqual(written);
+      expect((await again.entries({ workspaceId: 'acme', limit: 10_000 })).map(({ entry }) => ('id' in entry ? entry.id : ''))).toEqual(
+        written,
+      );
       expect((await again.rebuild()).differences).toEqual([]);
     });
 
@@ -206,7 +251,17 @@ describe('the embedded store', () => {
 
     it('refuses event ids that were not written, so that their sender may send them again', async () => {
       const store = await open({ maxSizeMb: 0.1 });
-      const event: Entry = { type: 'event', at: 1, eventAt: 1, eventId: 'e1', dedupe: true, eventType: 'x', source: 's', ...OWNER, event: { filler: filler.repeat(20) } };
+      const event: Entry = {
+        type: 'event',
+        at: 1,
+        eventAt: 1,
+        eventId: 'e1',
+        dedupe: true,
+        eventType: 'x',
+        source: 's',
+        ...OWNER,
+        event: { filler: filler.repeat(20) },
+      };
       const refused = store.append([event]);
       expect(store.knownEventIds('acme', ['e1']).size).toBe(1);
       await expect(refused).rejects.toThrow(StoreError);
@@ -242,13 +297,48 @@ describe('the embedded store', () => {
       await store.run('acme', 'run_1');
       const read = async (): Promise<unknown[]> => {
         const admin = openSqliteAdmin(directory);
-        const seen = [(await admin.run('acme', 'run_1'))?.modelNanos, (await admin.entries({ workspaceId: 'acme', limit: 9 })).length, (await admin.spend('acme', 'run', { limit: 1 }))[0]?.modelNanos];
+        const seen = [
+          (await admin.run('acme', 'run_1'))?.modelNanos,
+          (await admin.entries({ workspaceId: 'acme', limit: 9 })).length,
+          (await admin.spend('acme', 'run', { limit: 1 }))[0]?.modelNanos,
+        ];
         await admin.close();
         return seen;
       };
       expect(await read()).toEqual([700n, 2, 700n]);
       await store.close();
       expect(await read()).toEqual([700n, 2, 700n]);
+    });
+  });
+
+  describe('its threads', () => {
+    const workers: Worker[] = [];
+    const noteWorker = (message: unknown): void => void workers.push((message as { worker: Worker }).worker);
+    beforeEach(() => subscribe('worker_threads', noteWorker));
+    afterEach(() => {
+      unsubscribe('worker_threads', noteWorker);
+      workers.length = 0;
+    });
+
+    it('that write: when they die every append rejects, and what was durable stays', async () => {
+      const store = await open();
+      await store.append([reserve('a')]);
+      await workers[0]?.terminate();
+      await expect(store.append([reserve('b')])).rejects.toThrow(/writer thread ended unexpectedly/);
+      expect(store.failing).toBe(true);
+      await expect(store.flush()).rejects.toThrow(StoreError);
+      await expect(store.putKey(key)).rejects.toThrow(StoreError);
+      await store.close();
+      expect((await open()).openReservations().map(({ id }) => id)).toEqual(['a']);
+    });
+
+    it('that fold: when they die reads reject, and the ledger goes on', async () => {
+      const store = await open();
+      await workers[1]?.terminate();
+      await expect(store.run('acme', 'run_1')).rejects.toThrow(/views thread ended unexpectedly/);
+      await store.append([reserve('a'), settle('a')]);
+      await store.close();
+      expect((await open()).peekRun('acme', 'run_1')?.modelNanos).toBe(700n);
     });
   });
 
@@ -278,7 +368,20 @@ describe('the embedded store', () => {
       expect(durable.filter((id) => !written.has(id))).toEqual([]);
       expect((await store.rebuild()).differences).toEqual([]);
       // What the crash left open is named, and settling it leaves nothing open.
-      store.appendBehind(store.openReservations().map((open) => ({ type: 'settle', at: 3, id: open.id, workspaceId: open.workspaceId, runId: open.runId, status: 'aborted', cost: open.hold, unconfirmed: true })));
+      store.appendBehind(
+        store
+          .openReservations()
+          .map((open) => ({
+            type: 'settle',
+            at: 3,
+            id: open.id,
+            workspaceId: open.workspaceId,
+            runId: open.runId,
+            status: 'aborted',
+            cost: open.hold,
+            unconfirmed: true,
+          })),
+      );
       const again = (await reopen()).store;
       expect(again.openReservations()).toEqual([]);
       const totals = again.peekSession('acme', 'session_1');
@@ -292,9 +395,13 @@ describe('the embedded store', () => {
 
 /** Starts a process that writes the ledger, kills it with -9 once it has said enough, and returns what it said was durable. */
 async function killWhileWriting(directory: string, generation: string, afterLines: number): Promise<string[]> {
-  const child = spawn(process.execPath, ['--conditions=runpurse-source', '--no-warnings', fileURLToPath(new URL('./crash-child.ts', import.meta.url)), directory, generation], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    ['--conditions=runpurse-source', '--no-warnings', fileURLToPath(new URL('./crash-child.ts', import.meta.url)), directory, generation],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   let said = '';
   child.stdout.setEncoding('utf8');
   child.stdout.on('data', (text: string) => {

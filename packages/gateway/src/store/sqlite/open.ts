@@ -17,7 +17,7 @@ export interface SqliteStoreOptions {
   readonly directory: string;
   /** `full`: what is appended survives power loss. `relaxed`: it survives a killed process. */
   readonly durability: Durability;
-  /** Bound on the ledger file and on the views file each; a write past it fails like a full disk. */
+  /** Bound on the ledger file; a write past it fails like a full disk. The views add about half of that. */
   readonly maxSizeMb?: number | undefined;
   /** For the note in the directory that says since when it is in use. */
   readonly clock?: { now(): number } | undefined;
@@ -32,6 +32,9 @@ export interface SqliteStore extends Store {
 /** How far the views may fall behind under load before they are folded, and how long the ledger is quiet before they are anyway. */
 const FOLD_LAG_ENTRIES = 2_000;
 const FOLD_IDLE_MS = 50;
+/** Further behind than this they hold the ledger back, so that what waits to be folded does not fill the memory. */
+const FOLD_LAG_ENTRIES_MAX = 500_000;
+const FOLD_RETRY_MS = 1_000;
 
 /** Opens the ledger in a directory: takes its lock, brings the schema up to date and folds the views to the ledger's end. */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<SqliteStore> {
@@ -44,7 +47,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Sqli
     const writer = startThread('writer-thread', writerOptions);
     workers.push(writer);
     const { lastSeq } = await firstMessage<Extract<FromWriter, { kind: 'ready' }>>(writer);
-    const folderOptions: FolderOptions = { directory, lastSeq, maxSizeMb: options.maxSizeMb };
+    const folderOptions: FolderOptions = { directory, lastSeq };
     const folder = startThread('views-thread', folderOptions);
     workers.push(folder);
     await firstMessage(folder);
@@ -69,6 +72,8 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
   const [writerEnded, folderEnded] = [writer, folder].map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
   let foldedSeq = lastSeqAtOpen;
   let foldAskedSeq = lastSeqAtOpen;
+  /** The views can't be written at the moment, or their thread is gone. */
+  let foldsFail = false;
   let foldTimer: NodeJS.Timeout | undefined;
   let closed = false;
   let closing: Promise<void> | undefined;
@@ -88,8 +93,20 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
   };
   const onFolded = (seq: number): void => {
     foldedSeq = Math.max(foldedSeq, seq);
+    foldsFail = false;
     recentEventIds.forgetThrough(foldedSeq);
     considerFold();
+    commit.goOn();
+  };
+  /** The views can't be written, on a full disk for one: the ledger goes on, and they catch up later. */
+  const onFoldFailed = (): void => {
+    foldsFail = true;
+    commit.goOn();
+    clearTimeout(foldTimer);
+    foldTimer = setTimeout(() => {
+      foldAskedSeq = foldedSeq;
+      askFold();
+    }, FOLD_RETRY_MS).unref();
   };
 
   const commit = createGroupCommit({
@@ -99,6 +116,7 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
       probe: () => tell({ kind: 'probe' }),
     },
     onAttempt: considerFold,
+    isHeldBack: () => !foldsFail && commit.settledSeq - foldedSeq > FOLD_LAG_ENTRIES_MAX,
   });
 
   const fromWriter = createQuestions((id, message: (id: number) => ToWriter) => tell(message(id)));
@@ -118,21 +136,21 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
       commit.die(lost);
       fromWriter.fail(lost);
     }
+    foldsFail ||= which === 'views';
     fromFolder.fail(lost);
   };
   writer.on('message', (message: FromWriter) => {
     if (message.kind === 'written') commit.written(message.error);
     else if (message.kind === 'answer') fromWriter.answer(message);
   });
-  writer.on('error', (error) => lose('writer', error));
+  writer.on('error', (error: Error) => lose('writer', error));
   writer.on('exit', () => lose('writer', undefined));
   folder.on('message', (message: FromFolder) => {
-    if (message.kind === 'folded') {
-      if (message.error !== undefined) foldAskedSeq = message.seq;
-      onFolded(message.seq);
-    } else if (message.kind === 'answer') fromFolder.answer(message);
+    if (message.kind === 'folded') onFolded(message.seq);
+    else if (message.kind === 'not-folded') onFoldFailed();
+    else if (message.kind === 'answer') fromFolder.answer(message);
   });
-  folder.on('error', (error) => lose('views', error));
+  folder.on('error', (error: Error) => lose('views', error));
   folder.on('exit', () => lose('views', undefined));
 
   const listeners: (() => void)[] = [];
@@ -189,7 +207,8 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
     runs: async (filter: RunFilter) => (await ask('runs', filter)) as { rows: RunRow[]; nextCursor: string | undefined },
     entries: async (filter) => (await ask('entries', filter)) as Sequenced[],
     spend: async (workspaceId, scope, spendOptions) => (await ask('spend', workspaceId, scope, spendOptions)) as SpendRow[],
-    spendByDay: async (workspaceId, fromDay, toDay) => (await ask('spendByDay', workspaceId, fromDay, toDay)) as (SpendRow & { day: string })[],
+    spendByDay: async (workspaceId, fromDay, toDay) =>
+      (await ask('spendByDay', workspaceId, fromDay, toDay)) as (SpendRow & { day: string })[],
     putKey: async (key) => void (await fromWriter.ask((id) => ({ kind: 'put-key', id, key }))),
     keys: admin.keys,
     putBudget: async (budget) => void (await fromWriter.ask((id) => ({ kind: 'put-budget', id, budget }))),

@@ -20,7 +20,12 @@ const TABLES = [
  * Proves the views: folds the whole ledger into a fresh file, compares every figure with what stands, and where they
  * differ puts the fresh views in the place of the standing ones. The views must be folded up to `through`.
  */
-export function rebuildViews(directory: string, views: Database, ledger: Database, through: number): { entries: number; differences: string[] } {
+export function rebuildViews(
+  directory: string,
+  views: Database,
+  ledger: Database,
+  through: number,
+): { entries: number; differences: string[] } {
   const path = join(directory, 'views-rebuild.db');
   const fresh = createViewsFile(path);
   let entries: number;
@@ -70,14 +75,21 @@ type Row = Readonly<Record<string, unknown>>;
 function compareTable(views: Database, table: string, key: readonly string[], differences: Differences): void {
   const onlyIn = (one: string, other: string): IterableIterator<Row> =>
     views.prepare<[], Row>(`SELECT * FROM ${one}.${table} EXCEPT SELECT * FROM ${other}.${table}`).safeIntegers().iterate();
-  const counterpart = views.prepare<unknown[], Row>(`SELECT * FROM fresh.${table} WHERE ${key.map((column) => `${column} = ?`).join(' AND ')}`).safeIntegers();
-  const standing = views.prepare<unknown[], number>(`SELECT count(*) FROM main.${table} WHERE ${key.map((column) => `${column} = ?`).join(' AND ')}`).pluck();
+  const counterpart = views
+    .prepare<unknown[], Row>(`SELECT * FROM fresh.${table} WHERE ${key.map((column) => `${column} = ?`).join(' AND ')}`)
+    .safeIntegers();
+  const standing = views
+    .prepare<unknown[], number>(`SELECT count(*) FROM main.${table} WHERE ${key.map((column) => `${column} = ?`).join(' AND ')}`)
+    .pluck();
   for (const row of [...onlyIn('main', 'fresh')]) {
     const values = key.map((column) => row[column]);
     const rebuilt = counterpart.get(...values);
     const name = `${table} ${values.join('/')}`;
     if (rebuilt === undefined) differences.add(`${name}: stood in the views, is not in the ledger`);
-    else for (const column of Object.keys(row)) if (row[column] !== rebuilt[column]) differences.add(`${name}: ${column} was ${String(row[column])}, the ledger says ${String(rebuilt[column])}`);
+    else
+      for (const column of Object.keys(row))
+        if (row[column] !== rebuilt[column])
+          differences.add(`${name}: ${column} was ${String(row[column])}, the ledger says ${String(rebuilt[column])}`);
   }
   for (const row of [...onlyIn('fresh', 'main')]) {
     const values = key.map((column) => row[column]);
@@ -96,10 +108,14 @@ interface PostingRow {
 /** The lists of entries are compared as lists: where their blocks were cut depends on when they were folded. */
 function comparePostings(views: Database, differences: Differences): void {
   const lists = views
-    .prepare<[], Omit<PostingRow, 'first_seq' | 'gaps'>>('SELECT DISTINCT workspace, kind, id FROM main.posting UNION SELECT DISTINCT workspace, kind, id FROM fresh.posting')
+    .prepare<[], Omit<PostingRow, 'first_seq' | 'gaps'>>(
+      'SELECT DISTINCT workspace, kind, id FROM main.posting UNION SELECT DISTINCT workspace, kind, id FROM fresh.posting',
+    )
     .all();
   const blocks = (database: 'main' | 'fresh') =>
-    views.prepare<[string, string, string], PostingRow>(`SELECT * FROM ${database}.posting WHERE workspace = ? AND kind = ? AND id = ? ORDER BY first_seq`);
+    views.prepare<[string, string, string], PostingRow>(
+      `SELECT * FROM ${database}.posting WHERE workspace = ? AND kind = ? AND id = ? ORDER BY first_seq`,
+    );
   const [standing, rebuilt] = [blocks('main'), blocks('fresh')];
   const seqs = (rows: PostingRow[]): string => rows.flatMap((row) => decodeGaps(row.first_seq, row.gaps)).join(',');
   for (const { workspace, kind, id } of lists) {
@@ -110,9 +126,11 @@ function comparePostings(views: Database, differences: Differences): void {
 }
 
 function replaceViews(views: Database): void {
-  views.transaction(() => {
-    for (const table of [...TABLES.map((row) => row.table), 'posting', 'progress']) {
-      views.exec(`DELETE FROM main.${table}; INSERT INTO main.${table} SELECT * FROM fresh.${table}`);
-    }
-  }).immediate();
+  views
+    .transaction(() => {
+      for (const table of [...TABLES.map((row) => row.table), 'posting', 'progress']) {
+        views.exec(`DELETE FROM main.${table}; INSERT INTO main.${table} SELECT * FROM fresh.${table}`);
+      }
+    })
+    .immediate();
 }

@@ -5,7 +5,10 @@ import { StoreError } from '../store.ts';
 /** Starts a worker thread from the file beside this one: TypeScript from a checkout, JavaScript from a package. */
 export function startThread(name: 'writer-thread' | 'views-thread', options: unknown): Worker {
   const extension = extname(import.meta.url);
-  return new Worker(new URL(`./${name}${extension}`, import.meta.url), { workerData: options, execArgv: extension === '.ts' ? ['--no-warnings'] : [] });
+  return new Worker(new URL(`./${name}${extension}`, import.meta.url), {
+    workerData: options,
+    execArgv: extension === '.ts' ? ['--no-warnings'] : [],
+  });
 }
 
 interface First {

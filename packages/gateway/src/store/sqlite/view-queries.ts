@@ -76,7 +76,9 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
       FROM run WHERE workspace = ? AND session = ? AND begun = 1`,
     )
     .safeIntegers();
-  const eventIds = views.prepare<string[], string>(`SELECT id FROM event_id WHERE workspace = ? AND id IN (${Array(IDS_PER_LOOKUP).fill('?').join(', ')})`).pluck();
+  const eventIds = views
+    .prepare<string[], string>(`SELECT id FROM event_id WHERE workspace = ? AND id IN (${Array(IDS_PER_LOOKUP).fill('?').join(', ')})`)
+    .pluck();
   const blocksUp = views.prepare<[string, PostingKind, string, number], PostingBlock>(
     'SELECT first_seq, gaps FROM posting WHERE workspace = ? AND kind = ? AND id = ? AND first_seq >= ? ORDER BY first_seq LIMIT 1',
   );
@@ -110,11 +112,17 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
     }
   }
 
-  const spendRows = (query: Partial<SpendQuery> & { readonly scope: SpendScope }, group: 'id' | 'day', tail: string): (SpendRow & { day: string })[] => {
+  const spendRows = (
+    query: Partial<SpendQuery> & { readonly scope: SpendScope },
+    group: 'id' | 'day',
+    tail: string,
+  ): (SpendRow & { day: string })[] => {
     const one = query.id === undefined ? '' : ' AND id = @id';
     const rows = query.scope === 'run' ? `SELECT * FROM (${SPEND_ROWS} UNION ALL ${IMPLICIT_RUNS}) WHERE true` : SPEND_ROWS;
     return views
-      .prepare<[Partial<SpendQuery>], StoredSpend>(`SELECT id, day, ${SPEND_SUM} FROM (${rows}${one} AND day BETWEEN @fromDay AND @toDay) GROUP BY ${group} ${tail}`)
+      .prepare<[Partial<SpendQuery>], StoredSpend>(
+        `SELECT id, day, ${SPEND_SUM} FROM (${rows}${one} AND day BETWEEN @fromDay AND @toDay) GROUP BY ${group} ${tail}`,
+      )
       .safeIntegers()
       .all(query)
       .map(readSpendRow);
@@ -136,7 +144,10 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
       return entries;
     },
     spent(workspaceId, scope, id, fromDay = FIRST_DAY, toDay = LAST_DAY) {
-      const [nanos, asOfSeq] = (scope === 'run' ? spentByRun : spent).get({ workspace: workspaceId, scope, id, fromDay, toDay }) ?? [null, 0n];
+      const [nanos, asOfSeq] = (scope === 'run' ? spentByRun : spent).get({ workspace: workspaceId, scope, id, fromDay, toDay }) ?? [
+        null,
+        0n,
+      ];
       return { nanos: nanos ?? 0n, asOfSeq: Number(asOfSeq) };
     },
     session(workspaceId, sessionId) {
@@ -193,7 +204,13 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
       if (filter.runId !== undefined) lists.push(list('run', filter.runId));
       if (filter.sessionId !== undefined) lists.push(list('session', filter.sessionId));
       if (filter.agentId !== undefined) lists.push(list('agent', filter.agentId));
-      if (filter.types !== undefined) lists.push(union(filter.types.map((type) => list('type', type)), order));
+      if (filter.types !== undefined)
+        lists.push(
+          union(
+            filter.types.map((type) => list('type', type)),
+            order,
+          ),
+        );
       if (lists.length === 0) lists.push(list('all', ''));
       const found: Sequenced[] = [];
       if (filter.limit <= 0) return found;
@@ -209,7 +226,8 @@ export function createViewQueries(views: Database, ledger: Database): ViewQuerie
       const query = { workspace: workspaceId, scope, fromDay, toDay, limit, ...(id === undefined ? {} : { id }) };
       return spendRows(query, 'id', 'ORDER BY sum(model_nanos + tool_nanos + retry_nanos) DESC, id LIMIT @limit').map(withoutDay);
     },
-    spendByDay: (workspaceId, fromDay, toDay) => spendRows({ workspace: workspaceId, scope: 'workspace', id: workspaceId, fromDay, toDay }, 'day', 'ORDER BY day'),
+    spendByDay: (workspaceId, fromDay, toDay) =>
+      spendRows({ workspace: workspaceId, scope: 'workspace', id: workspaceId, fromDay, toDay }, 'day', 'ORDER BY day'),
   };
 }
 
@@ -346,7 +364,7 @@ function readCursor(cursor: string): { readonly startedAt: number; readonly runI
   try {
     const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
     if (!Array.isArray(parts)) return undefined;
-    const [startedAt, runId]: unknown[] = parts;
+    const [startedAt, runId] = parts as readonly unknown[];
     return typeof startedAt === 'number' && typeof runId === 'string' ? { startedAt, runId } : undefined;
   } catch {
     return undefined;

@@ -3,7 +3,17 @@ import type { SpendScope } from '../store.ts';
 import { unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
 import { encodeGaps, type PostingKind } from './postings.ts';
-import { addDeniedTool, addReservedTool, addSeenTool, addStep, eventOnlyTools, newRunFold, storable, type PartKind, type RunFold } from '../../views/run-fold.ts';
+import {
+  addDeniedTool,
+  addReservedTool,
+  addSeenTool,
+  addStep,
+  eventOnlyTools,
+  newRunFold,
+  storable,
+  type PartKind,
+  type RunFold,
+} from '../../views/run-fold.ts';
 
 /** A scope id's sums on one day; in a chunk, what the chunk adds to them. */
 export interface SpendDelta {
@@ -73,7 +83,10 @@ export interface FoldedChunk {
   readonly spend: Map<string, SpendDelta>;
   readonly open: Map<string, OpenReservation>;
   readonly eventIds: { readonly workspaceId: string; readonly eventId: string }[];
-  readonly postings: Map<string, { readonly kind: PostingKind; readonly workspaceId: string; readonly id: string; readonly seqs: number[] }>;
+  readonly postings: Map<
+    string,
+    { readonly kind: PostingKind; readonly workspaceId: string; readonly id: string; readonly seqs: number[] }
+  >;
 }
 
 /** The view tables as the fold uses them: reads back what it needs, writes a chunk at once. */
@@ -119,17 +132,32 @@ const RUN_COLUMNS = [
   'touched',
 ] as const;
 
-const SPEND_SUMS = ['model_nanos', 'tool_nanos', 'retry_nanos', 'outbound_nanos', 'fees_nanos', 'unknown_costs', 'requests', 'tool_calls', 'retries', 'runs'] as const;
+const SPEND_SUMS = [
+  'model_nanos',
+  'tool_nanos',
+  'retry_nanos',
+  'outbound_nanos',
+  'fees_nanos',
+  'unknown_costs',
+  'requests',
+  'tool_calls',
+  'retries',
+  'runs',
+] as const;
 
 /** Adds without leaving the integers: a sum beyond them stays at their end instead of stopping the fold. */
 const saturating = (sum: string): string => `CAST(max(-9000000000000000000, min(9000000000000000000, ${sum})) AS INTEGER)`;
 
 export function createViewWriter(views: Database): ViewWriter {
   const selectRun = views.prepare<[string, string], StoredRun>('SELECT * FROM run WHERE workspace = ? AND run = ?').safeIntegers();
-  const selectParts = views.prepare<[string, string], { part: PartKind; id: string; name: string }>('SELECT part, id, name FROM run_part WHERE workspace = ? AND run = ?');
+  const selectParts = views.prepare<[string, string], { part: PartKind; id: string; name: string }>(
+    'SELECT part, id, name FROM run_part WHERE workspace = ? AND run = ?',
+  );
   const upsertRun = views.prepare(
     `INSERT INTO run (${RUN_COLUMNS.join(', ')}) VALUES (${RUN_COLUMNS.map(() => '?').join(', ')})
-     ON CONFLICT (workspace, run) DO UPDATE SET ${RUN_COLUMNS.slice(2).map((column) => `${column} = excluded.${column}`).join(', ')}`,
+     ON CONFLICT (workspace, run) DO UPDATE SET ${RUN_COLUMNS.slice(2)
+       .map((column) => `${column} = excluded.${column}`)
+       .join(', ')}`,
   );
   const insertPart = views.prepare('INSERT OR REPLACE INTO run_part (workspace, run, part, id, name) VALUES (?, ?, ?, ?, ?)');
   const upsertSpend = views.prepare(
@@ -138,7 +166,9 @@ export function createViewWriter(views: Database): ViewWriter {
        revenue_nanos = CASE WHEN excluded.revenue_nanos IS NULL THEN revenue_nanos ELSE ${saturating('coalesce(revenue_nanos, 0) + excluded.revenue_nanos')} END,
        ${SPEND_SUMS.map((column) => `${column} = ${saturating(`${column} + excluded.${column}`)}`).join(', ')}`,
   );
-  const selectSpend = views.prepare<[string, string, string], StoredSpend>('SELECT * FROM spend WHERE workspace = ? AND scope = ? AND id = ?').safeIntegers();
+  const selectSpend = views
+    .prepare<[string, string, string], StoredSpend>('SELECT * FROM spend WHERE workspace = ? AND scope = ? AND id = ?')
+    .safeIntegers();
   const selectOpen = views.prepare<[string], string>('SELECT body FROM open_reservation WHERE id = ?').pluck();
   const insertOpen = views.prepare('INSERT OR REPLACE INTO open_reservation (id, body) VALUES (?, ?)');
   const deleteOpen = views.prepare('DELETE FROM open_reservation WHERE id = ?');
@@ -207,7 +237,8 @@ export function createViewWriter(views: Database): ViewWriter {
         } else insertOpen.run(id, open.body);
       }
       for (const { workspaceId, eventId } of chunk.eventIds) insertEventId.run(workspaceId, eventId);
-      for (const { kind, workspaceId, id, seqs } of chunk.postings.values()) insertPosting.run(workspaceId, kind, id, seqs[0], encodeGaps(seqs));
+      for (const { kind, workspaceId, id, seqs } of chunk.postings.values())
+        insertPosting.run(workspaceId, kind, id, seqs[0], encodeGaps(seqs));
       setFolded.run(foldedSeq);
     },
   };

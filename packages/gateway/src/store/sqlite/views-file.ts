@@ -17,11 +17,13 @@ export interface LedgerFold {
 export function createLedgerFold(views: Database, ledger: Database): LedgerFold {
   const folder: Folder = createFolder(views);
   const folded = views.prepare<[], number>('SELECT folded_seq FROM progress').pluck();
-  const rowsAfter = ledger.prepare<[number, number, number], LedgerRow>('SELECT seq, body FROM ledger WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?');
+  const rowsAfter = ledger.prepare<[number, number, number], LedgerRow>(
+    'SELECT seq, body FROM ledger WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?',
+  );
   return {
     foldThrough(through, onChunk) {
       let count = 0;
-      for (let from = folded.get() ?? 0; ; ) {
+      for (let from = folded.get() ?? 0; ;) {
         const rows = rowsAfter.all(from, through, CHUNK_ENTRIES);
         const last = rows.at(-1);
         if (last === undefined) return count;
@@ -62,10 +64,12 @@ function openViews(path: string): Database {
   }
   if (schemaVersion(views) === 0) {
     const database = views;
-    database.transaction(() => {
-      database.exec(VIEWS_SCHEMA);
-      database.pragma(`user_version = ${VIEWS_VERSION}`);
-    }).immediate();
+    database
+      .transaction(() => {
+        database.exec(VIEWS_SCHEMA);
+        database.pragma(`user_version = ${VIEWS_VERSION}`);
+      })
+      .immediate();
   }
   views.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
   return views;

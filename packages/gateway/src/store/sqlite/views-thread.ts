@@ -40,7 +40,7 @@ function start(options: FolderOptions): void {
           // Numbers that no row has (a write that failed) count as folded too.
           report(message.through);
         } catch (error) {
-          say({ kind: 'folded', seq: queries.foldedSeq(), error: describe(error) });
+          say({ kind: 'not-folded', error: describe(error) });
         }
         return;
       case 'ask':

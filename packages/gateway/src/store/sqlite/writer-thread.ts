@@ -16,7 +16,13 @@ const PROBE_BYTES = 16_384;
 
 const say = (message: FromWriter): void => parentPort?.postMessage(message);
 
-function openLedger(options: WriterOptions): { write(ranges: readonly number[], lines: string): void; probe(): void; resize(maxSizeMb: number | undefined): void; lastSeq: number; close(): void } {
+function openLedger(options: WriterOptions): {
+  write(ranges: readonly number[], lines: string): void;
+  probe(): void;
+  resize(maxSizeMb: number | undefined): void;
+  lastSeq: number;
+  close(): void;
+} {
   const path = join(options.directory, FILES.ledger);
   const database = openForWriting(path, options.durability === 'full' ? 'FULL' : 'NORMAL');
   migrate(database, path, LEDGER_SCHEMA);
@@ -47,7 +53,8 @@ function openLedger(options: WriterOptions): { write(ranges: readonly number[], 
   const durably = (work: () => void): void => {
     if (walSuspect) {
       // A commit that failed half-way may have left its frames in the WAL; emptying it makes sure that they never count.
-      database.pragma('wal_checkpoint(TRUNCATE)');
+      const [outcome] = database.pragma('wal_checkpoint(TRUNCATE)') as { readonly busy: number }[];
+      if (outcome?.busy !== 0) throw new Error('a write that failed half-way could not be cleared away yet');
       walSuspect = false;
     }
     begin.run();
