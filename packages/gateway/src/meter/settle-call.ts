@@ -56,16 +56,24 @@ export function settleCall(parts: SettleParts, plan: PlannedCall, reservation: R
     case 'unmetered':
       return admission.settle(reservation.id, { status: 'completed', cost: undefined, unconfirmed: true, error: end.reason });
     case 'silent': {
-      // A stream's head comes before its first token, so no head means nothing was made; a plain reply comes whole at the end.
-      const isNothingMade = end.fault.type === 'unreachable' || (end.fault.type === 'no_answer' && end.streamed);
+      const status = end.fault.type === 'aborted' ? 'aborted' : 'failed';
+      const error = end.fault.message;
+      if (end.fault.type === 'unreachable') return admission.settle(reservation.id, { status, cost: 0n, error });
+      // A plain reply comes whole when the work is done, so without it nobody knows how much was.
+      if (!end.streamed) return admission.settle(reservation.id, { status, cost: undefined, unconfirmed: true, error });
+      // A stream's head comes before its first token: refused before it began, or read its input and made nothing yet.
+      if (end.fault.type === 'no_answer') return admission.settle(reservation.id, { status, cost: 0n, error });
       return admission.settle(reservation.id, {
-        status: end.fault.type === 'aborted' ? 'aborted' : 'failed',
-        ...(isNothingMade ? { cost: 0n } : { cost: undefined, unconfirmed: true as const }),
-        error: end.fault.message,
+        status,
+        ...charged(parts, plan, reservation, NOTHING_SEEN, status === 'aborted' ? 'aborted' : 'broken'),
+        error,
       });
     }
   }
 }
+
+/** A stream of which not even the head came. */
+const NOTHING_SEEN: ReplyFacts = { model: undefined, usage: undefined, outputBytes: 0, complete: false, error: undefined };
 
 function charged(
   parts: SettleParts,

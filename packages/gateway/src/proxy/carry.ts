@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import type { Refusal } from '@runpurse/core';
 import type { PlannedCall } from '../admit/plan-call.ts';
 import type { Reservation } from '../admit/types.ts';
 import type { GatewayConfig } from '../config/config.ts';
@@ -192,19 +193,23 @@ async function resumeOnDrain(response: ServerResponse, upstream: Exchange): Prom
   upstream.resume();
 }
 
-const CHARGED_TEXT: Readonly<Record<ExchangeFault['type'], string>> = {
-  unreachable: 'Nothing was charged.',
-  no_answer: 'The provider may have worked on it, so its worst case is charged and marked unconfirmed.',
-  timeout: 'The provider may have worked on it, so its worst case is charged and marked unconfirmed.',
-  broken: 'The provider may bill it, so its worst case is charged and marked unconfirmed.',
-  aborted: 'The provider may bill it, so its worst case is charged and marked unconfirmed.',
+const NOTHING_CHARGED = 'Nothing was charged.';
+const WORST_CHARGED = 'The provider may have done the work, so its worst case is charged and marked unconfirmed.';
+const INPUT_CHARGED = 'The provider may bill what it read, so the input is charged and marked unconfirmed.';
+
+/** What the caller is told of the charge; `meter/settle-call.ts` makes it. */
+const CHARGED_TEXT: Readonly<Record<ExchangeFault['type'], { readonly plain: string; readonly stream: string }>> = {
+  unreachable: { plain: NOTHING_CHARGED, stream: NOTHING_CHARGED },
+  no_answer: { plain: WORST_CHARGED, stream: NOTHING_CHARGED },
+  timeout: { plain: WORST_CHARGED, stream: INPUT_CHARGED },
+  broken: { plain: WORST_CHARGED, stream: INPUT_CHARGED },
+  aborted: { plain: WORST_CHARGED, stream: INPUT_CHARGED },
 };
 
-function failedProvider(plan: PlannedCall, fault: ExchangeFault) {
-  const charged = fault.type === 'no_answer' && plan.call.stream ? 'Nothing was charged.' : CHARGED_TEXT[fault.type];
+function failedProvider(plan: PlannedCall, fault: ExchangeFault): Refusal {
   return {
-    code: 'provider_failed' as const,
-    message: `Provider ${plan.provider.name} failed on model ${plan.model}: ${fault.message}. ${charged} Check the provider's status and its base_url in runpurse.yaml before trying again.`,
+    code: 'provider_failed',
+    message: `Provider ${plan.provider.name} failed on model ${plan.model}: ${fault.message}. ${CHARGED_TEXT[fault.type][plan.call.stream ? 'stream' : 'plain']} Check the provider's status and its base_url in runpurse.yaml before trying again.`,
     details: { provider: plan.provider.name, model: plan.model, run_id: plan.request.subject.runId },
   };
 }
