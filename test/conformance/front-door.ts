@@ -20,11 +20,11 @@ const EVENTS_PATH = '/v1/agent/events';
 
 /**
  * @param disturb Reports (not questions: what asks with `enforce=true` passes as it is) arrive twice and with their
- * events in reverse order, and the answer to the first one is lost after it was delivered.
+ * events in reverse order, and the first answer to each is lost after it was delivered, so that it comes a third time.
  */
 export async function openFrontDoor(gatewayUrl: string, { disturb = false }: { readonly disturb?: boolean } = {}): Promise<FrontDoor> {
   const reports: string[] = [];
-  let answersToLose = disturb ? 1 : 0;
+  const answered = new Set<string>();
 
   async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const [path, query = ''] = (request.url ?? '/').split('?');
@@ -41,8 +41,7 @@ export async function openFrontDoor(gatewayUrl: string, { disturb = false }: { r
     }
     const disturbed = reverseEvents(body);
     await deliver(gatewayUrl, request, disturbed);
-    if (answersToLose > 0) {
-      answersToLose -= 1;
+    if (hasNews(disturbed, answered)) {
       response.destroy();
       return;
     }
@@ -92,4 +91,13 @@ async function deliver(gatewayUrl: string, request: IncomingMessage, body: strin
 function reverseEvents(body: string): string {
   const json = JSON.parse(body) as { events?: readonly unknown[] };
   return json.events === undefined ? body : JSON.stringify({ ...json, events: json.events.toReversed() });
+}
+
+/** Does this report hold an event not seen before? What it holds is seen from now on. */
+function hasNews(body: string, seen: Set<string>): boolean {
+  const json = JSON.parse(body) as { readonly event_id?: string; readonly events?: readonly { readonly event_id?: string }[] };
+  const ids = (json.events ?? [json]).map(({ event_id }) => event_id ?? body);
+  const isNew = ids.some((id) => !seen.has(id));
+  for (const id of ids) seen.add(id);
+  return isNew;
 }

@@ -44,10 +44,13 @@ const failures: string[] = [];
 const reasons = new Set<string>();
 process.stdout.write(`${''.padEnd(width)}${columns.map(({ title }) => title.padEnd(columnWidth)).join('')}\n`);
 for (const scenario of scenarios) {
+  const verdicts = await Promise.all(
+    columns.map(async ({ harness, mode }) => (scenario.modes.includes(mode) ? inTime(judge(harness, scenario, mode)) : undefined)),
+  );
   // Written whole: frameworks like to log in between.
   let row = scenario.name.padEnd(width);
-  for (const { harness, mode } of columns) {
-    const verdict = scenario.modes.includes(mode) ? await inTime(judge(harness, scenario, mode)) : undefined;
+  for (const [index, { harness, mode }] of columns.entries()) {
+    const verdict = verdicts[index];
     row += (verdict === undefined ? NOT_PLAYED : SHOWN[verdict.type]).padEnd(columnWidth);
     if (verdict?.type === 'failed') failures.push(`${harness.name}, ${scenario.name}, ${mode}: ${verdict.why}`);
     if (verdict?.type === 'expected_failure') reasons.add(`${harness.name}, ${scenario.name}: ${verdict.reason}`);

@@ -112,7 +112,7 @@ export const scenarioSchema = z.strictObject({
       cancel_at_model_call: z.number().int().positive().optional(),
       /** The gateway is gone once the model has answered this many calls; 0: from the start. */
       gateway_down_after_model_calls: z.number().int().nonnegative().optional(),
-      /** Reports arrive twice and in reverse order, and the first reply to one is lost on the way. */
+      /** Reports arrive twice and in reverse order, and the first answer to each is lost on the way. */
       disturb_events: z.literal(true).optional(),
     })
     .default({}),

@@ -52,8 +52,9 @@ function callPlace(at: ToyPlace) {
   return { stepId: at.id, parentStepId: at.parentId, agentId: at.agent, attempt: at.attempt };
 }
 
+/** By name: the error of an aborted fetch need not come from this realm. */
 function isAbort(error: unknown): boolean {
-  return error instanceof Error && error.name === 'AbortError';
+  return typeof error === 'object' && error !== null && 'name' in error && error.name === 'AbortError';
 }
 
 /** A provider that answered with an error made nothing; what a lost or broken answer used is unknown, never 0. */

@@ -96,15 +96,20 @@ async function modelStep(agent: ToyAgent, messages: readonly ToyMessage[], conte
       maxTokens: agent.maxTokens,
       inputBytes: JSON.stringify(body).length,
     });
-    try {
-      const reply = await callModel(body, { ...connection, headers, signal });
-      await hooks.afterModel(place, { model: agent.model, reply });
-      return reply;
-    } catch (error) {
-      await hooks.afterModel(place, { model: agent.model, error });
-      const mayRetry = error instanceof ToyModelError && error.status >= 500;
-      if (!mayRetry || attempt > agent.maxRetries) throw error;
-    }
+    const called = await attempted(() => callModel(body, { ...connection, headers, signal }));
+    await hooks.afterModel(place, { model: agent.model, ...called });
+    if ('reply' in called) return called.reply;
+    const mayRetry = called.error instanceof ToyModelError && called.error.status >= 500;
+    if (!mayRetry || attempt > agent.maxRetries) throw called.error;
+  }
+}
+
+/** What became of a call, as a value. */
+async function attempted<Reply>(call: () => Promise<Reply>): Promise<{ readonly reply: Reply } | { readonly error: unknown }> {
+  try {
+    return { reply: await call() };
+  } catch (error) {
+    return { error };
   }
 }
 
@@ -120,13 +125,11 @@ async function toolStep(agent: ToyAgent, call: ToyToolCall, context: ToyContext)
     throw error;
   }
   const tool = agent.tools.find(({ name }) => name === call.function.name);
-  try {
+  const ran = await attempted(async () => {
     if (tool === undefined) throw new Error(`no tool ${call.function.name}`);
-    const result = await tool.execute(args, { ...context, parentId: call.id });
-    await hooks.afterTool(place, {});
-    return answer(result);
-  } catch (error) {
-    await hooks.afterTool(place, { error });
-    return answer(`Error: ${error instanceof Error ? error.message : String(error)}`);
-  }
+    return tool.execute(args, { ...context, parentId: call.id });
+  });
+  await hooks.afterTool(place, 'error' in ran ? { error: ran.error } : {});
+  if ('reply' in ran) return answer(ran.reply);
+  return answer(`Error: ${ran.error instanceof Error ? ran.error.message : String(ran.error)}`);
 }
