@@ -4,4 +4,5 @@ import type { AdapterHarness } from './harness.ts';
 export const ADAPTERS: readonly { readonly name: string; readonly load: () => Promise<{ readonly harness: AdapterHarness }> }[] = [
   { name: 'toy', load: () => import('./toy/harness.ts') },
   { name: 'langgraph', load: () => import('../../packages/adapters/langgraph/test/harness.ts') },
+  { name: 'openai-agents', load: () => import('../../packages/adapters/openai-agents/test/harness.ts') },
 ];

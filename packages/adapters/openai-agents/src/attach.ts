@@ -1,0 +1,220 @@
+import {
+  addTraceProcessor,
+  getCurrentTrace,
+  getDefaultModel,
+  OpenAIProvider,
+  Runner,
+  setDefaultModelProvider,
+  type Agent,
+  type Model,
+  type ModelProvider,
+  type RunConfig,
+  type TracingProcessor,
+} from '@openai/agents';
+import { orThrow, refusalOf, type GatewayClient } from '@runpurse/core';
+import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
+import OpenAI from 'openai';
+import { failed, isAt, MeteredModel, runpurseFetch, type Host } from './carry.ts';
+import { frames, liveHere, makeLive, traced, type Live } from './live.ts';
+import { guardAgent, settle } from './tools.ts';
+import { traceProcessor } from './tracing.ts';
+import { isCancellation, runOf, type RunpurseContext, type SdkRun } from './translate.ts';
+
+/** What belongs to no run in particular (`agentId`, `workflowId`, …) is the default of each run. */
+export interface RunpurseOptions extends RunpurseContext, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
+  /** The gateway's address. A model call sent there is carried; any other is authorized before and reported after. */
+  readonly baseUrl: string;
+  /** The virtual key. */
+  readonly apiKey: string;
+  /** A client of your own instead of one made from these options. */
+  readonly client?: GatewayClient | undefined;
+  /** Told about faults of this adapter, which the host never feels. Default: a warning on the console. */
+  readonly onFault?: ((error: unknown) => void) | undefined;
+}
+
+/**
+ * Attaches Runpurse to the whole process: models named by string go through the gateway, and `run()`, `withTrace()` and
+ * runners made anywhere are runs. `runner()` of what it returns makes runners whose runs end in every case.
+ */
+export function attachRunpurse(options: RunpurseOptions): Runpurse {
+  const runpurse = new Runpurse(options);
+  setDefaultModelProvider(runpurse.models());
+  return runpurse;
+}
+
+/** The attachment: makes runners and model providers, and reports what their runs do. One serves any number of runs. */
+export class Runpurse implements Host {
+  readonly client: GatewayClient;
+  /** Already added; only who replaces all processors with `setTraceProcessors` has to name it again. */
+  readonly processor: TracingProcessor;
+  readonly #options: RunpurseOptions;
+  readonly #defaults: RunpurseContext;
+
+  constructor(options: RunpurseOptions) {
+    const { baseUrl, apiKey, client, failurePolicy, dialect, onProblem, onFault: _onFault, ...defaults } = options;
+    this.#options = options;
+    this.#defaults = defaults;
+    this.client =
+      client ?? createClient({ source: 'openai_agents', baseUrl, apiKey, failurePolicy, dialect, ...(onProblem && { onProblem }) });
+    this.processor = traceProcessor(this, (live, error) => this.#end(live, error));
+    addTraceProcessor(this.processor);
+  }
+
+  /** A Runner whose every run is one of ours: begun before its first model call, ended however it ends. */
+  runner(config: Partial<RunConfig> = {}): Runner {
+    const provider = this.models(config.modelProvider);
+    const model = typeof config.model === 'object' ? this.model(config.model) : config.model;
+    const runner = new Runner({ ...config, modelProvider: provider, ...(model !== undefined && { model }) });
+    const run = runner.run.bind(runner) as (agent: Agent<unknown>, ...rest: readonly unknown[]) => Promise<Result>;
+    // Told for the run's own agents, with or without tracing; an agent behind a tool has its own frame.
+    runner.on('agent_start', (_context, { name }) => {
+      const frame = frames.getStore();
+      if (frame !== undefined) frame.agentName = name;
+    });
+    const ours = (agent: Agent<unknown>, ...rest: readonly unknown[]): Promise<Result> =>
+      this.#run({ workflowName: config.workflowName, groupId: config.groupId, agentName: agent.name }, signalOf(rest[1]), () => {
+        this.guard(() => guardAgent(agent));
+        return run(agent, ...rest);
+      });
+    return Object.assign(runner, { run: ours as unknown as Runner['run'] });
+  }
+
+  /**
+   * Models by name, metered. Without a source they are the gateway's; an OpenAI client is used as it points, and any other
+   * provider is asked for before and reported after each call.
+   */
+  models(source: OpenAI | ModelProvider = this.#gatewayClient(), api?: 'chat_completions' | 'responses'): ModelProvider {
+    const metered = new WeakMap<Model, Model>();
+    const isCarried = isClient(source) && isAt(this.#gateway, source.baseURL);
+    const provider: ModelProvider = isClient(source) ? providerOf(source, api) : source;
+    return {
+      getModel: async (name) => {
+        const model = await provider.getModel(name);
+        const known = metered.get(model) ?? this.model(model, name, isCarried);
+        metered.set(model, known);
+        return known;
+      },
+    };
+  }
+
+  /** A model object of your own, metered. Its name is what it is priced by before it has answered. */
+  model(model: Model, name: string = getDefaultModel(), isCarried = false): Model {
+    return model instanceof MeteredModel ? model : new MeteredModel(model, name, this, isCarried);
+  }
+
+  /** Everything inside states this of its runs: `runpurse.with({ customerId, limitUsd }, () => run(agent, input))`. */
+  with<Result>(stated: RunpurseContext, work: () => Result): Result {
+    const outer = frames.getStore();
+    return frames.run({ ...outer, stated: { ...outer?.stated, ...stated } }, work);
+  }
+
+  /** For MeteredModel: the run around a call, else the trace's, else one for this call alone. */
+  liveFor(agentName: string | undefined): ReturnType<Host['liveFor']> {
+    const here = liveHere();
+    if (here !== undefined) return { live: here };
+    const trace = getCurrentTrace();
+    const isTraced = trace !== null && trace.toJSON() !== null;
+    const live = this.#open({ workflowName: trace?.name, groupId: trace?.groupId, agentName });
+    if (isTraced) {
+      traced.set(trace.traceId, live);
+      return { live };
+    }
+    return { live, endAfter: (error) => this.#end(live, error) };
+  }
+
+  /** Faults of ours end here. */
+  guard<Value>(work: () => Value): Value | undefined {
+    try {
+      return work();
+    } catch (error) {
+      (
+        this.#options.onFault ??
+        ((fault: unknown) => console.warn('Runpurse: a fault in the OpenAI Agents adapter, your run goes on.', fault))
+      )(error);
+      return undefined;
+    }
+  }
+
+  #gatewayClient(): OpenAI {
+    return new OpenAI({ baseURL: `${this.#gateway}/v1`, apiKey: this.#options.apiKey });
+  }
+
+  get #gateway(): string {
+    return this.#options.baseUrl.replace(/\/+(?:v1\/*)?$/, '');
+  }
+
+  #open(sdk: SdkRun): Live {
+    const run = this.client.run(runOf(sdk, this.#defaults, frames.getStore()?.stated));
+    return makeLive(run, this, this.#gateway);
+  }
+
+  async #run(sdk: SdkRun, signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
+    // A runner used inside a run (in a tool, in a trace of the host's) is part of it.
+    if (liveHere() !== undefined) return work();
+    const live = this.#open(sdk);
+    orThrow(await live.run.start());
+    return frames.run({ live, agentName: sdk.agentName }, async () => {
+      try {
+        const result = await work();
+        if (result.completed === undefined) await this.#end(live, undefined, result);
+        else
+          void result.completed.then(
+            () => this.#end(live, result.cancelled === true ? CANCELLED : (result.error ?? undefined), result),
+            (error: unknown) => this.#end(live, signal?.aborted === true ? CANCELLED : error),
+          );
+        return result;
+      } catch (error) {
+        await this.#end(live, signal?.aborted === true ? CANCELLED : error);
+        throw error;
+      }
+    });
+  }
+
+  async #end(live: Live, error: unknown, result?: Result): Promise<void> {
+    const { run } = live;
+    if ((result?.interruptions?.length ?? 0) > 0 && error === undefined) return this.#pause(live);
+    for (const call of live.calls) failed(call, new Error('its run ended first'), true);
+    for (const id of live.openTools) settle(live, id, new Error('its run ended first'));
+    if (error === undefined) return run.end({ status: 'completed' });
+    if (isCancellation(error)) return run.end({ status: 'stopped', reason: 'cancelled' });
+    await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
+  }
+
+  /** Someone is asked for approval; the answer comes as another run of the session, so this one stays open, paused. */
+  async #pause({ run }: Live): Promise<void> {
+    run.record({
+      type: 'approval.requested',
+      step_kind: 'approval',
+      event_phase: 'state',
+      metadata: { status: 'paused', message: 'interrupted, waiting for an approval' },
+    });
+    await this.client.flush();
+  }
+}
+
+/** What a run of either kind resolves to; a streamed one is completed later. */
+interface Result {
+  readonly completed?: Promise<void>;
+  readonly error?: unknown;
+  readonly cancelled?: boolean;
+  readonly interruptions?: readonly unknown[];
+}
+
+const CANCELLED = new DOMException('cancelled', 'AbortError');
+
+function isClient(source: OpenAI | ModelProvider): source is OpenAI {
+  return !('getModel' in source);
+}
+
+/** OpenAI's models on this client, with our `fetch` before its own; which API is the SDK's setting unless stated. */
+function providerOf(client: OpenAI, api: 'chat_completions' | 'responses' | undefined): OpenAIProvider {
+  const { fetch: own } = client as unknown as { readonly fetch?: typeof fetch };
+  return new OpenAIProvider({
+    openAIClient: client.withOptions({ fetch: runpurseFetch(own) }),
+    ...(api !== undefined && { useResponses: api === 'responses' }),
+  });
+}
+
+function signalOf(options: unknown): AbortSignal | undefined {
+  return (options as { readonly signal?: AbortSignal } | undefined)?.signal;
+}

@@ -1,0 +1,205 @@
+import { getCurrentSpan, type Model, type ModelRequest, type ModelResponse, type StreamEvent } from '@openai/agents';
+import { orThrow, REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace, type Decision, type ModelCall } from '@runpurse/core';
+import { frames, type Frame, type Live } from './live.ts';
+import { boundsOf, failureOf, hostedToolsOf, modelOf, turnOf, usageOf, type Answer } from './translate.ts';
+
+/** One model call from its question to its end, as the wire needs to know it. */
+export interface Call {
+  readonly live: Live;
+  readonly place: CallPlace & { readonly stepId: string };
+  readonly asked: Pick<ModelCall, 'model' | 'maxOutputTokens' | 'inputTokensMax'>;
+  readonly input: unknown;
+  isCarried: boolean;
+  /** Requests sent so far: a model client tries again by itself. */
+  tries: number;
+  requestId?: string | undefined;
+  /** What went wrong with the last try. */
+  failure?: unknown;
+}
+
+/** Where a metered model finds its run, and hears of faults of ours. */
+export interface Host {
+  /** The run a model call belongs to; one of its own when nobody knows better, which then ends with the call. */
+  liveFor(agentName: string | undefined): { readonly live: Live; readonly endAfter?: ((error: unknown) => Promise<void>) | undefined };
+  guard<Value>(work: () => Value): Value | undefined;
+}
+
+/** A model whose calls are asked for, carried or reported: the one place where the SDK's model calls pass. */
+export class MeteredModel implements Model {
+  readonly #model: Model;
+  readonly #name: string;
+  readonly #host: Host;
+  readonly #isCarried: boolean;
+
+  constructor(model: Model, name: string, host: Host, isCarried: boolean) {
+    this.#model = model;
+    this.#name = name;
+    this.#host = host;
+    this.#isCarried = isCarried;
+  }
+
+  get supportsPromptModelSelection(): boolean {
+    return this.#model.supportsPromptModelSelection ?? false;
+  }
+
+  /** A refusal stays one: the SDK's retry policies are told not to ask again. */
+  getRetryAdvice(args: Parameters<NonNullable<Model['getRetryAdvice']>>[0]): ReturnType<NonNullable<Model['getRetryAdvice']>> {
+    const isFinal = RunpurseError.isInstance(args.error) || refusalOf(args.error) !== undefined;
+    return isFinal ? { suggested: false, replaySafety: 'unsafe', reason: 'Runpurse refused the call' } : this.#model.getRetryAdvice?.(args);
+  }
+
+  async getResponse(request: ModelRequest): Promise<ModelResponse> {
+    const { call, frame, end } = await this.#begin(request);
+    try {
+      const response = await frames.run(frame, () => this.#model.getResponse(withRawUsage(request)));
+      this.#host.guard(() => answered(call, response));
+      await end(undefined);
+      return response;
+    } catch (error) {
+      this.#host.guard(() => failed(call, error, request.signal?.aborted === true));
+      await end(error);
+      throw error;
+    }
+  }
+
+  async *getStreamedResponse(request: ModelRequest): AsyncGenerator<StreamEvent> {
+    const { call, frame, end } = await this.#begin(request);
+    let failure: unknown;
+    const stream = frames.run(frame, () => this.#model.getStreamedResponse(withRawUsage(request))[Symbol.asyncIterator]());
+    try {
+      for (;;) {
+        // Each step runs inside the call: a generator's body runs where it is pulled from.
+        const step = await frames.run(frame, () => stream.next());
+        if (step.done === true) break;
+        // Aborted, the OpenAI client ends its stream as if it were whole.
+        if (step.value.type === 'response_done' && request.signal?.aborted !== true) {
+          const { response } = step.value;
+          this.#host.guard(() => answered(call, response as unknown as Answer));
+        }
+        yield step.value;
+      }
+    } catch (error) {
+      failure = error;
+      this.#host.guard(() => failed(call, error, request.signal?.aborted === true));
+      throw error;
+    } finally {
+      await stream.return?.();
+      this.#host.guard(() => failed(call, new Error('the stream was left before its end'), true));
+      await end(failure);
+    }
+  }
+
+  /** Asks. Throws what the SDK hands on to its user when the call may not be made. */
+  async #begin(request: ModelRequest) {
+    const turn = turnOf(getCurrentSpan());
+    const outer = frames.getStore();
+    const agentId = turn.agentId ?? outer?.agentName;
+    const { live, endAfter } = this.#host.liveFor(agentId);
+    const before = typeof request.input === 'object' ? live.failed.get(request.input) : undefined;
+    const attempt = (before?.attempts ?? 0) + 1;
+    const place = { ...turn, agentId, parentStepId: outer?.parentStepId, stepId: before?.stepId ?? crypto.randomUUID(), attempt };
+    const asked = { model: this.#name, ...this.#host.guard(() => boundsOf(request)) };
+    const call: Call = { live, place, asked, input: request.input, isCarried: this.#isCarried, tries: 0 };
+    const end = async (error: unknown): Promise<void> => endAfter?.(error);
+    try {
+      orThrow(await live.run.start());
+      orRefuse(await live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }));
+    } catch (error) {
+      live.failure = error;
+      await end(error);
+      throw error;
+    }
+    live.calls.add(call);
+    const frame: Frame = { ...outer, live, call };
+    return { call, frame, end };
+  }
+}
+
+/** The status keeps what stands around the SDK from trying again what won't change. */
+function orRefuse(decision: Decision): void {
+  if (decision.type !== 'denied') orThrow(decision);
+  else throw Object.assign(new RefusedError(decision.refusal), { status: REFUSALS[decision.refusal.code].status });
+}
+
+/** The provider's own count has to be kept: without it the SDK can't tell 0 from unknown. */
+function withRawUsage(request: ModelRequest): ModelRequest {
+  return { ...request, modelSettings: { ...request.modelSettings, preserveRawUsage: true } };
+}
+
+function attemptOf({ place, tries }: Call): number {
+  return (place.attempt ?? 1) + Math.max(0, tries - 1);
+}
+
+function answered(call: Call, answer: Answer): void {
+  const { live, place, asked, isCarried: carried, requestId } = call;
+  if (!live.calls.delete(call)) return;
+  const model = modelOf(answer) ?? asked.model;
+  live.run.recordModel({ ...place, attempt: attemptOf(call), carried, requestId, model, usage: usageOf(answer) });
+  // Tools that ran at the provider: part of the call, priced with it, and shown as steps inside it.
+  for (const { name, failed: hasFailed } of hostedToolsOf(answer.output)) {
+    const step = live.run.step({ name, kind: 'tool_call', parentStepId: place.stepId, agentId: place.agentId });
+    if (hasFailed) step.fail(new Error('the provider says it failed'));
+    else step.complete();
+  }
+}
+
+/** Says how a call failed, once. A call the gateway refused was not made: there is nothing to report. */
+export function failed(call: Call, error: unknown, isAborted: boolean): void {
+  const { live, place, asked, isCarried: carried, requestId, input } = call;
+  if (!live.calls.delete(call)) return;
+  live.failure = error;
+  if (refusalOf(error) !== undefined) return;
+  const attempt = attemptOf(call);
+  if (typeof input === 'object' && input !== null) live.failed.set(input, { stepId: place.stepId, attempts: attempt });
+  live.run.recordModel({ ...place, attempt, carried, requestId, model: asked.model, ...failureOf(error, isAborted) });
+}
+
+/**
+ * A `fetch` for model clients: adds the headers of the call it is made for when it goes to the gateway, and asks for each
+ * try of the client's own when it goes elsewhere. `runpurse.models()` installs it.
+ */
+export function runpurseFetch(inner: typeof fetch = (input, init) => fetch(input, init)): typeof fetch {
+  return async (input, init) => {
+    const call = frames.getStore()?.call;
+    if (call === undefined) return inner(input, init);
+    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
+    call.tries += 1;
+    if (isAt(call.live.gateway, input instanceof Request ? input.url : String(input))) {
+      call.isCarried = true;
+      const ours = call.live.run.headers({ ...call.place, attempt: attemptOf(call), stepKind: 'llm_call' });
+      for (const [name, value] of Object.entries(ours)) headers.set(name, value);
+      // The attempt says it already; the gateway would add the client's own count to it.
+      headers.delete('x-stainless-retry-count');
+    } else if (call.tries > 1) {
+      const decision = await tryAgain(call);
+      if (!decision.proceed) return refusalResponse(decision);
+    }
+    call.failure = undefined;
+    const response = await inner(input, { ...init, headers });
+    call.requestId = response.headers.get('x-runpurse-request-id') ?? undefined;
+    if (!response.ok) call.failure = Object.assign(new Error(`the provider answered ${response.status}`), { status: response.status });
+    return response;
+  };
+}
+
+/** The model's client tries again by itself, past the gateway: each try is a request, asked for and reported. */
+async function tryAgain(call: Call): Promise<Decision> {
+  const { live, place, asked } = call;
+  const attempt = attemptOf(call);
+  const before = failureOf(call.failure ?? new Error('the request got no answer'), false);
+  live.run.recordModel({ ...place, ...asked, attempt: attempt - 1, carried: false, ...before });
+  return live.run.authorizeModel({ ...place, ...asked, attempt, carried: false });
+}
+
+function refusalResponse(decision: Exclude<Decision, { readonly type: 'allowed' }>): Response {
+  const { code, message } = decision.type === 'denied' ? decision.refusal : decision.error;
+  const status = decision.type === 'denied' ? REFUSALS[decision.refusal.code].status : 503;
+  const error = { message, type: 'runpurse_error', param: null, code };
+  return Response.json({ error }, { status, headers: { 'x-should-retry': 'false' } });
+}
+
+/** True for an address at the gateway. */
+export function isAt(gateway: string, url: string): boolean {
+  const base = gateway.replace(/\/+(?:v1\/*)?$/, '');
+  return url === base || url.startsWith(`${base}/`);
+}

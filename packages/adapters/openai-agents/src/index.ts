@@ -1,0 +1,4 @@
+export { attachRunpurse, Runpurse, type RunpurseOptions } from './attach.ts';
+export { runpurseFetch } from './carry.ts';
+export { guardAgent, guardTools } from './tools.ts';
+export type { RunpurseContext } from './translate.ts';

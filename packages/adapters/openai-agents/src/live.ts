@@ -1,0 +1,63 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { getCurrentTrace } from '@openai/agents';
+import type { Run } from '@runpurse/core';
+import type { Call, Host } from './carry.ts';
+import type { RunpurseContext } from './translate.ts';
+
+/** One run of ours while it lasts. */
+export interface Live {
+  readonly run: Run;
+  /** The attachment it belongs to: a process may have several. */
+  readonly host: Host;
+  /** Address of the gateway it is kept by. */
+  readonly gateway: string;
+  /** Model calls under way. */
+  readonly calls: Set<Call>;
+  /** Tool calls asked about and not yet settled, by the id they are known by here. */
+  readonly openTools: Set<string>;
+  /** What a tool call's id of the model's stands for now, and how often it was used: models repeat ids. */
+  readonly tools: Map<string, { readonly id: string; readonly uses: number }>;
+  /** Spans of tool calls: those that were asked about, and all, to know an agent behind a tool from the run's own. */
+  readonly guardedSpans: Set<string>;
+  readonly toolSpans: Set<string>;
+  /** Inputs of failed model calls: the same one again is a retry. */
+  readonly failed: WeakMap<object, { readonly stepId: string; readonly attempts: number }>;
+  /** What went wrong last, as it was thrown. */
+  failure?: unknown;
+}
+
+/** Where in a run the code that runs right now stands. */
+export interface Frame {
+  readonly live?: Live | undefined;
+  /** What `runpurse.with(…)` states for the runs inside. */
+  readonly stated?: RunpurseContext | undefined;
+  /** The tool call around it. */
+  readonly parentStepId?: string | undefined;
+  /** The agent at work, as far as it can be known without tracing. */
+  agentName?: string | undefined;
+  readonly call?: Call | undefined;
+}
+
+export const frames = new AsyncLocalStorage<Frame>();
+
+/** Runs of traces that were begun past our runner, by `run()` or `withTrace()`. */
+export const traced = new Map<string, Live>();
+
+/** The run the code that runs right now belongs to. */
+export function liveHere(): Live | undefined {
+  return frames.getStore()?.live ?? traced.get(getCurrentTrace()?.traceId ?? '');
+}
+
+export function makeLive(run: Run, host: Host, gateway: string): Live {
+  return {
+    run,
+    host,
+    gateway,
+    calls: new Set(),
+    openTools: new Set(),
+    tools: new Map(),
+    guardedSpans: new Set(),
+    toolSpans: new Set(),
+    failed: new WeakMap(),
+  };
+}

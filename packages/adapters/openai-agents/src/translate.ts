@@ -1,0 +1,169 @@
+import { usageOfTotals, type AgentContext, type CallPlace, type ModelResult, type ReportedUsage, type RunOptions } from '@runpurse/core';
+
+/** What a run belongs to, stated per run by `runpurse.with(…)` or once for all in the options; all of it is optional. */
+export type RunpurseContext = Pick<
+  AgentContext,
+  'runId' | 'sessionId' | 'sessionName' | 'agentId' | 'agentName' | 'workflowId' | 'customerId' | 'properties'
+> &
+  Pick<RunOptions, 'limitUsd' | 'bounds'>;
+
+/** What the SDK itself says of a run: its trace's name and group, and the agent it starts with. */
+export interface SdkRun {
+  readonly workflowName?: string | undefined;
+  readonly groupId?: string | null | undefined;
+  readonly agentName?: string | undefined;
+}
+
+/** The group is the session, the starting agent the agent, unless stated otherwise. */
+export function runOf({ workflowName, groupId, agentName }: SdkRun, ...stated: readonly (RunpurseContext | undefined)[]): RunOptions {
+  const own: RunOptions = { name: workflowName, agentId: agentName, sessionId: text(groupId) };
+  return Object.assign({}, own, ...stated.map((each) => withoutUndefined(each ?? {}))) as RunOptions;
+}
+
+/** The parts of the SDK's `ModelRequest` that bound a call's worst case. */
+export interface AskedModel {
+  readonly systemInstructions?: string | undefined;
+  readonly input: unknown;
+  readonly tools: readonly unknown[];
+  readonly handoffs: readonly unknown[];
+  readonly outputType: unknown;
+  readonly modelSettings: { readonly maxTokens?: number | undefined };
+  readonly previousResponseId?: string | undefined;
+  readonly conversationId?: string | undefined;
+  readonly prompt?: unknown;
+}
+
+/** The bounds of a call's worst case. Only lengths are read off the prompt; what OpenAI keeps for itself has no bound here. */
+export function boundsOf(request: AskedModel): {
+  readonly maxOutputTokens: number | undefined;
+  readonly inputTokensMax: number | undefined;
+} {
+  const { systemInstructions, input, tools, handoffs, outputType, modelSettings, previousResponseId, conversationId, prompt } = request;
+  const isWhole = previousResponseId === undefined && conversationId === undefined && prompt === undefined;
+  const sent = isWhole ? JSON.stringify([systemInstructions, input, tools, handoffs, outputType]) : '';
+  return {
+    maxOutputTokens: modelSettings.maxTokens,
+    inputTokensMax: isWhole && !MEDIA.test(sent) ? Buffer.byteLength(sent) : undefined,
+  };
+}
+const MEDIA = /"type":"(?:input_image|input_file|image|audio)"/;
+
+/** The parts of the SDK's `ModelResponse`, plain or the end of a stream, that say what was answered and used. */
+export interface Answer {
+  readonly usage?: SdkUsage | undefined;
+  readonly rawUsage?: object | undefined;
+  readonly providerData?: { readonly model?: unknown } | undefined;
+  readonly output: readonly object[];
+}
+interface SdkUsage {
+  readonly inputTokens?: number;
+  readonly outputTokens?: number;
+  readonly inputTokensDetails?: Details | readonly Details[] | undefined;
+  readonly outputTokensDetails?: Details | readonly Details[] | undefined;
+}
+type Details = Readonly<Record<string, number | null | undefined>>;
+interface RawUsage {
+  readonly input_tokens?: number | null;
+  readonly prompt_tokens?: number | null;
+  readonly output_tokens?: number | null;
+  readonly completion_tokens?: number | null;
+  readonly input_tokens_details?: Details | null;
+  readonly prompt_tokens_details?: Details | null;
+  readonly output_tokens_details?: Details | null;
+  readonly completion_tokens_details?: Details | null;
+}
+
+/** What a call used. The SDK counts 0 where the provider said nothing, so what it kept of the provider's own words wins. */
+export function usageOf({ usage, rawUsage, output }: Answer): ReportedUsage | undefined {
+  const raw = rawUsage as RawUsage | undefined;
+  const input = raw === undefined ? zeroIsUnknown(usage?.inputTokens, usage) : (raw.input_tokens ?? raw.prompt_tokens);
+  const answered = raw === undefined ? zeroIsUnknown(usage?.outputTokens, usage) : (raw.output_tokens ?? raw.completion_tokens);
+  const ins = raw === undefined ? first(usage?.inputTokensDetails) : (raw.input_tokens_details ?? raw.prompt_tokens_details);
+  const outs = raw === undefined ? first(usage?.outputTokensDetails) : (raw.output_tokens_details ?? raw.completion_tokens_details);
+  const totals = usageOfTotals({
+    input,
+    cacheRead: ins?.['cached_tokens'],
+    cacheWrite: ins?.['cache_write_tokens'],
+    audioInput: ins?.['audio_tokens'],
+    output: answered,
+    reasoning: outs?.['reasoning_tokens'],
+    audioOutput: outs?.['audio_tokens'],
+  });
+  const searches = hostedToolsOf(output).filter(({ name }) => name === 'web_search').length;
+  return totals && (searches > 0 ? { ...totals, web_searches: searches } : totals);
+}
+
+/** The model that answered, as the provider names it. */
+export function modelOf({ providerData }: Answer): string | undefined {
+  return text(providerData?.model);
+}
+
+/** A tool that ran at the provider, inside the model call: nothing to ask about, and its price is the call's. */
+export interface HostedTool {
+  readonly name: string;
+  readonly failed: boolean;
+}
+
+/** Hosted tools of an answer; a hosted MCP tool is named with its server. */
+export function hostedToolsOf(output: readonly object[]): readonly HostedTool[] {
+  return output.flatMap((item) => {
+    const { type, name, status, providerData } = item as Record<'type' | 'name' | 'status', unknown> & { readonly providerData?: McpCall };
+    if (type !== 'hosted_tool_call' || typeof name !== 'string' || !name.endsWith('_call')) return [];
+    const mcp = name === 'mcp_call' ? [providerData?.server_label, providerData?.name].filter((part) => part !== undefined).join('.') : '';
+    return [{ name: mcp === '' ? name.replace(/_call$/, '') : mcp, failed: status === 'failed' || (providerData?.error ?? null) !== null }];
+  });
+}
+interface McpCall {
+  readonly server_label?: string;
+  readonly name?: string;
+  readonly error?: unknown;
+}
+
+/** How a failed call ended. A provider that answered with an error bills nothing; what a lost or broken one did is unknown. */
+export function failureOf(error: unknown, isAborted: boolean): Pick<ModelResult, 'error' | 'status' | 'usage'> {
+  if (isAborted || isCancellation(error)) return { error, status: 'aborted' };
+  const status = (error as { readonly status?: unknown } | null)?.status;
+  return { error, usage: typeof status === 'number' && status >= 400 ? { input_tokens: 0, output_tokens: 0 } : undefined };
+}
+
+/** The caller's AbortSignal ended it, as `fetch`, the OpenAI client or a trace tells it. */
+export function isCancellation(error: unknown): boolean {
+  if (typeof error === 'string') return /^(?:AbortError|APIUserAbortError)\b/.test(error);
+  if (typeof error !== 'object' || error === null) return false;
+  return (error as { readonly name?: unknown }).name === 'AbortError' || error.constructor.name === 'APIUserAbortError';
+}
+
+/** The parts of a tracing span that place a call. */
+export interface Spanned {
+  readonly spanData: { readonly type: string; readonly name?: unknown; readonly agent_name?: unknown; readonly turn?: unknown };
+}
+
+/** Which agent's turn a call is made in. */
+export function turnOf(span: Spanned | null): Pick<CallPlace, 'agentId' | 'iteration'> {
+  const { type, name, agent_name, turn } = span?.spanData ?? { type: '' };
+  if (type === 'turn') return { agentId: text(agent_name), iteration: typeof turn === 'number' && turn >= 0 ? turn : undefined };
+  return { agentId: type === 'agent' ? text(name) : undefined };
+}
+
+/** What went wrong in a span, in the words the SDK put there. */
+export function spanError(
+  error: { readonly message: string; readonly data?: Readonly<Record<string, unknown>> } | null,
+): string | undefined {
+  return error === null ? undefined : (text(error.data?.['error']) ?? error.message);
+}
+
+function first(details: Details | readonly Details[] | undefined): Details | undefined {
+  return Array.isArray(details) ? (details as readonly Details[])[0] : (details as Details | undefined);
+}
+
+function zeroIsUnknown(count: number | undefined, usage: SdkUsage | undefined): number | undefined {
+  return (usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0) === 0 ? undefined : count;
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function withoutUndefined<Fields extends object>(fields: Fields): Partial<Fields> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<Fields>;
+}
