@@ -21,7 +21,11 @@ const WAYS: Readonly<Record<string, () => void>> = {
     process.kill(process.pid, 'SIGINT');
   },
   'SIGTERM with a listener of its own': () => {
-    process.on('SIGTERM', () => setTimeout(() => process.exit(7), 100));
+    let received = 0;
+    process.on('SIGTERM', () => {
+      received += 1;
+      setTimeout(() => process.exit(6 + received), 500);
+    });
     setInterval(() => {}, 1_000);
     process.kill(process.pid, 'SIGTERM');
   },

@@ -308,36 +308,39 @@ describe('options', () => {
 });
 
 describe('secrets', () => {
-  it('never leave: not in metadata, names, errors or problems, and our own key nowhere but in its header', async () => {
-    const { options, transport, problems } = scriptedHost({ failurePolicy: { authorize: 'closed' } });
-    const client = createGatewayClient(options);
-    const secret = 'sk-proj-abcdefghijklmnopqrstuvwx';
-    const run = client.run({ runId: 'run-1', properties: { note: `my key ${API_KEY}` } });
-    await run.start();
-    run.recordModel({ stepId: 's', model: 'm', error: new Error(`401 Authorization: Bearer ${secret} was wrong`) });
-    run.settleTool({ toolCallId: 'c', tool: `tool ${secret}`, status: 'failed', error: `password=hunter22 and ${API_KEY}` });
-    run.record({
-      type: 'step.completed',
-      metadata: {
-        api_key: 'plainword',
-        headers: { Cookie: 'a=b', 'X-Api-Key': 'c' },
-        list: [{ apiKey: 'plainword' }],
-        input_tokens: 5,
-        note: API_KEY,
-      },
-    });
-    await run.authorizeTool({ tool: 'login', toolCallId: 'd', stepId: 't', input: { password: 'plainword', user: 'ann@example.com' } });
-    await run.end({ status: 'failed', reason: `token ${secret}` });
-    transport.reply = () => Object.assign(new Error(`connect failed with ${API_KEY}`), { config: { headers: { authorization: API_KEY } } });
-    const decision = await client.ask(toolCall);
-    const sent = transport.requests.map(({ body = '' }) => body).join('\n');
-    for (const word of [secret, API_KEY, 'hunter22', 'plainword', 'a=b', 'ann@example.com']) expect(sent).not.toContain(word);
-    expect(sent).toContain('"input_tokens":5');
-    const told = JSON.stringify([
-      problems,
-      decision,
-      decision.type === 'unavailable' ? [decision.error.message, decision.error.cause] : [],
-    ]);
-    expect(told).not.toContain(API_KEY);
-  });
+  it.each([API_KEY, 'kw8dj3kd9sl2mf7q'])(
+    'never leave: not in metadata, names, errors or problems, and our own key %s nowhere but in its header',
+    async (apiKey) => {
+      const { options, transport, problems } = scriptedHost({ apiKey, failurePolicy: { authorize: 'closed' } });
+      const client = createGatewayClient(options);
+      const secret = 'sk-proj-abcdefghijklmnopqrstuvwx';
+      const run = client.run({ runId: 'run-1', properties: { note: `my key ${apiKey}` } });
+      await run.start();
+      run.recordModel({ stepId: 's', model: 'm', error: new Error(`401 Authorization: Bearer ${secret} was wrong`) });
+      run.settleTool({ toolCallId: 'c', tool: `tool ${secret}`, status: 'failed', error: `password=hunter22 and ${apiKey}` });
+      run.record({
+        type: 'step.completed',
+        metadata: {
+          api_key: 'plainword',
+          headers: { Cookie: 'a=b', 'X-Api-Key': 'c' },
+          list: [{ apiKey: 'plainword' }],
+          input_tokens: 5,
+          note: apiKey,
+        },
+      });
+      await run.authorizeTool({ tool: 'login', toolCallId: 'd', stepId: 't', input: { password: 'plainword', user: 'ann@example.com' } });
+      await run.end({ status: 'failed', reason: `token ${secret}` });
+      transport.reply = () => Object.assign(new Error(`connect failed with ${apiKey}`), { config: { headers: { authorization: apiKey } } });
+      const decision = await client.ask(toolCall);
+      const sent = transport.requests.map(({ body = '' }) => body).join('\n');
+      for (const word of [secret, apiKey, 'hunter22', 'plainword', 'a=b', 'ann@example.com']) expect(sent).not.toContain(word);
+      expect(sent).toContain('"input_tokens":5');
+      const told = JSON.stringify([
+        problems,
+        decision,
+        decision.type === 'unavailable' ? [decision.error.message, decision.error.cause] : [],
+      ]);
+      expect(told).not.toContain(apiKey);
+    },
+  );
 });

@@ -253,6 +253,14 @@ describe('a tool call', () => {
     expect(third).not.toBe(first);
   });
 
+  it('has a fingerprint that no secret of its input goes into, since short secrets could be guessed from it', async () => {
+    const { run, transport } = openRun();
+    await run.authorizeTool({ ...call, input: { password: 'hunter2', user: 1 } });
+    await run.authorizeTool({ ...call, toolCallId: 'c-2', input: { password: 'other', user: 1 } });
+    const [first, second] = transport.events.map((event) => event['input_hash']);
+    expect(second).toBe(first);
+  });
+
   it('that was denied is a value, throws on request, and reports no end', async () => {
     const { run, transport } = openRun();
     transport.reply = (_request, events) => (events[0]?.type === 'tool.call.requested' ? refused(402, 'budget_exceeded') : accepted);
