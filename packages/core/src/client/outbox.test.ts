@@ -47,6 +47,7 @@ describe('batches', () => {
       usage: { input_tokens: 3, output_tokens: 4 },
       small: 1,
     });
+    expect(Buffer.byteLength(JSON.stringify(transport.events[0]?.metadata))).toBeLessThanOrEqual(8_192);
   });
 
   it('go without waiting for the interval when one is full', async () => {
