@@ -130,36 +130,42 @@ function fitHold(
   const hold = call.hold ?? 0n;
   if (hold === 0n) return { type: 'fits', hold };
 
-  let tightest: BudgetMatch | undefined;
-  let room = hold;
-  let mayClamp = true;
-  let pause = false;
-  for (const match of hard) {
-    const left = balances.roomUnder(match, run, now, takeover);
-    if (left >= hold) continue;
-    mayClamp &&= match.budget.config.on_exceed === 'clamp';
-    pause ||= match.budget.config.action === 'pause';
-    if (tightest === undefined || left < room) {
-      room = left;
-      tightest = match;
-    }
-  }
+  const misfits = hard.map((match) => ({ match, room: balances.roomUnder(match, run, now, takeover) })).filter(({ room }) => room < hold);
+  const tightest = leastRoom(misfits);
   if (tightest === undefined) return { type: 'fits', hold };
 
-  const fitted = room > 0n ? call.fit?.(room, mayClamp) : undefined;
-  if (fitted !== undefined && fitted <= room) return { type: 'fits', hold: fitted };
-  const counter = balances.counterOf(tightest, run, run.workspaceId, now);
+  const strict = misfits.filter(({ match }) => match.budget.config.on_exceed !== 'clamp');
+  const fitted = tightest.room > 0n ? call.fit?.(tightest.room, strict.length === 0) : undefined;
+  if (fitted !== undefined && fitted <= tightest.room) return { type: 'fits', hold: fitted };
+
+  // Named is the one that must change: one that pauses the run, else one that doesn't clamp, else the tightest.
+  const pausing = misfits.find(({ match }) => match.budget.config.action === 'pause');
+  const { match } = pausing ?? leastRoom(strict) ?? tightest;
+  const counter = balances.counterOf(match, run, run.workspaceId, now);
   const freed = counter !== undefined && takeover?.counters.includes(counter) === true ? takeover.hold : 0n;
+  const paused = pausing !== undefined;
   const refusal = budgetRefusal({
     call,
-    match: tightest,
+    match,
     needed: hold,
     settled: counter?.settled ?? 0n,
     held: (counter?.held ?? 0n) - freed,
-    paused: pause,
+    paused,
     now,
   });
-  return { type: 'refused', refusal, pause, matches: [] };
+  return { type: 'refused', refusal, pause: paused, matches: [] };
+}
+
+interface Misfit {
+  readonly match: BudgetMatch;
+  readonly room: Nanos;
+}
+
+function leastRoom(misfits: readonly Misfit[]): Misfit | undefined {
+  return misfits.reduce<Misfit | undefined>(
+    (least, misfit) => (least === undefined || misfit.room < least.room ? misfit : least),
+    undefined,
+  );
 }
 
 function refused(refusal: Refusal, matches: readonly RuleMatch[] = []): DecidedRefused {

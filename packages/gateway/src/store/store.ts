@@ -158,7 +158,7 @@ export interface Store {
   /** Last sequence number handed out; last one folded into the views. What is evicted from memory must be folded. */
   readonly lastSeq: number;
   readonly foldedSeq: number;
-  /** True while the last write failed. */
+  /** True while the last write failed, or the views could not be folded: reads are behind or refused. */
   readonly failing: boolean;
 
   /** Reservations without a settle, as found at open: a crash left them. */

@@ -166,7 +166,8 @@ export function applyRunEntry(run: RunFold, entry: RunEntry): void {
   const starts = entry.op === 'start';
   if (starts && entry.implicitRun === true) run.implicit = true;
   // A run that goes on keeps its state when its start or an amount is written once more.
-  if (!starts && entry.op !== 'finance' && entry.status !== run.status) setStatus(run, entry.status, entry.reason, entry.at);
+  if (!starts && entry.op !== 'finance' && entry.status !== run.status)
+    setStatus(run, entry.status, entry.op === 'resume' ? undefined : entry.reason, entry.at);
   if (entry.revenue !== undefined) run.revenueNanos = (run.revenueNanos ?? 0n) + nanosOf(entry.revenue);
   if (entry.outbound !== undefined) run.outboundNanos += nanosOf(entry.outbound);
   if (entry.fees !== undefined) run.feesNanos += nanosOf(entry.fees);

@@ -194,7 +194,7 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
       return foldedSeq;
     },
     get failing() {
-      return commit.failing;
+      return commit.failing || foldsFail;
     },
     openReservations: (): readonly ReserveEntry[] => left,
     peekRun: views.run,
