@@ -70,7 +70,10 @@ describe('a plain call the client leaves', () => {
     stage.provider.will(answer);
     await callAndLeave('abort-plain');
     release();
-    expect(await stage.settledRun('abort-plain')).toMatchObject({ requests: [{ cost_usd: '0.002', unconfirmed: false }], budgets: [{ held_usd: '0' }] });
+    expect(await stage.settledRun('abort-plain')).toMatchObject({
+      requests: [{ cost_usd: '0.002', unconfirmed: false }],
+      budgets: [{ held_usd: '0' }],
+    });
   });
 
   it('whose provider never answers is charged at its hold, marked, and holds nothing', async () => {

@@ -19,7 +19,11 @@ describe('the official @anthropic-ai/sdk client, given a base URL and a key', ()
     const reply = await stage.anthropic(inRun('message')).messages.create(ASK);
     expect(JSON.parse(JSON.stringify(reply))).toEqual(MESSAGE_REPLY);
     expect(stage.provider.calls).toMatchObject([
-      { path: '/v1/messages', body: ASK, headers: { 'x-api-key': 'sk-ant-provider-key', 'anthropic-version': expect.stringMatching(/^\d{4}-\d\d-\d\d$/) } },
+      {
+        path: '/v1/messages',
+        body: ASK,
+        headers: { 'x-api-key': 'sk-ant-provider-key', 'anthropic-version': expect.stringMatching(/^\d{4}-\d\d-\d\d$/) },
+      },
     ]);
     expect(await stage.settledRun('message')).toMatchObject({ cost: { model_usd: '0.002', total_usd: '0.002' } });
   });

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import OpenAI, { type APIError } from 'openai';
@@ -6,6 +7,7 @@ import { CHAT_REPLY } from './replies.ts';
 import { inRun, openStage, type Stage } from './stage.ts';
 
 const MESSAGES = [{ role: 'user' as const, content: 'Say hello.' }];
+const BODY_BYTES_MAX = 10_000;
 
 let stage: Stage;
 beforeAll(async () => {
@@ -14,112 +16,131 @@ beforeAll(async () => {
       { scope: 'run', id: '*', limit_usd: '0.05' },
       { scope: 'run', id: 'small', limit_usd: '0.0001' },
     ],
+    limits: { max_request_bytes: BODY_BYTES_MAX },
     policy: { models: { deny: ['*gpt-forbidden*', '*claude-forbidden*'] } },
   });
 });
 afterAll(() => stage.close());
 beforeEach(() => stage.reset());
 
-type Client = 'openai' | 'anthropic';
+const CLIENTS = ['openai', 'anthropic'] as const;
+type Client = (typeof CLIENTS)[number];
+
+interface Call {
+  readonly runId: string;
+  readonly model?: string | undefined;
+  readonly apiKey?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly prompt?: string | undefined;
+  readonly stream?: boolean;
+}
 
 /** One call by an official client; resolves to what it threw. */
-async function refused(
-  client: Client,
-  { model, runId, apiKey }: { readonly model?: string; readonly runId: string; readonly apiKey?: string },
-): Promise<unknown> {
-  const headers = inRun(runId);
-  const call =
+async function refused(client: Client, call: Call): Promise<unknown> {
+  const { runId, apiKey, headers, model, prompt = 'Say hello.', stream = false } = call;
+  const context = inRun(runId, headers);
+  const asked = { messages: [{ role: 'user' as const, content: prompt }], max_tokens: 200, stream };
+  const options = apiKey === undefined ? {} : { apiKey };
+  const made: Promise<unknown> =
     client === 'openai'
       ? stage
-          .openai(headers)
-          .withOptions({ ...(apiKey && { apiKey }) })
-          .chat.completions.create({ model: model ?? 'gpt-e2e', messages: MESSAGES, max_tokens: 200 })
+          .openai(context)
+          .withOptions(options)
+          .chat.completions.create({ model: model ?? 'gpt-e2e', ...asked })
       : stage
-          .anthropic(headers)
-          .withOptions({ ...(apiKey && { apiKey }) })
-          .messages.create({ model: model ?? 'claude-e2e', messages: MESSAGES, max_tokens: 200 });
-  return call.then(
+          .anthropic(context)
+          .withOptions(options)
+          .messages.create({ model: model ?? 'claude-e2e', ...asked });
+  return made.then(
     () => 'was let through',
     (error: unknown) => error,
   );
 }
 
-type ErrorClass = abstract new (...args: never[]) => Error;
-
-const ROWS: readonly {
+interface Row extends Omit<Call, 'runId' | 'model' | 'stream'> {
   readonly refusal: string;
   readonly status: number;
-  readonly openai: ErrorClass;
-  readonly anthropic: ErrorClass;
-  readonly runId: string;
+  /** The class both clients export for it. */
+  readonly error:
+    'APIError' | 'AuthenticationError' | 'ConflictError' | 'NotFoundError' | 'PermissionDeniedError' | 'UnprocessableEntityError';
+  /** More that the error says. */
+  readonly about?: Readonly<Record<string, string>>;
+  /** Without it the run's id is made from the refusal. */
+  readonly runId?: string;
   readonly models?: Readonly<Record<Client, string>>;
-  readonly apiKey?: string;
-  readonly before?: (stage: Stage, runId: string) => Promise<unknown>;
-}[] = [
-  { refusal: 'budget_exceeded', status: 402, openai: OpenAI.APIError, anthropic: Anthropic.APIError, runId: 'small' },
+  readonly before?: (gateway: Stage['gateway'], runId: string) => Promise<unknown>;
+}
+
+const ROWS: readonly Row[] = [
+  { refusal: 'invalid_key', status: 401, error: 'AuthenticationError', apiKey: 'rp_not_a_key' },
+  { refusal: 'budget_exceeded', status: 402, error: 'APIError', runId: 'small' },
+  {
+    refusal: 'budget_exceeded',
+    status: 402,
+    error: 'APIError',
+    about: { bound: 'max_runtime_s' },
+    before: (gateway, runId) => gateway.post('/v1/runs', { run_id: runId, bounds: { max_runtime_s: 0.001 } }).then(() => sleep(20)),
+  },
+  {
+    refusal: 'run_paused',
+    status: 409,
+    error: 'ConflictError',
+    before: async (gateway, runId) => {
+      await gateway.post('/v1/runs', { run_id: runId });
+      await gateway.post(`/v1/runs/${runId}/pause`, {});
+    },
+  },
   {
     refusal: 'policy_denied',
     status: 403,
-    openai: OpenAI.PermissionDeniedError,
-    anthropic: Anthropic.PermissionDeniedError,
-    runId: 'denied',
+    error: 'PermissionDeniedError',
     models: { openai: 'openai/gpt-forbidden', anthropic: 'anthropic/claude-forbidden' },
   },
-  {
-    refusal: 'model_not_found',
-    status: 404,
-    openai: OpenAI.NotFoundError,
-    anthropic: Anthropic.NotFoundError,
-    runId: 'not-found',
-    models: { openai: 'no-such-model', anthropic: 'no-such-model' },
-  },
-  {
-    refusal: 'price_unknown',
-    status: 422,
-    openai: OpenAI.UnprocessableEntityError,
-    anthropic: Anthropic.UnprocessableEntityError,
-    runId: 'unpriced',
-    models: { openai: 'openai/nobody-knows-me', anthropic: 'anthropic/nobody-knows-me' },
-  },
-  {
-    refusal: 'invalid_key',
-    status: 401,
-    openai: OpenAI.AuthenticationError,
-    anthropic: Anthropic.AuthenticationError,
-    runId: 'keyless',
-    apiKey: 'rp_not_a_key',
-  },
+  { refusal: 'identity_forged', status: 403, error: 'PermissionDeniedError', headers: { 'runpurse-workspace-id': 'another-workspace' } },
+  { refusal: 'model_not_found', status: 404, error: 'NotFoundError', models: { openai: 'no-such-model', anthropic: 'no-such-model' } },
   {
     refusal: 'run_ended',
     status: 409,
-    openai: OpenAI.ConflictError,
-    anthropic: Anthropic.ConflictError,
-    runId: 'ended',
-    before: async ({ gateway }, runId) => {
+    error: 'ConflictError',
+    before: async (gateway, runId) => {
       await gateway.post('/v1/runs', { run_id: runId });
       await gateway.post(`/v1/runs/${runId}/end`, { status: 'completed' });
     },
   },
+  {
+    refusal: 'context_conflict',
+    status: 409,
+    error: 'ConflictError',
+    headers: { 'Alephant-Session-Id': 'another-session' },
+    before: (gateway, runId) => gateway.post('/v1/runs', { run_id: runId, session_id: 'its-session' }),
+  },
+  { refusal: 'request_too_large', status: 413, error: 'APIError', prompt: 'x'.repeat(BODY_BYTES_MAX) },
+  {
+    refusal: 'price_unknown',
+    status: 422,
+    error: 'UnprocessableEntityError',
+    models: { openai: 'openai/nobody-knows-me', anthropic: 'anthropic/nobody-knows-me' },
+  },
 ];
 
 describe.each(ROWS)('a refusal $status $refusal', (row) => {
-  it.each(['openai', 'anthropic'] as const)('surfaces as the typed error of the %s client and is not retried', async (client) => {
-    const runId = row.before === undefined ? row.runId : `${row.runId}-${client}`;
-    await row.before?.(stage, runId);
-    const error = await refused(client, {
-      runId,
-      ...(row.models && { model: row.models[client] }),
-      ...(row.apiKey && { apiKey: row.apiKey }),
-    });
-    expect(error).toBeInstanceOf(row[client]);
-    expect(error).toMatchObject({
-      status: row.status,
-      error: client === 'openai' ? { code: row.refusal } : { error: { code: row.refusal } },
-    });
-    expect((error as APIError<number, Headers>).headers.get('x-should-retry')).toBe('false');
-    expect(stage.requests).toHaveLength(1);
-    expect(stage.provider.calls).toEqual([]);
-  });
+  it.each(CLIENTS.flatMap((client) => [false, true].map((stream) => ({ client, stream }))))(
+    'surfaces as the typed error of the $client client and is not retried (stream: $stream)',
+    async ({ client, stream }) => {
+      const runId = row.runId ?? `${row.refusal}-${client}-${stream}`;
+      await row.before?.(stage.gateway, runId);
+      const { headers, apiKey, prompt } = row;
+      const error = await refused(client, { runId, stream, headers, apiKey, prompt, model: row.models?.[client] });
+      expect(error).toBeInstanceOf({ openai: OpenAI, anthropic: Anthropic }[client][row.error]);
+      expect(error).toMatchObject({
+        status: row.status,
+        error: client === 'openai' ? { code: row.refusal, ...row.about } : { error: { code: row.refusal, ...row.about } },
+      });
+      expect((error as APIError<number, Headers>).headers.get('x-should-retry')).toBe('false');
+      expect(stage.requests).toHaveLength(1);
+      expect(stage.provider.calls).toEqual([]);
+    },
+  );
 });
 
 describe('the rate cap', () => {
