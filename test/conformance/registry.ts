@@ -5,4 +5,5 @@ export const ADAPTERS: readonly { readonly name: string; readonly load: () => Pr
   { name: 'toy', load: () => import('./toy/harness.ts') },
   { name: 'langgraph', load: () => import('../../packages/adapters/langgraph/test/harness.ts') },
   { name: 'openai-agents', load: () => import('../../packages/adapters/openai-agents/test/harness.ts') },
+  { name: 'ai-sdk', load: () => import('../../packages/adapters/ai-sdk/test/harness.ts') },
 ];

@@ -1,0 +1,1 @@
+export { createRunpurse, type AgentRun, type Runpurse, type RunpurseOptions } from './attach.ts';
