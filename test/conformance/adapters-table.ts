@@ -29,13 +29,19 @@ export function adaptersTable(harnesses: readonly AdapterHarness[], scenarios: r
     );
     return reasons.size === 0 ? '✓' : [...reasons].map((reason) => `${notes.push(reason)}`).join(', ');
   };
-  const rows = scenarios.map((scenario) => `| ${scenario.title} | ${harnesses.map((harness) => cell(harness, scenario)).join(' | ')} |`);
-  return [
-    `| | ${harnesses.map(({ name, framework }) => `${name} <br> ${framework.name} ${framework.version}`).join(' | ')} |`,
-    `| --- | ${harnesses.map(() => '---').join(' | ')} |`,
-    ...rows,
-    ...(notes.length === 0 ? [] : ['', ...notes.map((note, index) => `${index + 1}. ${note}`)]),
-  ].join('\n');
+  const header = ['', ...harnesses.map(({ name, framework }) => `${name} <br> ${framework.name} ${framework.version}`)];
+  const rows = scenarios.map((scenario) => [scenario.title, ...harnesses.map((harness) => cell(harness, scenario))]);
+  return [...aligned([header, ...rows]), ...(notes.length === 0 ? [] : ['', ...notes.map((note, index) => `${index + 1}. ${note}`)])].join(
+    '\n',
+  );
+}
+
+/** Rows of a Markdown table, the first of them its header, with columns of one width: as the formatter leaves them. */
+function aligned(rows: readonly (readonly string[])[]): readonly string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(3, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: readonly string[]): string => `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0)).join(' | ')} |`;
+  const [header = [], ...body] = rows;
+  return [line(header), line(widths.map((width) => '-'.repeat(width))), ...body.map(line)];
 }
 
 /** The document with its generated part replaced. */
