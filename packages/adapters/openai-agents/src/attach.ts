@@ -2,6 +2,7 @@ import {
   addTraceProcessor,
   getCurrentTrace,
   getDefaultModel,
+  NoopTrace,
   OpenAIProvider,
   Runner,
   setDefaultModelProvider,
@@ -15,8 +16,8 @@ import { orThrow, refusalOf, type GatewayClient } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import OpenAI from 'openai';
 import { failed, isAt, MeteredModel, runpurseFetch, type Host } from './carry.ts';
-import { frames, liveHere, makeLive, traced, type Live } from './live.ts';
-import { guardAgent, settle } from './tools.ts';
+import { frames, keepTraced, liveHere, makeLive, type Live } from './live.ts';
+import { agentsFrom, guardAgent, settle, type AgentLike } from './tools.ts';
 import { traceProcessor } from './tracing.ts';
 import { isCancellation, runOf, type RunpurseContext, type SdkRun } from './translate.ts';
 
@@ -73,7 +74,7 @@ export class Runpurse implements Host {
     });
     const ours = (agent: Agent<unknown>, ...rest: readonly unknown[]): Promise<Result> =>
       this.#run({ workflowName: config.workflowName, groupId: config.groupId, agentName: agent.name }, signalOf(rest[1]), () => {
-        this.guard(() => guardAgent(agent));
+        this.guard(() => warnOfOwnModels(guardAgent(agent)));
         return run(agent, ...rest);
       });
     return Object.assign(runner, { run: ours as unknown as Runner['run'] });
@@ -113,10 +114,10 @@ export class Runpurse implements Host {
     const here = liveHere();
     if (here !== undefined) return { live: here };
     const trace = getCurrentTrace();
-    const isTraced = trace !== null && trace.toJSON() !== null;
-    const live = this.#open({ workflowName: trace?.name, groupId: trace?.groupId, agentName });
+    const isTraced = trace !== null && trace.traceId !== NO_TRACE;
+    const live = this.#open({ agentName, ...(isTraced && { workflowName: trace.name, groupId: trace.groupId }) });
     if (isTraced) {
-      traced.set(trace.traceId, live);
+      keepTraced(trace.traceId, live);
       return { live };
     }
     return { live, endAfter: (error) => this.#end(live, error) };
@@ -200,6 +201,22 @@ interface Result {
   readonly interruptions?: readonly unknown[];
 }
 
+const warnedOf = new Set<string>();
+
+/** A model object of the agent's own never asks the runner's provider: what is not metered must not go unnoticed. */
+function warnOfOwnModels(agent: AgentLike): void {
+  for (const { name, model } of agentsFrom(agent)) {
+    if (typeof model !== 'object' || model instanceof MeteredModel || warnedOf.has(name)) continue;
+    warnedOf.add(name);
+    process.emitWarning(
+      `The agent "${name}" has a model object of its own: its calls are neither asked for nor counted. Name the model, or wrap it with runpurse.model(model, name).`,
+      'RunpurseWarning',
+    );
+  }
+}
+
+/** The id all traces share while tracing is off. */
+const NO_TRACE = new NoopTrace().traceId;
 const CANCELLED = new DOMException('cancelled', 'AbortError');
 
 function isClient(source: OpenAI | ModelProvider): source is OpenAI {

@@ -1,7 +1,7 @@
 import { getCurrentSpan, type Model, type ModelRequest, type ModelResponse, type StreamEvent } from '@openai/agents';
 import { orThrow, REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace, type Decision, type ModelCall } from '@runpurse/core';
 import { frames, type Frame, type Live } from './live.ts';
-import { boundsOf, failureOf, hostedToolsOf, modelOf, turnOf, usageOf, type Answer } from './translate.ts';
+import { boundsOf, failureOf, hostedToolsOf, modelOf, modelOfFrame, turnOf, usageOf, type Answer } from './translate.ts';
 
 /** One model call from its question to its end, as the wire needs to know it. */
 export interface Call {
@@ -65,18 +65,19 @@ export class MeteredModel implements Model {
   async *getStreamedResponse(request: ModelRequest): AsyncGenerator<StreamEvent> {
     const { call, frame, end } = await this.#begin(request);
     let failure: unknown;
+    let model: string | undefined;
     const stream = frames.run(frame, () => this.#model.getStreamedResponse(withRawUsage(request))[Symbol.asyncIterator]());
     try {
       for (;;) {
         // Each step runs inside the call: a generator's body runs where it is pulled from.
         const step = await frames.run(frame, () => stream.next());
         if (step.done === true) break;
+        const { value: event } = step;
+        if (event.type === 'model') model ??= modelOfFrame(event.event);
         // Aborted, the OpenAI client ends its stream as if it were whole.
-        if (step.value.type === 'response_done' && request.signal?.aborted !== true) {
-          const { response } = step.value;
-          this.#host.guard(() => answered(call, response as unknown as Answer));
-        }
-        yield step.value;
+        if (event.type === 'response_done' && request.signal?.aborted !== true)
+          this.#host.guard(() => answered(call, event.response as unknown as Answer, model));
+        yield event;
       }
     } catch (error) {
       failure = error;
@@ -130,10 +131,10 @@ function attemptOf({ place, tries }: Call): number {
   return (place.attempt ?? 1) + Math.max(0, tries - 1);
 }
 
-function answered(call: Call, answer: Answer): void {
+function answered(call: Call, answer: Answer, streamedModel?: string): void {
   const { live, place, asked, isCarried: carried, requestId } = call;
   if (!live.calls.delete(call)) return;
-  const model = modelOf(answer) ?? asked.model;
+  const model = modelOf(answer) ?? streamedModel ?? asked.model;
   live.run.recordModel({ ...place, attempt: attemptOf(call), carried, requestId, model, usage: usageOf(answer) });
   // Tools that ran at the provider: part of the call, priced with it, and shown as steps inside it.
   for (const { name, failed: hasFailed } of hostedToolsOf(answer.output)) {

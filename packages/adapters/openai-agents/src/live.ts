@@ -15,8 +15,8 @@ export interface Live {
   readonly calls: Set<Call>;
   /** Tool calls asked about and not yet settled, by the id they are known by here. */
   readonly openTools: Set<string>;
-  /** What a tool call's id of the model's stands for now, and how often it was used: models repeat ids. */
-  readonly tools: Map<string, { readonly id: string; readonly uses: number }>;
+  /** How often a tool call's id was used: models repeat ids. */
+  readonly toolUses: Map<string, number>;
   /** Spans of tool calls: those that were asked about, and all, to know an agent behind a tool from the run's own. */
   readonly guardedSpans: Set<string>;
   readonly toolSpans: Set<string>;
@@ -43,6 +43,15 @@ export const frames = new AsyncLocalStorage<Frame>();
 /** Runs of traces that were begun past our runner, by `run()` or `withTrace()`. */
 export const traced = new Map<string, Live>();
 
+/** A trace whose own code throws never says that it ended: of those only so many are kept. */
+const TRACED_KEPT = 1_000;
+
+export function keepTraced(traceId: string, live: Live): void {
+  traced.set(traceId, live);
+  const oldest = traced.keys().next();
+  if (traced.size > TRACED_KEPT && oldest.done !== true) traced.delete(oldest.value);
+}
+
 /** The run the code that runs right now belongs to. */
 export function liveHere(): Live | undefined {
   return frames.getStore()?.live ?? traced.get(getCurrentTrace()?.traceId ?? '');
@@ -55,7 +64,7 @@ export function makeLive(run: Run, host: Host, gateway: string): Live {
     gateway,
     calls: new Set(),
     openTools: new Set(),
-    tools: new Map(),
+    toolUses: new Map(),
     guardedSpans: new Set(),
     toolSpans: new Set(),
     failed: new WeakMap(),

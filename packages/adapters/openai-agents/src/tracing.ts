@@ -1,7 +1,8 @@
 import type { Span, SpanData, TracingProcessor } from '@openai/agents';
 import type { Host } from './carry.ts';
 import { frames, liveHere, traced, type Live } from './live.ts';
-import { spanError } from './translate.ts';
+import { guardedNames } from './tools.ts';
+import { isRejection, spanError } from './translate.ts';
 
 /**
  * What the SDK tells only by tracing: handoffs, guardrails, tools nobody guarded and MCP servers' lists, and the end of
@@ -73,9 +74,10 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
       });
       return;
     case 'function': {
-      if (live.guardedSpans.has(spanId)) return;
-      const place = { stepId: spanId, parentStepId };
       const failure = spanError(error);
+      if (live.guardedSpans.has(spanId) || guardedNames.has(data.name) || isRejection(failure)) return;
+      warnOfUnguarded(data.name);
+      const place = { stepId: spanId, parentStepId };
       run.settleTool({
         toolCallId: spanId,
         tool: data.name,
@@ -87,4 +89,15 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
     }
     default:
   }
+}
+
+const warnedOf = new Set<string>();
+
+function warnOfUnguarded(tool: string): void {
+  if (warnedOf.has(tool)) return;
+  warnedOf.add(tool);
+  process.emitWarning(
+    `The tool "${tool}" is reported but can't be denied. Guard it with guardTools([…]) or guardAgent(agent).`,
+    'RunpurseWarning',
+  );
 }

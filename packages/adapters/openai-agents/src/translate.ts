@@ -98,6 +98,12 @@ export function modelOf({ providerData }: Answer): string | undefined {
   return text(providerData?.model);
 }
 
+/** The same, in a frame of a stream as the provider sent it: a chunk of a chat completion, or an event of a response. */
+export function modelOfFrame(frame: unknown): string | undefined {
+  const { model, response } = (frame ?? {}) as { readonly model?: unknown; readonly response?: { readonly model?: unknown } | null };
+  return text(model) ?? text(response?.model);
+}
+
 /** A tool that ran at the provider, inside the model call: nothing to ask about, and its price is the call's. */
 export interface HostedTool {
   readonly name: string;
@@ -150,6 +156,11 @@ export function spanError(
   error: { readonly message: string; readonly data?: Readonly<Record<string, unknown>> } | null,
 ): string | undefined {
   return error === null ? undefined : (text(error.data?.['error']) ?? error.message);
+}
+
+/** A tool its approver said no to has a span like one that ran. */
+export function isRejection(failure: string | undefined): boolean {
+  return /was manually rejected by user\.$/.test(failure ?? '');
 }
 
 function first(details: Details | readonly Details[] | undefined): Details | undefined {
