@@ -7,7 +7,7 @@ import { Pool, type Dispatcher } from 'undici';
  * ledger.
  */
 
-const upstream = new Pool(process.env['UPSTREAM'] ?? '', { connections: 256, pipelining: 1 });
+const upstream = new Pool(process.env['UPSTREAM'] ?? '', { connections: 1024, pipelining: 1 });
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'content-length', 'host', 'te', 'trailer', 'upgrade']);
 /** Kept so that the parsing cannot be optimised away. */
 let tokensSeen = 0;
