@@ -75,7 +75,9 @@ export default tseslint.config(
   {
     files: ['packages/core/src/axios/**/*.ts'],
     ignores: TESTS,
-    rules: { 'no-restricted-imports': only(['axios$', 'zod$', 'node:'], 'The default transport on Node knows axios and core, nothing else.') },
+    rules: {
+      'no-restricted-imports': only(['axios$', 'zod$', 'node:'], 'The default transport on Node knows axios and core, nothing else.'),
+    },
   },
   {
     files: ['packages/gateway/src/**/*.ts'],

@@ -369,18 +369,16 @@ describe('the embedded store', () => {
       expect((await store.rebuild()).differences).toEqual([]);
       // What the crash left open is named, and settling it leaves nothing open.
       store.appendBehind(
-        store
-          .openReservations()
-          .map((open) => ({
-            type: 'settle',
-            at: 3,
-            id: open.id,
-            workspaceId: open.workspaceId,
-            runId: open.runId,
-            status: 'aborted',
-            cost: open.hold,
-            unconfirmed: true,
-          })),
+        store.openReservations().map((open) => ({
+          type: 'settle',
+          at: 3,
+          id: open.id,
+          workspaceId: open.workspaceId,
+          runId: open.runId,
+          status: 'aborted',
+          cost: open.hold,
+          unconfirmed: true,
+        })),
       );
       const again = (await reopen()).store;
       expect(again.openReservations()).toEqual([]);
