@@ -1,8 +1,10 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { scenarioSchema, type Scenario } from './scenario.ts';
 
-const FOLDER = join(import.meta.dirname, '..', '..', 'shared', 'conformance');
+/** In the package they lie beside the code, in the repository among the shared contracts. */
+const PACKED = join(import.meta.dirname, 'scenarios');
+const FOLDER = existsSync(PACKED) ? PACKED : join(import.meta.dirname, '..', '..', 'shared', 'conformance');
 /** Not a scenario: the gateway configuration every scenario starts from. */
 const WORLD = 'world.json';
 
