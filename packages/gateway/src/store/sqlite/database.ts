@@ -106,6 +106,6 @@ function isBusy(error: unknown): boolean {
 
 /** SQLite's name of an error, such as `SQLITE_FULL`; empty for others. Read by shape: the class may have been loaded twice. */
 export function errorCode(error: unknown): string {
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code: unknown = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   return typeof code === 'string' && code.startsWith('SQLITE_') ? code : '';
 }
