@@ -152,7 +152,7 @@ function warnOfHidden(): void {
   if (hasWarned) return;
   hasWarned = true;
   process.emitWarning(
-    'A model points at the gateway but hides it, so its calls count as runs of their own. Say run.model(model, { carried: true }).',
+    'A model points at the gateway but hides it, so its calls count twice: here, and as runs of their own. Say run.model(model, { carried: true }).',
     'RunpurseWarning',
   );
 }

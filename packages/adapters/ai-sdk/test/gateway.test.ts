@@ -1,0 +1,108 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { createOpenAI } from '@ai-sdk/openai';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { generateText, isStepCount, streamText, type LanguageModel } from 'ai';
+import { createRunpurse, type Runpurse } from '../src/index.ts';
+import { lookup } from './stage.ts';
+
+let gateway: RunningGateway;
+let runpurse: Runpurse;
+
+beforeEach(async () => {
+  const usage = { input_tokens: 10, output_tokens: 500 };
+  gateway = await startGateway({
+    config: {
+      providers: [
+        {
+          name: 'sandbox',
+          kind: 'sandbox',
+          scripts: {
+            model: [{ text: 'done', usage }],
+            loop: [
+              { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage },
+              { text: 'done', usage },
+            ],
+          },
+        },
+      ],
+      rate: { requests_per_minute: 1000 },
+      tools: [{ name: 'lookup', price_usd: '0.002' }],
+      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
+    } as never,
+  });
+  runpurse = createRunpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey });
+});
+afterEach(async () => {
+  await runpurse.client.close();
+  await gateway.remove();
+});
+
+const compatible = (): ((id: string) => LanguageModel) =>
+  createOpenAICompatible({ name: 'gateway', baseURL: `${gateway.url}/v1`, apiKey: gateway.apiKey, includeUsage: true });
+const openai = () => createOpenAI({ baseURL: `${gateway.url}/v1`, apiKey: gateway.apiKey });
+
+describe('on a real gateway', () => {
+  it('fifty runs at once, every other one streamed, each have their own two calls, their own tool and their own cost', async () => {
+    const model = compatible()('loop');
+    const runs = Array.from({ length: 50 }, (_, index) => `run ${index}`);
+    const answers = await Promise.all(
+      runs.map((runId, index) =>
+        runpurse.run({ runId, agentId: `agent ${index}` }, async (run) => {
+          const options = {
+            model: run.model(model),
+            tools: run.tools(lookup().tools),
+            prompt: 'hi',
+            maxOutputTokens: 1000,
+            stopWhen: isStepCount(5),
+          };
+          return index % 2 === 0 ? (await generateText(options)).text : streamText(options).text;
+        }),
+      ),
+    );
+    expect(new Set(answers)).toEqual(new Set(['done']));
+    for (const [index, runId] of runs.entries()) {
+      const run = await gateway.readRun(runId);
+      expect(run).toMatchObject({
+        status: 'completed',
+        agent_id: `agent ${index}`,
+        cost: { model_usd: '0.00202', tool_usd: '0.002', retry_usd: '0', total_usd: '0.00402' },
+        counts: { requests: 2, tool_calls: 1, steps: 3 },
+      });
+      expect(run?.requests.map(({ source, status, agent_id }) => [source, status, agent_id])).toEqual(
+        Array(2).fill(['gateway', 'completed', `agent ${index}`]),
+      );
+      expect(new Set(run?.steps.map(({ step_id }) => step_id)).size).toBe(3);
+    }
+  });
+
+  it.each([
+    ['the Responses API', () => openai()('model')],
+    ['chat completions', () => openai().chat('model')],
+    ['an OpenAI-compatible provider', () => compatible()('model')],
+  ])('a call of %s, plain and streamed, is carried and priced once', async (_, model) => {
+    await runpurse.run({ runId: 'run-1' }, async (run) => {
+      await generateText({ model: run.model(model()), prompt: 'hi', maxOutputTokens: 1000 });
+      await streamText({ model: run.model(model()), prompt: 'hi there', maxOutputTokens: 1000 }).text;
+    });
+    const run = await gateway.readRun('run-1');
+    expect(run).toMatchObject({
+      status: 'completed',
+      cost: { model_usd: '0.00202', total_usd: '0.00202' },
+      counts: { requests: 2, steps: 2 },
+    });
+    expect(run?.requests.map(({ source, usage }) => [source, usage?.input_tokens, usage?.output_tokens])).toEqual(
+      Array(2).fill(['gateway', 10, 500]),
+    );
+  });
+
+  it('a run is refused the call that would pass its own cap', async () => {
+    const error: unknown = await runpurse
+      .run({ runId: 'run-1', limitUsd: '0.0015' }, (run) =>
+        generateText({ model: run.model(compatible()('model')), prompt: 'hi', maxOutputTokens: 1000 }),
+      )
+      .catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ name: 'RefusedError', code: 'budget_exceeded' });
+    expect(await gateway.readRun('run-1')).toMatchObject({ status: 'failed', cost: { total_usd: '0' }, counts: { requests: 0 } });
+  });
+});
