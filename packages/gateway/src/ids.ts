@@ -12,10 +12,17 @@ const COUNT_MAX = 36 ** COUNT_DIGITS;
 export function createIds(clock: Clock): Ids {
   const processPart = randomBytes(10).toString('hex');
   let count = 0;
+  let lastTime = -1;
+  let timePart = '';
   return {
     next(prefix) {
+      const time = clock.now();
+      if (time !== lastTime) {
+        lastTime = time;
+        timePart = time.toString(36).padStart(TIME_DIGITS, '0');
+      }
       count = (count + 1) % COUNT_MAX;
-      return `${prefix}_${clock.now().toString(36).padStart(TIME_DIGITS, '0')}${count.toString(36).padStart(COUNT_DIGITS, '0')}${processPart}`;
+      return `${prefix}_${timePart}${count.toString(36).padStart(COUNT_DIGITS, '0')}${processPart}`;
     },
   };
 }

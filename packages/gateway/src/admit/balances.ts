@@ -9,6 +9,7 @@ import { utcDay } from './windows.ts';
 
 /** The subject with what its run already knows filled in: a call that leaves its session out still counts to it. */
 export function inherit(subject: Subject, run: RunState): Subject {
+  if (hasAllOf(subject, run)) return subject;
   return {
     ...subject,
     sessionId: subject.sessionId ?? run.sessionId,
@@ -17,6 +18,17 @@ export function inherit(subject: Subject, run: RunState): Subject {
     customerId: subject.customerId ?? run.customerId,
     memberId: subject.memberId ?? run.memberId,
   };
+}
+
+/** True when the run knows nothing that the subject does not say itself. */
+function hasAllOf(subject: Subject, run: RunState): boolean {
+  return (
+    (subject.sessionId !== undefined || run.sessionId === undefined) &&
+    (subject.workflowId !== undefined || run.workflowId === undefined) &&
+    (subject.agentId !== undefined || run.agentId === undefined) &&
+    (subject.customerId !== undefined || run.customerId === undefined) &&
+    (subject.memberId !== undefined || run.memberId === undefined)
+  );
 }
 
 /** A run's matching budgets, kept while nothing changes that could match others. */

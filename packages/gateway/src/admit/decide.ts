@@ -130,7 +130,11 @@ function fitHold(
   const hold = call.hold ?? 0n;
   if (hold === 0n) return { type: 'fits', hold };
 
-  const misfits = hard.map((match) => ({ match, room: balances.roomUnder(match, run, now, takeover) })).filter(({ room }) => room < hold);
+  const misfits: Misfit[] = [];
+  for (const match of hard) {
+    const room = balances.roomUnder(match, run, now, takeover);
+    if (room < hold) misfits.push({ match, room });
+  }
   const tightest = leastRoom(misfits);
   if (tightest === undefined) return { type: 'fits', hold };
 

@@ -4,7 +4,7 @@ import type { BudgetMatch } from './budget-book.ts';
 import type { RunState } from './run-state.ts';
 import type { CallRequest, LoggedDecision, Outcome, Reservation, RunBounds, Subject } from './types.ts';
 
-/** The ledger rows that admission writes, built from what it knows. Pure; absent fields are left out, so rows stay short. */
+/** The ledger rows that admission writes, built from what it knows. Pure; rows hold no absent fields, so they stay short. */
 
 type Attributed = Partial<
   Pick<
@@ -112,25 +112,33 @@ export function phaseOf(call: Pick<CallRequest, 'kind'>): 'model_request' | 'too
   return call.kind === 'model' ? 'model_request' : 'tool_call';
 }
 
+/** Made on every call: one literal, whose absent fields JSON leaves out. */
 export function reserveEntry(reservation: Reservation): ReserveEntry {
   const { subject } = reservation;
-  const note = noteOf(subject);
   return {
     type: 'reserve',
     at: reservation.at,
     id: reservation.id,
     kind: reservation.kind,
     name: reservation.name,
-    ...(reservation.provider === undefined ? {} : { provider: reservation.provider }),
+    provider: reservation.provider,
     attempt: reservation.attempt,
     source: reservation.source,
     hold: reservation.hold.toString(),
     workspaceId: subject.workspaceId,
     keyId: subject.keyId,
     runId: subject.runId,
-    ...definedContext(subject),
-    ...(subject.implicitRun ? { implicitRun: true as const } : {}),
-    ...(note === undefined ? {} : { note }),
+    sessionId: subject.sessionId,
+    workflowId: subject.workflowId,
+    agentId: subject.agentId,
+    memberId: subject.memberId,
+    customerId: subject.customerId,
+    stepId: subject.stepId,
+    parentStepId: subject.parentStepId,
+    toolCallId: subject.toolCallId,
+    graphNode: subject.graphNode,
+    implicitRun: subject.implicitRun ? true : undefined,
+    note: noteOf(subject),
   };
 }
 
@@ -146,6 +154,7 @@ function noteOf(subject: Subject): Readonly<Record<string, unknown>> | undefined
   };
 }
 
+/** Made on every call, like `reserveEntry`. */
 export function settleEntry(
   reservation: Reservation,
   outcome: Outcome,
@@ -161,11 +170,11 @@ export function settleEntry(
     runId: reservation.subject.runId,
     status: outcome.status,
     cost: charged === undefined ? null : charged.toString(),
-    ...(outcome.model === undefined || outcome.model === reservation.name ? {} : { model: outcome.model }),
-    ...(outcome.usage === undefined ? {} : { usage: outcome.usage }),
-    ...(outcome.price === undefined ? {} : { price: outcome.price }),
-    ...(isUnconfirmed ? { unconfirmed: true as const } : {}),
-    ...(outcome.error === undefined ? {} : { error: outcome.error }),
+    model: outcome.model === reservation.name ? undefined : outcome.model,
+    usage: outcome.usage,
+    price: outcome.price,
+    unconfirmed: isUnconfirmed ? true : undefined,
+    error: outcome.error,
   };
 }
 
