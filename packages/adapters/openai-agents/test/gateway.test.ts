@@ -1,0 +1,78 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Agent, setTraceProcessors, setTracingDisabled, tool } from '@openai/agents';
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { refusalOf } from '@runpurse/core';
+import { z } from 'zod';
+import { Runpurse } from '../src/index.ts';
+import { benchAdapter } from './bench.ts';
+
+setTracingDisabled(false);
+setTraceProcessors([]);
+
+let gateway: RunningGateway;
+let runpurse: Runpurse;
+
+beforeEach(async () => {
+  const script = (name: string) => [
+    { tool_calls: [{ name, arguments: { q: 'x' } }], usage: { input_tokens: 10, output_tokens: 500 } },
+    { text: 'done', usage: { input_tokens: 10, output_tokens: 500 } },
+  ];
+  gateway = await startGateway({
+    config: {
+      providers: [{ name: 'sandbox', kind: 'sandbox', scripts: { model: script('lookup'), front: script('transfer_to_billing') } }],
+      tools: [{ name: 'lookup', price_usd: '0.002' }],
+      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
+      rate: { requests_per_minute: 1_000 },
+    } as never,
+  });
+  runpurse = new Runpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey });
+});
+afterEach(async () => {
+  await runpurse.client.close();
+  await gateway.remove();
+});
+
+const lookup = tool({ name: 'lookup', description: 'looks up', parameters: z.object({ q: z.string() }), execute: ({ q }) => `found ${q}` });
+const support = new Agent({ name: 'support', model: 'model', modelSettings: { maxTokens: 1000 }, tools: [lookup] });
+
+describe('on a real gateway', () => {
+  it('fifty runs at once each have their own calls, tool and cost', async () => {
+    const runner = runpurse.runner();
+    const runs = Array.from({ length: 50 }, (_, index) => `run ${index}`);
+    await Promise.all(runs.map((runId) => runpurse.with({ runId, sessionId: `session of ${runId}` }, () => runner.run(support, 'hi'))));
+    for (const runId of runs) {
+      expect(await gateway.readRun(runId)).toMatchObject({
+        status: 'completed',
+        session_id: `session of ${runId}`,
+        agent_id: 'support',
+        cost: { model_usd: '0.00202', tool_usd: '0.002', retry_usd: '0', total_usd: '0.00402' },
+        counts: { requests: 2, tool_calls: 1, steps: 3, retries: 0 },
+      });
+    }
+  });
+
+  it('a handoff is a step, and each agent is charged for its own calls', async () => {
+    const billing = new Agent({ name: 'billing', model: 'model', modelSettings: { maxTokens: 1000 } });
+    const front = new Agent({ name: 'front', model: 'front', modelSettings: { maxTokens: 1000 }, handoffs: [billing] });
+    await runpurse.with({ runId: 'run 1' }, () => runpurse.runner().run(front, 'hi')).catch(() => {});
+    const run = await gateway.readRun('run 1');
+    expect(run?.steps.map(({ name, kind, agent_id }) => [name, kind, agent_id])).toEqual([
+      ['front', 'llm_call', 'front'],
+      ['billing', 'handoff', 'front'],
+      ['model', 'llm_call', 'billing'],
+    ]);
+  });
+
+  it("a run's own cap holds before the call that would pass it", async () => {
+    const asked = runpurse.with({ runId: 'run 1', limitUsd: '0.0045' }, () => runpurse.runner().run(support, 'hi'));
+    expect(refusalOf(await asked.catch((thrown: unknown) => thrown))).toMatchObject({ code: 'budget_exceeded' });
+    const run = await gateway.readRun('run 1');
+    expect(run).toMatchObject({ status: 'failed', cost: { total_usd: '0.00301' } });
+  });
+
+  it('what the adapter adds to a call can be measured', async () => {
+    const { adapter, modelCallMs, toolCallMs } = await benchAdapter({ rounds: 3, calls: 5 });
+    expect(adapter).toBe('openai-agents');
+    for (const milliseconds of [modelCallMs, toolCallMs]) expect(milliseconds).toBeLessThan(1_000);
+  }, 30_000);
+});
