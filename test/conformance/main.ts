@@ -42,7 +42,12 @@ const columnWidth = Math.max(SHOWN.expected_failure.length, ...columns.map(({ ti
 
 const failures: string[] = [];
 const reasons = new Set<string>();
-process.stdout.write(`${''.padEnd(width)}${columns.map(({ title }) => title.padEnd(columnWidth)).join('')}\n`);
+process.stdout.write(
+  `${''.padEnd(width)}${columns
+    .map(({ title }) => title.padEnd(columnWidth))
+    .join('')
+    .trimEnd()}\n`,
+);
 for (const scenario of scenarios) {
   const verdicts = await Promise.all(
     columns.map(async ({ harness, mode }) => (scenario.modes.includes(mode) ? inTime(judge(harness, scenario, mode)) : undefined)),

@@ -11,7 +11,7 @@ export function world(provider: StubProvider, more: Readonly<Record<string, unkn
         base_url: `${provider.url}/v1`,
         api_key: 'sk-openai-provider-key',
         models: ['gpt-e2e', 'embed-e2e', 'gpt-unknown'],
-        timeout_s: 1,
+        timeout_s: 2,
       },
       {
         name: 'anthropic',
@@ -19,7 +19,7 @@ export function world(provider: StubProvider, more: Readonly<Record<string, unkn
         base_url: provider.url,
         api_key: 'sk-ant-provider-key',
         models: ['claude-e2e'],
-        timeout_s: 1,
+        timeout_s: 2,
       },
     ],
     prices: [
