@@ -104,7 +104,8 @@ function readBack(memory: RunMemory, byReservation: Map<string, KnownCall>, entr
     }
     case 'settle': {
       const call = byReservation.get(entry.id);
-      if (call !== undefined) call.status = entry.status === 'completed' ? 'completed' : 'failed';
+      // Ended by a restart or by time, its end is still to be told: then nothing is left to charge. An event that told it says so itself.
+      if (call !== undefined && entry.status !== 'aborted') call.status = entry.status === 'completed' ? 'completed' : 'failed';
       return;
     }
     case 'decision': {
@@ -130,7 +131,10 @@ function readBack(memory: RunMemory, byReservation: Map<string, KnownCall>, entr
       const call = key === undefined ? undefined : memory.calls.get(key);
       if (call === undefined) return;
       if (entry.eventType === 'tool.call.requested' || entry.eventType === 'llm.call.started') call.askedAt = entry.eventAt;
-      else if (call.status !== 'denied') call.endedAt = entry.eventAt;
+      else if (call.status !== 'denied') {
+        call.endedAt = entry.eventAt;
+        if (call.status === 'open') call.status = entry.eventType.endsWith('.failed') ? 'failed' : 'completed';
+      }
       return;
     }
     case 'run':

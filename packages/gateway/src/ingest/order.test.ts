@@ -134,3 +134,21 @@ describe('ids the gateway made up', () => {
     expect((await stage.run('r')).cost.total_usd).toBe('0.20203');
   });
 });
+
+describe('a call that a restart charged at its hold', () => {
+  it.each([
+    ['model', 'llm.call.started', 'llm.call.completed', { usage: { input_tokens: 10, output_tokens: 1 } }],
+    ['tool', 'tool.call.requested', 'tool.call.failed', { tool_name: 'lookup' }],
+  ])('is charged no second time when its end is told: a %s call', async (_kind, asked, ended, metadata) => {
+    stage = await openTestStage({ tools: [{ name: 'lookup', price_usd: '0.002' }] });
+    const call = { run_id: 'r', step_id: 's', tool_call_id: 'c', metadata: { ...MODEL, model: 'support-model', ...metadata } };
+    await stage.send({ ...call, type: asked, timestamp: at(1) });
+    stage = await stage.restart();
+    const charged = (await stage.run('r')).cost.total_usd;
+    expect(Number(charged)).toBeGreaterThan(0);
+    for (const second of [2, 2]) await stage.send({ ...call, type: ended, timestamp: at(second) });
+    stage = await stage.restart();
+    await stage.send({ ...call, type: ended, timestamp: at(2) });
+    expect((await stage.run('r')).cost.total_usd).toBe(charged);
+  });
+});
