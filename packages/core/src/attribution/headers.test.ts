@@ -44,10 +44,18 @@ describe('contextToHeaders and contextFromHeaders', () => {
   });
 
   it('carry names of any script through a header that holds ASCII only', () => {
-    const context = { runId: 'läuft-顧客-🙂', agentName: "UTF-8''x", sessionId: 'a%20b', customerId: 'a\nb' };
+    const context = { runId: 'läuft-顧客-🙂', agentName: "UTF-8''x", sessionId: 'a%20b', sessionName: 'a\nb' };
     const headers = contextToHeaders(context);
     for (const value of Object.values(headers)) expect(value).toMatch(/^[\x20-\x7e]*$/);
     expect(contextFromHeaders(received(headers)).context).toEqual(context);
+  });
+
+  it.each([
+    ['UTF-8 bytes, as curl and Go send them', Buffer.from('Fürstenzug 🙂 100 %').toString('latin1'), 'Fürstenzug 🙂 100 %'],
+    ['Latin-1 bytes, as fetch sends them', 'Fürst', 'Fürst'],
+    ['a control character in disguise', "UTF-8''a%00b", undefined],
+  ])('read %s', (_what, header, runId) => {
+    expect(contextFromHeaders({ 'alephant-run-id': header }).context.runId).toBe(runId);
   });
 
   it('leave out what a header cannot hold', () => {

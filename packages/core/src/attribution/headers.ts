@@ -105,8 +105,18 @@ function enumText(text: string, values: ReadonlySet<string>): string {
   return values.has(word) ? word : 'unknown';
 }
 
+/** An id by which spend is looked up; as in events, control characters make it none. */
+function spendId(text: string): string | undefined {
+  return /\p{Cc}/u.test(text) ? undefined : text;
+}
+
 /** Reads a field's text; undefined when it can't be used. Fields not listed are text as it is. */
 const READERS: { readonly [Key in Field]?: (text: string) => AgentContext[Key] } = {
+  runId: spendId,
+  sessionId: spendId,
+  workflowId: spendId,
+  agentId: spendId,
+  customerId: spendId,
   iteration: (text) => uint32(text, 0),
   attempt: (text) => uint32(text, 1),
   stepKind: (text) => enumText(text, KINDS) as AgentContext['stepKind'],
@@ -118,7 +128,7 @@ function headerText(value: string | readonly string[] | undefined): string | und
   if (raw === undefined) return undefined;
   const text = raw.trim();
   if (text === '') return undefined;
-  if (!text.startsWith(ENCODED)) return text.length > HEADER_VALUE_BYTES_MAX ? undefined : text;
+  if (!text.startsWith(ENCODED)) return text.length > HEADER_VALUE_BYTES_MAX ? undefined : fromBytes(text);
   const encoded = text.slice(ENCODED.length);
   if (encoded.length > 3 * HEADER_VALUE_BYTES_MAX) return undefined;
   try {
@@ -126,6 +136,19 @@ function headerText(value: string | readonly string[] | undefined): string | und
     return decoded === '' ? undefined : decoded;
   } catch {
     return undefined;
+  }
+}
+
+const BEYOND_ASCII = /[\x80-\xff]/;
+
+/** HTTP servers hand on a header's bytes as Latin-1; curl, Go and others send UTF-8, which an event's JSON spells as text. */
+function fromBytes(text: string): string {
+  if (!BEYOND_ASCII.test(text)) return text;
+  try {
+    return decodeURIComponent(text.replace(/[%\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16)}`));
+  } catch {
+    // Not UTF-8: Latin-1 indeed.
+    return text;
   }
 }
 

@@ -6,6 +6,12 @@ export const EVENT_TEXT_MAX = 256;
 /** An id or name: text, or a whole number as some platforms count. Blank is the same as absent. */
 const text = z.union([z.string().max(EVENT_TEXT_MAX, `must be at most ${EVENT_TEXT_MAX} characters`), z.number().int()]).nullish();
 
+/** An id by which spend is looked up. Control characters and halves of characters survive neither a URL nor a database. */
+const spendId = text.refine(
+  (value) => typeof value !== 'string' || !/[\p{Cc}\p{Cs}]/u.test(value.trim()),
+  'must not hold control characters',
+);
+
 /** An id or name as it is compared: without the spaces around it, undefined when nothing is left. */
 export function eventText(value: string | number | null | undefined): string | undefined {
   if (value === null || value === undefined) return undefined;
@@ -34,11 +40,11 @@ export const rawAgentEvent = z.looseObject({
   name: text,
   agent_name: text,
   agentName: text,
-  agent_id: text,
-  run_id: text,
-  session_id: text,
-  workflow_id: text,
-  customer_id: text,
+  agent_id: spendId,
+  run_id: spendId,
+  session_id: spendId,
+  workflow_id: spendId,
+  customer_id: spendId,
   step_id: text,
   parent_step_id: text,
   tool_call_id: text,

@@ -42,6 +42,9 @@ describe("a run's life", () => {
     ]);
     const second = await api.post('/v1/runs', facts);
     expect([second.status, second.body]).toEqual([200, first.body]);
+    // As headers and events read an id: spaces around it don't make another run, and a cap set here holds there.
+    const spaced = await api.post('/v1/runs', { ...facts, run_id: ' life_1 ' });
+    expect([spaced.status, spaced.body]).toEqual([200, first.body]);
   });
 
   it('gets an id from the gateway when it brings none', async () => {

@@ -4,9 +4,10 @@ import { BOUND_NAMES, BUDGET_SCOPES } from '../config/config.ts';
 
 /** The API's own words on the wire; the shapes of runs and sessions are core's. */
 
-/** An id as callers choose them: any printable text up to 256 characters. */
+/** An id as callers choose them: any printable text up to 256 characters; as in headers and events, spaces around it don't count. */
 export const identifier = z
   .string()
+  .trim()
   .min(1)
   .max(256)
   .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not hold control characters');

@@ -21,6 +21,8 @@ describe('a body', () => {
     ['events that are no list', { events: 'x' }, undefined, 400, 'invalid_event', 'events'],
     ['events that are an object', { events: {} }, undefined, 400, 'invalid_event', 'events'],
     ['a source that is no text', { source: [], events: [] }, undefined, 400, 'invalid_event', 'source'],
+    ['a run id with a control character', { run_id: 'a\u0000b' }, undefined, 400, 'invalid_event', 'run_id'],
+    ['a session id with half a character', { events: [{ session_id: '\ud800' }] }, undefined, 400, 'invalid_event', 'events[0].session_id'],
     ['an event that is null', { events: [null] }, undefined, 400, 'invalid_event', 'events[0]'],
     ['one event with a bad id', { type: 'step.started', run_id: 'x'.repeat(300) }, undefined, 400, 'invalid_event', 'run_id'],
     ['as many bytes as allowed', event(), 2000, 202, undefined, null],
