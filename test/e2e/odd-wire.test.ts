@@ -17,9 +17,9 @@ beforeEach(() => stage.reset());
 const event = (value: object): string => `data: ${JSON.stringify(value)}\n\n`;
 const DELTA = event({ model: 'gpt-e2e', choices: [{ index: 0, delta: { content: 'hello' }, finish_reason: null }] });
 const ENDING =
-  event({ model: 'gpt-e2e', choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }) +
-  event({ model: 'gpt-e2e', choices: [], usage: { prompt_tokens: 1000, completion_tokens: 100 } }) +
-  'data: [DONE]\n\n';
+  `${event({ model: 'gpt-e2e', choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }) +
+  event({ model: 'gpt-e2e', choices: [], usage: { prompt_tokens: 1000, completion_tokens: 100 } }) 
+  }data: [DONE]\n\n`;
 const BODY = { model: 'gpt-e2e', messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 200, stream: true };
 
 const answer =
@@ -47,7 +47,7 @@ async function raw(text: string, until?: string): Promise<string> {
   return received;
 }
 
-function post(runId: string, { version = '1.1', target = '/v1/chat/completions', body = BODY as object } = {}): string {
+function post(runId: string, { version = '1.1', target = '/v1/chat/completions', body = BODY } = {}): string {
   const text = JSON.stringify(body);
   return `POST ${target} HTTP/${version}\r\nHost: gateway\r\nConnection: close\r\nAuthorization: Bearer ${stage.gateway.apiKey}\r\nAlephant-Run-Id: ${runId}\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
 }

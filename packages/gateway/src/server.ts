@@ -1,7 +1,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
-import { createApi } from './api/index.ts';
+import { getRequestListener, RequestError } from '@hono/node-server';
+import { createApi, refusalResponse } from './api/index.ts';
 import type { Gateway } from './gateway.ts';
 import { handleModelCall } from './pipeline.ts';
 import { respondRefusal } from './proxy/respond.ts';
@@ -22,12 +22,15 @@ export async function startServer(
 ): Promise<RunningServer> {
   const host = options.host ?? '127.0.0.1';
   const closing = new AbortController();
-  const api = getRequestListener(createApi(gateway, { closing: closing.signal }).fetch, { overrideGlobalObjects: false });
+  const api = getRequestListener(createApi(gateway, { closing: closing.signal }).fetch, {
+    overrideGlobalObjects: false,
+    errorHandler: answerUnreadable,
+  });
 
   const server = createServer(
     { maxHeaderSize: gateway.config.limits.max_header_bytes, keepAliveTimeout: 65_000, requestTimeout: 0 },
     (request, response) => {
-      const url = request.url ?? '/';
+      const url = (request.url ?? '/').replace(ABSOLUTE_FORM, '');
       const question = url.indexOf('?');
       const path = modelPath(question === -1 ? url : url.slice(0, question));
       const wire = WIRES.get(path);
@@ -68,6 +71,9 @@ export async function startServer(
     },
   };
 }
+
+/** A client that takes the gateway for a proxy names the host again; servers must read that too (RFC 9112, 3.2.2). */
+const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*(?=\/)/i;
 
 /** The protocol's `/ai/*` is another name of `/v1/*`. */
 function modelPath(path: string): string {
@@ -118,6 +124,13 @@ function failModelCall(response: ServerResponse, fault: unknown): void {
       },
     }),
   );
+}
+
+/** A target or host that makes no URL. Anything else is a fault of ours. */
+function answerUnreadable(error: unknown): Response {
+  if (error instanceof RequestError)
+    return refusalResponse({ code: 'invalid_request', message: `This is not a well-formed HTTP request: ${error.message}.` });
+  throw error;
 }
 
 const CLIENT_ERRORS: Readonly<Record<string, { readonly status: string; readonly code: string; readonly message: string }>> = {

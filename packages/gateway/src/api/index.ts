@@ -1,1 +1,2 @@
 export { createApi, type ApiOptions } from './app.ts';
+export { refusalResponse } from './refusal-response.ts';

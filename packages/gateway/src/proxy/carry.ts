@@ -39,8 +39,14 @@ export function carry(parts: CarryParts, carried: Carried): void {
 
   const sink: ReplySink = {
     head(status, headers, upstream) {
-      const isStream = status < 400 && headers['content-type']?.startsWith('text/event-stream') === true;
-      reply = isStream
+      if (status >= 300 && status < 400) {
+        reply = ENDED;
+        settle({ type: 'rejected', status, facts: undefined });
+        respondRefusal(response, wire, redirected(plan, status, headers.location), reservation.id);
+        upstream.abort('the provider answered with a redirect');
+        return;
+      }
+      reply = isStreamed(plan, status, headers['content-type'])
         ? streamReply(parts, carried, status, headers, upstream, settle)
         : plainReply(parts, carried, status, headers, settle);
     },
@@ -63,11 +69,20 @@ export function carry(parts: CarryParts, carried: Carried): void {
   });
 }
 
+/** Media types are written in any case, and some local servers stream without naming one. */
+function isStreamed(plan: PlannedCall, status: number, contentType: string | undefined): boolean {
+  if (status >= 400) return false;
+  return contentType === undefined ? plan.call.stream : contentType.toLowerCase().startsWith('text/event-stream');
+}
+
 interface Reply {
   data(chunk: Buffer, upstream: Exchange): void;
   end(): void;
   fail(fault: ExchangeFault): void;
 }
+
+/** Settled and answered already; what still comes is of no use to anyone. */
+const ENDED: Reply = { data: () => undefined, end: () => undefined, fail: () => undefined };
 
 function plainReply(
   parts: CarryParts,
@@ -143,10 +158,13 @@ function streamReply(
 
   const headers = replyHeaders(upstreamHeaders);
   for (const header of openingHeaders(parts.admission, reservation, audits)) headers.push(header);
-  headers.push('trailer', CLOSING_TRAILERS);
+  // HTTP/1.0, which many proxies still speak, has neither chunks nor trailers: there the comment line alone has the figures.
+  const takesTrailers = response.req.httpVersion !== '1.0';
+  if (takesTrailers) headers.push('trailer', CLOSING_TRAILERS);
   if (!response.destroyed) {
     response.writeHead(status, headers);
-    response.flushHeaders();
+    // With the first piece when that came along, else by itself: the caller learns at once that the stream has begun.
+    setImmediate(() => response.flushHeaders());
   }
 
   const close = (end: CallOutcome): void => {
@@ -156,7 +174,7 @@ function streamReply(
     if (rest !== undefined) response.write(rest);
     const figures = closingFigures(parts.admission, reservation, settled);
     response.write(closingComment(reservation.id, figures));
-    response.addTrailers(figures.map(([name, value]): [string, string] => [`x-runpurse-${name}`, value]));
+    if (takesTrailers) response.addTrailers(figures.map(([name, value]): [string, string] => [`x-runpurse-${name}`, value]));
     if (end.type === 'answered') response.end();
     else response.destroy();
   };
@@ -177,9 +195,15 @@ function streamReply(
       close({ type: 'answered', facts: meter.facts() });
     },
     fail(fault) {
+      const facts = meter.facts();
+      // Its last event was there: many clients close at it, and a provider that does so late took nothing back.
+      if (facts.complete && cutReason === undefined) {
+        close({ type: 'answered', facts });
+        return;
+      }
       close({
         type: 'partial',
-        facts: meter.facts(),
+        facts,
         reason: cutReason ?? fault.message,
         byCaller: fault.type === 'aborted' && cutReason === undefined,
       });
@@ -205,6 +229,17 @@ const CHARGED_TEXT: Readonly<Record<ExchangeFault['type'], { readonly plain: str
   broken: { plain: WORST_CHARGED, stream: INPUT_CHARGED },
   aborted: { plain: WORST_CHARGED, stream: INPUT_CHARGED },
 };
+
+/** Not passed on: a client that followed it would take the call, and its virtual key, past the gateway. */
+function redirected(plan: PlannedCall, status: number, location: string | undefined): Refusal {
+  const { provider, model } = plan;
+  const target = location !== undefined && URL.canParse(location) ? ` to ${new URL(location).origin}` : '';
+  return {
+    code: 'provider_failed',
+    message: `Provider ${provider.name} answered the call of model ${model} with a redirect (${status})${target}, which the gateway does not follow. ${NOTHING_CHARGED} Set its base_url in runpurse.yaml to where it really answers.`,
+    details: { provider: provider.name, model, run_id: plan.request.subject.runId },
+  };
+}
 
 function failedProvider(plan: PlannedCall, fault: ExchangeFault): Refusal {
   return {

@@ -123,6 +123,8 @@ function faultOf(
     return { type: 'aborted', message: state.abortedWith ?? error.message };
   if (state.hasBegun) return { type: 'broken', message: `the provider's answer broke off (${code ?? error.message})` };
   if (TIMEOUT.has(code ?? '')) return { type: 'timeout', message: 'the provider did not answer in time' };
+  if (error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW')
+    return { type: 'broken', message: `the provider's answer is not HTTP the gateway can read (${code ?? error.message})` };
   if (!state.isSent || UNREACHABLE.has(code ?? ''))
     return { type: 'unreachable', message: `the provider could not be reached (${code ?? error.message})` };
   return { type: 'no_answer', message: `the provider closed the connection without an answer (${code ?? error.message})` };
