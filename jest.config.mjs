@@ -7,5 +7,5 @@ export default {
   testMatch: ['**/*.test.ts'],
   testPathIgnorePatterns: ['/node_modules/', '/dist/', '/.toolchain/'],
   modulePathIgnorePatterns: ['/dist/', '<rootDir>/.toolchain/'],
-  testTimeout: 30_000,
+  testTimeout: 60_000,
 };

@@ -1,14 +1,13 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { adaptersTable, withTable } from './adapters-table.ts';
+import { adaptersTable, TABLE_DOCUMENTS, withTable } from './adapters-table.ts';
 import { loadScenarios } from './load-scenarios.ts';
 import { ADAPTERS } from './registry.ts';
 import { toyHarness } from './toy/harness.ts';
 
 describe('the adapters’ table', () => {
-  it('of docs/adapters.md is what `npm run conformance -- --write` writes', async () => {
-    const document = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'adapters.md'), 'utf8');
+  it.each(TABLE_DOCUMENTS)('in %s is what `npm run conformance -- --write` writes', async (path) => {
+    const document = readFileSync(path, 'utf8');
     const harnesses = await Promise.all(ADAPTERS.map(async ({ load }) => (await load()).harness));
     expect(document).toBe(withTable(document, adaptersTable(harnesses, loadScenarios())));
   });

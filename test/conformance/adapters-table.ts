@@ -1,5 +1,10 @@
+import { join } from 'node:path';
 import type { AdapterHarness } from './harness.ts';
 import type { Scenario } from './scenario.ts';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+/** The documents that show the table. */
+export const TABLE_DOCUMENTS: readonly string[] = [join(ROOT, 'README.md'), join(ROOT, 'docs', 'adapters.md')];
 
 /** Where the generated part of a document begins and ends. */
 const BEGIN = '<!-- adapters: written by `npm run conformance -- --write`, checked by a test -->';

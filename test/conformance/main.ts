@@ -1,16 +1,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { adaptersTable, withTable } from './adapters-table.ts';
+import { adaptersTable, TABLE_DOCUMENTS, withTable } from './adapters-table.ts';
 import { judge, type Verdict } from './judge.ts';
 import { loadScenarios } from './load-scenarios.ts';
 import { ADAPTERS } from './registry.ts';
 
 // `npm run conformance`: plays every scenario by every adapter and prints adapter × scenario.
 //   --adapter NAME   only this one        --scenario NAME  only this one
-//   --write          write the adapters' table of docs/adapters.md (and play nothing)
+//   --write          write the adapters' table into the documents that show it (and play nothing)
 
-const DOCUMENT = join(import.meta.dirname, '..', '..', 'docs', 'adapters.md');
 const PLAY_TIMEOUT_MS = 30_000;
 
 const { values: options } = parseArgs({
@@ -30,7 +29,8 @@ if (scenarios.length === 0 || harnesses.length === 0) {
   process.exit(2);
 }
 if (options.write) {
-  writeFileSync(DOCUMENT, withTable(readFileSync(DOCUMENT, 'utf8'), adaptersTable(harnesses, scenarios)));
+  const table = adaptersTable(harnesses, scenarios);
+  for (const document of TABLE_DOCUMENTS) writeFileSync(document, withTable(readFileSync(document, 'utf8'), table));
   process.exit(0);
 }
 
