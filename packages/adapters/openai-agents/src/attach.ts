@@ -174,7 +174,7 @@ export class Runpurse implements Host {
   async #end(live: Live, error: unknown, result?: Result): Promise<void> {
     const { run } = live;
     if ((result?.interruptions?.length ?? 0) > 0 && error === undefined) return this.#pause(live);
-    for (const call of live.calls) failed(call, new Error('its run ended first'), true);
+    for (const call of live.calls) this.guard(() => failed(call, new Error('its run ended first'), true));
     for (const id of live.openTools) settle(live, id, new Error('its run ended first'));
     if (error === undefined) return run.end({ status: 'completed' });
     if (isCancellation(error)) return run.end({ status: 'stopped', reason: 'cancelled' });

@@ -74,7 +74,9 @@ async function askForTool({ agent, toolCall, context }: ToolInputGuardrailData):
   if (here === undefined) return { behavior: { type: 'allow' } };
   const spanId = getCurrentSpan()?.spanId;
   if (spanId !== undefined) here.guardedSpans.add(spanId);
-  const { live, id } = holdOf(context, toolCall.callId) ?? takeHold(here, context, toolCall.callId);
+  const hold = here.host.guard(() => holdOf(context, toolCall.callId) ?? takeHold(here, context, toolCall.callId));
+  if (hold === undefined) return { behavior: { type: 'allow' } };
+  const { live, id } = hold;
   const decision = await live.run.authorizeTool({
     stepId: id,
     parentStepId: frames.getStore()?.parentStepId,
@@ -134,9 +136,11 @@ async function inside<Output>(hold: Hold | undefined, run: () => Promise<Output>
 export function settle(live: Live, id: string, error: unknown): void {
   if (!live.openTools.delete(id)) return;
   const { message } = (error ?? {}) as { readonly message?: string };
-  live.run.settleTool({
-    toolCallId: id,
-    status: error === undefined ? 'completed' : 'failed',
-    error: error === undefined ? undefined : new Error(message ?? 'failed'),
-  });
+  live.host.guard(() =>
+    live.run.settleTool({
+      toolCallId: id,
+      status: error === undefined ? 'completed' : 'failed',
+      error: error === undefined ? undefined : new Error(message ?? 'failed'),
+    }),
+  );
 }

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { Agent, setTraceProcessors, setTracingDisabled, tool } from '@openai/agents';
+import { Agent, OpenAIProvider, setTraceProcessors, setTracingDisabled, tool } from '@openai/agents';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import { refusalOf } from '@runpurse/core';
+import OpenAI from 'openai';
 import { z } from 'zod';
-import { Runpurse } from '../src/index.ts';
+import { Runpurse, runpurseFetch } from '../src/index.ts';
 import { benchAdapter } from './bench.ts';
 
 setTracingDisabled(false);
@@ -61,6 +62,19 @@ describe('on a real gateway', () => {
       ['billing', 'handoff', 'front'],
       ['model', 'llm_call', 'billing'],
     ]);
+  });
+
+  it('a call asked for and then seen to go through the gateway is charged once', async () => {
+    const openAIClient = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: gateway.apiKey, fetch: runpurseFetch() });
+    const runner = runpurse.runner({ modelProvider: new OpenAIProvider({ openAIClient: openAIClient as never }) });
+    await runpurse.with({ runId: 'run 1' }, () => runner.run(support, 'hi'));
+    const run = await gateway.readRun('run 1');
+    expect(run?.cost).toEqual({ model_usd: '0.00202', tool_usd: '0.002', retry_usd: '0', total_usd: '0.00402' });
+    expect(run?.requests.map(({ source, status }) => [source, status])).toEqual([
+      ['gateway', 'completed'],
+      ['gateway', 'completed'],
+    ]);
+    expect(run?.budgets[0]).toMatchObject({ held_usd: '0' });
   });
 
   it("a run's own cap holds before the call that would pass it", async () => {
