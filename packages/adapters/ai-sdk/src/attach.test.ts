@@ -1,6 +1,16 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { RefusedError, refusalOf } from '@runpurse/core';
-import { generateText, isStepCount, simulateReadableStream, streamText, tool, ToolLoopAgent, wrapLanguageModel } from 'ai';
+import {
+  experimental_streamTextLowMemory,
+  generateText,
+  isStepCount,
+  simulateReadableStream,
+  streamObject,
+  streamText,
+  tool,
+  ToolLoopAgent,
+  wrapLanguageModel,
+} from 'ai';
 import { z } from 'zod';
 import { answered, denies, GATEWAY, lookThenAnswer, lookup, scripted, setStage, standing, type Reply } from '../test/stage.ts';
 import type { AgentRun } from './index.ts';
@@ -28,6 +38,8 @@ async function thrownBy(work: Promise<unknown>): Promise<unknown> {
     (error: unknown) => error,
   );
 }
+
+const soon = () => new Promise((resolve) => setTimeout(resolve, 50));
 
 async function read(stream: AsyncIterable<unknown>): Promise<void> {
   for await (const _ of stream);
@@ -320,14 +332,77 @@ describe('a stream that the run returns', () => {
       async (result) => (result as { text: PromiseLike<string> }).text,
     ],
     ['as a Response', (run) => loop(run).toUIMessageStreamResponse(), async (result) => (result as Response).text()],
+    [
+      'as a result that it has begun to pipe itself',
+      (run) => {
+        const result = loop(run);
+        void read(result.stream);
+        return result;
+      },
+      () => soon(),
+    ],
+    [
+      'as a result that it reads later, beside its caller',
+      async (run) => {
+        const result = loop(run);
+        setTimeout(() => void read(result.stream), 10);
+        return result;
+      },
+      () => soon(),
+    ],
+    [
+      'as a result for one reader',
+      (run) => experimental_streamTextLowMemory({ ...LOOP, model: run.model(scripted(lookThenAnswer)), tools: run.tools(lookup().tools) }),
+      async (result) => {
+        await read((result as { stream: AsyncIterable<unknown> }).stream);
+        await soon();
+      },
+    ],
     ['as a ReadableStream', (run) => loop(run).toUIMessageStream(), (result) => read(result as AsyncIterable<unknown>)],
   ])('%s ends the run when it has been read, not before', async (_, work, readIt) => {
     const stage = setStage();
     const result = await stage.runpurse.run({}, (run) => work(run));
     expect(stage.types()).not.toContain('run.completed');
     await readIt(result);
-    await new Promise((resolve) => setTimeout(resolve, 20)); // a promise of the SDK resolves before its stream closes
+    await soon(); // a promise of the SDK resolves before its stream closes
     expect(stage.types()).toEqual(PLAIN_RUN);
+  });
+
+  it('as a result that it has read to its end is over', async () => {
+    const stage = setStage();
+    const result = await stage.runpurse.run({}, async (run) => {
+      const streamed = loop(run);
+      await read(streamed.stream);
+      return streamed;
+    });
+    await soon();
+    expect(stage.types()).toEqual(PLAIN_RUN);
+    expect(await result.text).toBe('done');
+  });
+
+  it('of objects ends the run too, and calls made when it ends are part of it', async () => {
+    const stage = setStage();
+    const result = await stage.runpurse.run({}, (run) =>
+      streamObject({
+        model: run.model(scripted(() => ({ text: '{"a":"b"}' }))),
+        schema: z.object({ a: z.string() }),
+        prompt: 'hi',
+        onFinish: async () => void (await generateText({ prompt: 'title', model: run.model(scripted(() => ({}))) })),
+      }),
+    );
+    await read(result.partialObjectStream);
+    await soon();
+    expect(stage.types().slice(-4)).toEqual(['llm.call.completed', 'llm.call.started', 'llm.call.completed', 'run.completed']);
+  });
+
+  it('whose connection is lost fails the run', async () => {
+    const stage = setStage();
+    const model = scripted(() => ({ loses: new Error('reset') }));
+    const result = await stage.runpurse.run({}, (run) => streamText({ ...quiet, prompt: 'hi', model: run.model(model) }));
+    expect(await thrownBy(read(result.stream))).toMatchObject({ message: 'reset' });
+    await soon();
+    expect(stage.eventsOf('llm.call.failed')[0]?.metadata).toMatchObject({ status: 'failed', message: 'reset' });
+    expect(stage.events.at(-1)).toMatchObject({ type: 'run.failed', metadata: { status: 'failed', message: 'reset' } });
   });
 
   it('keeps the status and the headers of a Response', async () => {

@@ -95,6 +95,7 @@ function metered(call: Call, stream: ReadableStream<StreamPart>, requestId: stri
       if (part.type !== 'finish') return;
       isFinished = true;
       if (!call.isInTool) live.isInLoop = part.finishReason.unified === 'tool-calls';
+      if (answer.error === undefined) succeed(call, answer);
     },
   );
 }

@@ -71,6 +71,8 @@ export interface Reply {
   readonly breaks?: unknown;
   /** Of a stream: it never ends. */
   readonly hangs?: boolean;
+  /** Of a stream: what it breaks with. */
+  readonly loses?: Error;
 }
 
 export const USAGE = {
@@ -115,10 +117,11 @@ export function scripted(
         else if (part.type === 'tool-call') chunks.push(part);
       }
       if (answer.breaks !== undefined) chunks.push({ type: 'error', error: answer.breaks });
-      else if (answer.hangs !== true) chunks.push({ type: 'finish', finishReason: finishOf(answer), usage: USAGE });
+      else if (answer.hangs !== true && answer.loses === undefined)
+        chunks.push({ type: 'finish', finishReason: finishOf(answer), usage: USAGE });
       const stream =
-        answer.hangs === true
-          ? hanging(chunks, options.abortSignal)
+        answer.hangs === true || answer.loses !== undefined
+          ? hanging(chunks, options.abortSignal, answer.loses)
           : simulateReadableStream({ chunks, chunkDelayInMs: null, initialDelayInMs: null });
       return { stream, ...(at === GATEWAY && { response: { headers: response.headers } }) };
     },
@@ -141,9 +144,10 @@ function finishOf({ calls }: Reply): Generated['finishReason'] {
 }
 
 /** A stream that gives its parts and then waits for the caller to abort, as a fetch's body does. */
-function hanging(parts: readonly StreamPart[], signal: AbortSignal | undefined): ReadableStream<StreamPart> {
+function hanging(parts: readonly StreamPart[], signal: AbortSignal | undefined, loses: Error | undefined): ReadableStream<StreamPart> {
   return new ReadableStream({
     start(controller) {
+      if (loses !== undefined) setTimeout(() => controller.error(loses), 5);
       for (const part of parts) controller.enqueue(part);
       signal?.addEventListener('abort', () => controller.error(signal.reason));
     },
