@@ -16,10 +16,10 @@ beforeEach(() => stage.reset());
 
 const event = (value: object): string => `data: ${JSON.stringify(value)}\n\n`;
 const DELTA = event({ model: 'gpt-e2e', choices: [{ index: 0, delta: { content: 'hello' }, finish_reason: null }] });
-const ENDING =
-  `${event({ model: 'gpt-e2e', choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }) +
-  event({ model: 'gpt-e2e', choices: [], usage: { prompt_tokens: 1000, completion_tokens: 100 } }) 
-  }data: [DONE]\n\n`;
+const ENDING = `${
+  event({ model: 'gpt-e2e', choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }) +
+  event({ model: 'gpt-e2e', choices: [], usage: { prompt_tokens: 1000, completion_tokens: 100 } })
+}data: [DONE]\n\n`;
 const BODY = { model: 'gpt-e2e', messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 200, stream: true };
 
 const answer =
