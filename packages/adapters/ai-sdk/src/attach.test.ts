@@ -165,6 +165,44 @@ describe('a run', () => {
     }
   });
 
+  it.each([false, true])('that takes longer than its time-out ends failed (streamed: %s)', async (isStreamed) => {
+    const stage = setStage();
+    const model = scripted(() => ({ hangs: true }));
+    model.doGenerate = ({ abortSignal }) =>
+      new Promise((_resolve, reject) => abortSignal?.addEventListener('abort', () => reject(abortSignal.reason as Error)));
+    await thrownBy(
+      stage.runpurse.run({}, async (run) => {
+        const options = { prompt: 'hi', model: run.model(model), timeout: 20 };
+        await (isStreamed ? read(streamText(options).stream) : generateText(options));
+      }),
+    );
+    expect(stage.events.at(-1)).toMatchObject({
+      type: 'run.failed',
+      metadata: { status: 'failed', message: expect.stringMatching(/time/i) },
+    });
+    expect(stage.eventsOf('llm.call.failed')).toHaveLength(1);
+  });
+
+  it('cancelled while the gateway is asked makes no call, and what was held costs nothing', async () => {
+    const controller = new AbortController();
+    const stage = setStage({
+      deny: ({ type }) => {
+        if (type === 'llm.call.started') controller.abort();
+        return undefined;
+      },
+    });
+    const model = scripted(() => ({}));
+    await thrownBy(
+      stage.runpurse.run({}, (run) => generateText({ prompt: 'hi', model: run.model(model), abortSignal: controller.signal })),
+    );
+    expect(model.sent).toEqual([]);
+    expect(stage.eventsOf('llm.call.failed')[0]?.metadata).toMatchObject({
+      status: 'aborted',
+      usage: { input_tokens: 0, output_tokens: 0 },
+    });
+    expect(stage.events.at(-1)?.metadata).toMatchObject({ status: 'stopped' });
+  });
+
   it('cancelled while a tool runs ends stopped, streamed too, and the tool is settled', async () => {
     for (const isStreamed of [false, true]) {
       const stage = setStage();

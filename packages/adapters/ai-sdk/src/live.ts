@@ -44,15 +44,16 @@ export function placeNow(live: Live, place: Place): Place {
 
 /** Ends the run however its work ended. What is still under way in it is reported as aborted: its own end may never come. */
 export async function endRun(live: Live, failure: Failure | undefined): Promise<void> {
-  // An aborted stream of the SDK ends without an error, in the middle of what it did.
-  const isCutOff = live.signal?.aborted === true && (live.isInLoop === true || live.open.size > 0);
-  for (const abandon of [...live.open.values()]) abandon();
-  const because = refusalOf(failure?.error) === undefined ? (live.streamFailure ?? failure) : failure;
-  if ((because === undefined && isCutOff) || (because !== undefined && isCancellation(because.error, live.signal)))
-    return live.run.end({ status: 'stopped', reason: 'cancelled' });
-  if (because === undefined) return live.run.end({ status: 'completed' });
+  const { run, open, signal } = live;
+  // A stream of the SDK that is aborted ends without an error, in the middle of what it did.
+  const isCutOff = signal?.aborted === true && (live.isInLoop === true || open.size > 0);
+  for (const abandon of [...open.values()]) abandon();
+  const told = refusalOf(failure?.error) === undefined ? (live.streamFailure ?? failure) : failure;
+  const because = told ?? (isCutOff ? { error: signal.reason as unknown } : undefined);
+  if (because === undefined) return run.end({ status: 'completed' });
   const { error } = because;
-  await live.run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
+  if (isCancellation(error, signal)) return run.end({ status: 'stopped', reason: 'cancelled' });
+  await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
 }
 
 /** Throws what the AI SDK hands on and does not try again. */

@@ -76,6 +76,10 @@ async function ask(call: Call): Promise<void> {
   const bounds = carried ? {} : guarded(live, () => boundsOf(call.asked), {});
   refuseUnless(await live.run.authorizeModel({ ...place, ...bounds, model, carried }));
   live.open.set(call, () => report(call, { status: 'aborted', error: new Error('its run ended first') }));
+  const { abortSignal } = call.asked;
+  if (abortSignal?.aborted !== true) return;
+  report(call, { ...failureOf(abortSignal.reason, abortSignal), usage: { input_tokens: 0, output_tokens: 0 } }); // never sent
+  abortSignal.throwIfAborted();
 }
 
 /** A stream that is reported when it ends, with what its parts said. */

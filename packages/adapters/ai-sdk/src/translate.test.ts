@@ -59,6 +59,24 @@ describe('usage', () => {
       { ...zero, input_tokens: 100, output_tokens: null },
     ],
     [
+      'a 0 for what the reply left out: it is unknown',
+      {
+        inputTokens: { total: 100, noCache: 100, cacheRead: 0, cacheWrite: undefined },
+        outputTokens: { total: 0, text: 0, reasoning: 0 },
+        raw: { prompt_tokens: 100 },
+      },
+      { ...zero, input_tokens: 100, output_tokens: null },
+    ],
+    [
+      'a 0 that was said',
+      {
+        inputTokens: { total: 100, noCache: 100, cacheRead: 0, cacheWrite: undefined },
+        outputTokens: { total: 0, text: 0, reasoning: 0 },
+        raw: { prompt_tokens: 100, completion_tokens: 0 },
+      },
+      { ...zero, input_tokens: 100, output_tokens: 0 },
+    ],
+    [
       "Anthropic's hour-long cache and searches",
       {
         inputTokens: { total: 100, noCache: 20, cacheRead: 0, cacheWrite: 80 },

@@ -27,20 +27,34 @@ interface RawUsage {
 export function usageOf(usage: Usage | undefined): ReportedUsage | undefined {
   if (usage === undefined) return undefined;
   const { inputTokens: input, outputTokens: output } = usage;
-  const raw = (usage.raw ?? {}) as RawUsage;
+  const raw = (usage.raw ?? {}) as RawUsage & Readonly<Record<string, unknown>>;
   const cacheWrite1h = raw.cache_creation?.ephemeral_1h_input_tokens ?? 0;
   const { noCache } = input;
   const reported = usageOfTotals({
-    input: noCache === undefined ? input.total : noCache + (input.cacheRead ?? 0) + (input.cacheWrite ?? 0),
+    input: !isSaid('input', raw)
+      ? undefined
+      : noCache === undefined
+        ? input.total
+        : noCache + (input.cacheRead ?? 0) + (input.cacheWrite ?? 0),
     cacheRead: input.cacheRead,
     cacheWrite: Math.max(0, (input.cacheWrite ?? 0) - cacheWrite1h),
     cacheWrite1h: Math.min(cacheWrite1h, input.cacheWrite ?? 0),
     audioInput: raw.prompt_tokens_details?.audio_tokens,
-    output: output.total ?? (output.text === undefined ? undefined : output.text + (output.reasoning ?? 0)),
+    output: !isSaid('output', raw)
+      ? undefined
+      : (output.total ?? (output.text === undefined ? undefined : output.text + (output.reasoning ?? 0))),
     reasoning: output.reasoning,
     audioOutput: raw.completion_tokens_details?.audio_tokens,
   });
   return reported && { ...reported, web_searches: raw.server_tool_use?.web_search_requests ?? undefined };
+}
+
+const RAW_TOTALS = { input: ['prompt_tokens', 'input_tokens'], output: ['completion_tokens', 'output_tokens'] } as const;
+
+/** Providers of OpenAI's kind put 0 for a total that the reply left out; the raw usage still shows that it did. */
+function isSaid(side: keyof typeof RAW_TOTALS, raw: Readonly<Record<string, unknown>>): boolean {
+  const isKnown = Object.values(RAW_TOTALS).some((names) => names.some((name) => name in raw));
+  return !isKnown || RAW_TOTALS[side].some((name) => typeof raw[name] === 'number');
 }
 
 export function answerOf({ usage, response }: Generated): Answer {

@@ -32,7 +32,8 @@ export function watched<Part>(stream: ReadableStream<Part>, over: Over, see?: (p
       },
       async cancel(reason) {
         isCancelled = true; // which ends the read under way, as if the stream were done
-        await over({ error: new DOMException('The stream was cancelled.', 'AbortError') });
+        const isLate = (reason as { readonly name?: unknown } | undefined)?.name === 'TimeoutError';
+        await over({ error: isLate ? reason : new DOMException('The stream was cancelled.', 'AbortError') });
         await reader.cancel(reason);
       },
     },
