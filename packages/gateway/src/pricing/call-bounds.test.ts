@@ -77,6 +77,8 @@ describe('the output limit that fits', () => {
     // 1,000 tokens in cost 0.00015; 0.00085 are left, of 0.0000006 each, for two choices.
     expect(outputLimitWithin(callOf({ choices: 2, outputTokensLimit: undefined }), MINI, parseUsd('0.001') ?? 0n)).toBe(708);
     expect(outputLimitWithin(callOf({}), MINI, parseUsd('0.0001') ?? 0n)).toBeUndefined();
+    expect(outputLimitWithin(callOf({ choices: 2, outputTokensLeast: 708 }), MINI, parseUsd('0.001') ?? 0n)).toBe(708);
+    expect(outputLimitWithin(callOf({ choices: 2, outputTokensLeast: 709 }), MINI, parseUsd('0.001') ?? 0n)).toBeUndefined();
     expect(outputLimitWithin(callOf({ choices: 0 }), MINI, parseUsd('1') ?? 0n)).toBeUndefined();
   });
 

@@ -44,14 +44,14 @@ export function boundsOf(call: ModelCall, card: PriceCard, options: BoundsOption
   };
 }
 
-/** The largest output limit for ONE choice whose worst case fits `available`; undefined when not even one token does. */
+/** The largest output limit for ONE choice whose worst case fits `available`; undefined when not even the least its provider takes does. */
 export function outputLimitWithin(call: ModelCall, card: PriceCard, available: Nanos, options: BoundsOptions = {}): number | undefined {
   const bounded = boundsOf({ ...call, outputTokensLimit: 1 }, card, options);
   if (bounded.type === 'unbounded' || call.choices === 0) return undefined;
   const tokens = card.outputTokensWithin(available, bounded.bounds);
   if (tokens === undefined) return undefined;
   const limit = Math.floor(tokens / call.choices) - (call.outputTokensExtra ?? 0);
-  return limit < 1 ? undefined : limit;
+  return limit < (call.outputTokensLeast ?? 1) ? undefined : limit;
 }
 
 function inputBound(call: ModelCall, card: PriceCard, options: BoundsOptions): number | undefined {

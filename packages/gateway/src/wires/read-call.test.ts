@@ -158,7 +158,8 @@ describe('what admission must know', () => {
       },
       { unbounded: undefined },
     ],
-    ['messages', { thinking: { type: 'enabled', budget_tokens: 1024 } }, { hiddenReasoning: true }],
+    ['messages', { thinking: { type: 'enabled', budget_tokens: 1024 } }, { hiddenReasoning: true, outputTokensLeast: 1025 }],
+    ['responses', {}, { outputTokensLeast: 16 }],
     ['messages', { speed: 'fast', inference_geo: 'us', model: 'claude-opus-5' }, { ratePercentMax: 220 }],
     ['messages', { context_management: { edits: [{ type: 'compact_20260112' }] } }, { turnsMax: 2, choices: 2 }],
     [

@@ -53,6 +53,7 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
     inputTokensMax: bodyBytes - media.payload + media.tokens + templateTokens(body),
     // For all turns together.
     outputTokensLimit: limit,
+    outputTokensLeast: LIMIT_LEAST,
     choices: 1,
     webSearchesMax: tools.webSearches,
     wantsStreamUsage: true,
@@ -68,6 +69,9 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
   };
   return { type: 'call', call };
 }
+
+/** The provider refuses a lower `max_output_tokens`. */
+const LIMIT_LEAST = 16;
 
 /** Fields that bring in input the provider keeps. */
 const STORED_INPUT = ['previous_response_id', 'conversation', 'prompt'];

@@ -13,6 +13,8 @@ export interface ModelCall {
   readonly inputTokensMax: number;
   /** Output limit the caller set (`max_tokens`, `max_completion_tokens`, `max_output_tokens`), for ONE choice. */
   readonly outputTokensLimit: number | undefined;
+  /** The lowest output limit the provider takes: a call is not clamped below it. Left out: 1. */
+  readonly outputTokensLeast?: number | undefined;
   /** `n`; 1 where the wire has no such thing; 0 when nothing is generated (embeddings). */
   readonly choices: number;
   /** Upper bound of built-in tool uses that are billed apart (web search), 0 when none is asked for. */
