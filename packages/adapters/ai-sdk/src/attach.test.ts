@@ -334,18 +334,25 @@ describe('a retried model call', () => {
     }
   });
 
-  it('of a stream that broke off is the second attempt, and what the first used is unknown', async () => {
+  it.each<[string, (run: AgentRun, model: ReturnType<typeof scripted>) => Promise<void>]>([
+    ['by the SDK', (run, model) => read(streamText({ ...quiet, prompt: 'hi', model: run.model(model), streamRetries: 1 }).stream)],
+    [
+      'by the caller',
+      async (run, model) => {
+        await read(streamText({ ...quiet, prompt: 'hi', model: run.model(model) }).stream);
+        await read(streamText({ ...quiet, prompt: 'hi', model: run.model(model) }).stream);
+      },
+    ],
+  ])('of a stream that broke off is the second attempt, made again %s, and what the first used is unknown', async (_, call) => {
     const stage = setStage();
     const model = scripted((count) => (count === 1 ? { breaks: new Error('reset') } : {}));
-    await stage.runpurse.run({}, async (run) => {
-      await read(streamText({ ...quiet, prompt: 'hi', model: run.model(model) }).stream);
-      await read(streamText({ ...quiet, prompt: 'hi', model: run.model(model) }).stream);
-    });
+    await stage.runpurse.run({}, (run) => call(run, model));
     const ends = stage.events.filter(({ type }) => /^llm.call.(completed|failed)$/.test(type));
     expect(ends.map((event) => [event.type, event['attempt'], event.metadata['usage'] === undefined])).toEqual([
       ['llm.call.failed', 1, true],
       ['llm.call.completed', 2, false],
     ]);
+    expect(stage.events.at(-1)?.type).toBe('run.completed');
   });
 
   it('is not what another prompt, or the same prompt after a success, is', async () => {
