@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import { Agent, run, setDefaultModelProvider, setTracingDisabled, tool, withTrace, Runner } from '@openai/agents';
+import { Agent, retryPolicies, run, setDefaultModelProvider, setTracingDisabled, tool, withTrace, Runner } from '@openai/agents';
 import { RunpurseError, refusalOf } from '@runpurse/core';
 import { z } from 'zod';
 import { carried, lookupTool, setStage, type Stage } from '../test/stage.ts';
@@ -183,6 +183,24 @@ describe('a run of a runner', () => {
     ]);
   });
 
+  it('that is begun in the background of one that is over is another', async () => {
+    const at = await stage({
+      answer: (request) => (JSON.stringify(request.body).includes('You summarize.') ? {} : lookThenAnswer(request)),
+    });
+    const runner = at.runpurse.runner();
+    const summary = new Agent({ name: 'summary', instructions: 'You summarize.', model: 'gpt-test' });
+    let later: Promise<unknown> = Promise.resolve();
+    const { lookup } = lookupTool(() => {
+      later = new Promise((resolve) => setTimeout(resolve, 60)).then(() => runner.run(summary, 'sum up'));
+      return 'found';
+    });
+    await runner.run(new Agent({ name: 'support', model: 'gpt-test', tools: [lookup] }), 'hi');
+    await later;
+    const runs = at.eventsOf('run.started').map(({ run_id, agent_id }) => [run_id, agent_id]);
+    expect(runs.map(([, agent]) => agent)).toEqual(['support', 'summary']);
+    expect(carried(at.requests.at(-1) as ModelRequest)).toMatchObject({ run: runs[1]?.[0], agent: 'summary', parent: undefined });
+  });
+
   it('holds nothing of a call that its end outran', async () => {
     const at = await stage({ answer: () => new Promise((resolve) => setTimeout(() => resolve({}), 60)) });
     const guardrail = { name: 'slow', execute: () => new Promise<never>((_, reject) => setTimeout(() => reject(new Error('broken')), 20)) };
@@ -255,6 +273,21 @@ describe('a run made by run(), past our runner', () => {
     const error: unknown = await runPlain(agentOf(), 'hi').catch((thrown: unknown) => thrown);
     expect(refusalOf(error)).toMatchObject({ code: 'policy_denied' });
     expect(at.requests).toEqual([]);
+    await at.runpurse.client.flush();
+    expect(at.types()).toEqual(['run.started']);
+  });
+
+  it('ends for the reason it ended, not for one it got over', async () => {
+    const at = await attached({
+      answer: (_, count) => (count === 1 ? { error: { status: 500, code: 'x', message: 'overloaded' } } : { toolCalls: [] }),
+    });
+    const retry = { maxRetries: 1, backoff: { initialDelayMs: 1 }, policy: retryPolicies.httpStatus([500]) };
+    const broken = { name: 'broken', execute: () => Promise.reject(new Error('the guardrail broke')) };
+    const agent = new Agent({ name: 'support', model: 'gpt-test', modelSettings: { retry }, outputGuardrails: [broken] });
+    await expect(runPlain(agent, 'hi')).rejects.toThrow('the guardrail broke');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await at.runpurse.client.flush();
+    expect(at.events.at(-1)).toMatchObject({ type: 'run.failed', metadata: { message: expect.stringContaining('the guardrail broke') } });
   });
 
   it('is each call a run of its own when tracing is off, still asked for and carried', async () => {

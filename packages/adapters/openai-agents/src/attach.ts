@@ -64,7 +64,7 @@ export class Runpurse implements Host {
   /** A Runner whose every run is one of ours: begun before its first model call, ended however it ends. */
   runner(config: Partial<RunConfig> = {}): Runner {
     const provider = this.models(config.modelProvider);
-    const model = typeof config.model === 'object' ? this.model(config.model) : config.model;
+    const model = typeof config.model === 'object' ? this.model(config.model, 'unknown') : config.model;
     const runner = new Runner({ ...config, modelProvider: provider, ...(model !== undefined && { model }) });
     const run = runner.run.bind(runner) as (agent: Agent<unknown>, ...rest: readonly unknown[]) => Promise<Result>;
     // Told for the run's own agents, with or without tracing; an agent behind a tool has its own frame.
@@ -91,7 +91,7 @@ export class Runpurse implements Host {
     return {
       getModel: async (name) => {
         const model = await provider.getModel(name);
-        const known = metered.get(model) ?? this.model(model, name, isCarried);
+        const known = metered.get(model) ?? this.model(model, name || getDefaultModel(), isCarried);
         metered.set(model, known);
         return known;
       },
@@ -99,7 +99,7 @@ export class Runpurse implements Host {
   }
 
   /** A model object of your own, metered. Its name is what it is priced by before it has answered. */
-  model(model: Model, name: string = getDefaultModel(), isCarried = false): Model {
+  model(model: Model, name: string, isCarried = false): Model {
     return model instanceof MeteredModel ? model : new MeteredModel(model, name, this, isCarried);
   }
 
@@ -128,10 +128,9 @@ export class Runpurse implements Host {
     try {
       return work();
     } catch (error) {
-      (
-        this.#options.onFault ??
-        ((fault: unknown) => console.warn('Runpurse: a fault in the OpenAI Agents adapter, your run goes on.', fault))
-      )(error);
+      const { onFault } = this.#options;
+      if (onFault === undefined) console.warn('Runpurse: a fault in the OpenAI Agents adapter, your run goes on.', error);
+      else onFault(error);
       return undefined;
     }
   }
@@ -150,8 +149,8 @@ export class Runpurse implements Host {
   }
 
   async #run(sdk: SdkRun, signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
-    // A runner used inside a run (in a tool, in a trace of the host's) is part of it.
-    if (liveHere() !== undefined) return work();
+    // A runner used inside a run (in a tool, in a trace of the host's) is part of it while it lasts.
+    if (liveHere()?.isEnded === false) return work();
     const live = this.#open(sdk);
     orThrow(await live.run.start());
     return frames.run({ live, agentName: sdk.agentName }, async () => {
@@ -173,6 +172,7 @@ export class Runpurse implements Host {
 
   async #end(live: Live, error: unknown, result?: Result): Promise<void> {
     const { run } = live;
+    live.isEnded = true;
     if ((result?.interruptions?.length ?? 0) > 0 && error === undefined) return this.#pause(live);
     for (const call of live.calls) this.guard(() => failed(call, new Error('its run ended first'), true));
     for (const id of live.openTools) settle(live, id, new Error('its run ended first'));

@@ -1,6 +1,6 @@
 import { getCurrentSpan, type Model, type ModelRequest, type ModelResponse, type StreamEvent } from '@openai/agents';
 import { orThrow, REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace, type Decision, type ModelCall } from '@runpurse/core';
-import { frames, type Frame, type Live } from './live.ts';
+import { forgetTraced, frames, type Frame, type Live } from './live.ts';
 import { boundsOf, failureOf, hostedToolsOf, modelOf, modelOfFrame, turnOf, usageOf, type Answer } from './translate.ts';
 
 /** One model call from its question to its end, as the wire needs to know it. */
@@ -99,11 +99,14 @@ export class MeteredModel implements Model {
     const before = typeof request.input === 'object' ? live.failed.get(request.input) : undefined;
     const attempt = (before?.attempts ?? 0) + 1;
     const place = { ...turn, agentId, parentStepId: outer?.parentStepId, stepId: before?.stepId ?? crypto.randomUUID(), attempt };
-    const asked = { model: this.#name, ...this.#host.guard(() => boundsOf(request)) };
+    // The gateway reads the bounds of a carried call off the call itself.
+    const asked = { model: this.#name, ...(!this.#isCarried && this.#host.guard(() => boundsOf(request))) };
     const call: Call = { live, place, asked, input: request.input, isCarried: this.#isCarried, tries: 0 };
     const end = async (error: unknown): Promise<void> => endAfter?.(error);
+    const begun = await live.run.start();
+    if (!begun.proceed) forgetTraced(live);
+    orThrow(begun);
     try {
-      orThrow(await live.run.start());
       orRefuse(await live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }));
     } catch (error) {
       live.failure = error;
@@ -134,6 +137,7 @@ function attemptOf({ place, tries }: Call): number {
 function answered(call: Call, answer: Answer, streamedModel?: string): void {
   const { live, place, asked, isCarried: carried, requestId } = call;
   if (!live.calls.delete(call)) return;
+  live.failure = undefined;
   const model = modelOf(answer) ?? streamedModel ?? asked.model;
   live.run.recordModel({ ...place, attempt: attemptOf(call), carried, requestId, model, usage: usageOf(answer) });
   // Tools that ran at the provider: part of the call, priced with it, and shown as steps inside it.

@@ -22,8 +22,9 @@ export interface Live {
   readonly toolSpans: Set<string>;
   /** Inputs of failed model calls: the same one again is a retry. */
   readonly failed: WeakMap<object, { readonly stepId: string; readonly attempts: number }>;
-  /** What went wrong last, as it was thrown. */
+  /** What went wrong with the last model call, as it was thrown. */
   failure?: unknown;
+  isEnded: boolean;
 }
 
 /** Where in a run the code that runs right now stands. */
@@ -52,6 +53,11 @@ export function keepTraced(traceId: string, live: Live): void {
   if (traced.size > TRACED_KEPT && oldest.done !== true) traced.delete(oldest.value);
 }
 
+/** A run that was denied has not begun: its trace may ask again. */
+export function forgetTraced(live: Live): void {
+  for (const [traceId, kept] of traced) if (kept === live) traced.delete(traceId);
+}
+
 /** The run the code that runs right now belongs to. */
 export function liveHere(): Live | undefined {
   return frames.getStore()?.live ?? traced.get(getCurrentTrace()?.traceId ?? '');
@@ -68,5 +74,6 @@ export function makeLive(run: Run, host: Host, gateway: string): Live {
     guardedSpans: new Set(),
     toolSpans: new Set(),
     failed: new WeakMap(),
+    isEnded: false,
   };
 }
