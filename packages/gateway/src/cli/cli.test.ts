@@ -269,6 +269,8 @@ describe('runpurse budgets', () => {
     expect((await runpurse('budgets', 'list')).stdout).toMatch(/run:\*\s+lifetime\s+\$0\.1\s+block/);
     expect((await runpurse('budgets', 'set', id, '--limit', '10')).stdout).toBe(`Budget ${id}: run * may spend $10.\n`);
     expect((await until(authorize, ({ status }) => status === 200)).status).toBe(200);
+    const second = await runpurse('budgets', 'set', '--scope', 'run', '--limit', '20');
+    expect(second.stdout).toContain(`Budget ${id} limits the same spend and still holds. To change that one: \`runpurse budgets set ${id}`);
     expect((await runpurse('budgets', 'delete', id)).code).toBe(0);
     expect(await runpurse('budgets', 'delete', id)).toMatchObject({ code: 1, stderr: expect.stringMatching(/no budget bud_/) });
   });

@@ -3,6 +3,7 @@ import { budgetWire } from '../../api/budget-wire.ts';
 import { BUDGET_SCOPES } from '../../config/config.ts';
 import { budgetBody, parseBudget } from '../../config/stored-budget.ts';
 import { createIds } from '../../ids.ts';
+import type { StoredBudget } from '../../store/store.ts';
 import { CliError } from '../cli-error.ts';
 import { withAdmin } from '../data-directory.ts';
 import { dataOption, idText, jsonOption } from '../options.ts';
@@ -44,7 +45,7 @@ export function setBudgetCommand(): Command {
 
 async function setBudget(budgetId: string | undefined, options: SetOptions): Promise<void> {
   const output = terminalOutput();
-  const budget = await withAdmin(options.data, { create: true }, async (admin) => {
+  const { budget, standing } = await withAdmin(options.data, { create: true }, async (admin) => {
     const existing = budgetId === undefined ? undefined : admin.budgets().find((stored) => stored.budgetId === budgetId);
     if (budgetId !== undefined && existing === undefined)
       throw new CliError(
@@ -56,14 +57,28 @@ async function setBudget(budgetId: string | undefined, options: SetOptions): Pro
     const parsed = parseBudget({ ...existing?.body, ...written(options) });
     if (parsed.type === 'invalid') throw new CliError(`${FLAG[parsed.path.replace(/\[.*/, '')] ?? parsed.path} ${parsed.message}`, 2);
     const id = budgetId ?? createIds({ now: Date.now }).next('bud');
+    const others = admin.budgets().filter((stored) => stored.budgetId !== id && isSameSpend(stored.body, budgetBody(parsed.config)));
     await admin.putBudget({ budgetId: id, body: budgetBody(parsed.config), updatedAt: Date.now() });
-    return budgetWire({ budgetId: id, config: parsed.config, origin: 'api' });
+    return {
+      budget: budgetWire({ budgetId: id, config: parsed.config, origin: 'api' }),
+      standing: others.map(({ budgetId: other }) => other),
+    };
   });
   if (options.json === true) output.json(budget);
-  else
+  else {
     output.line(
       `Budget ${budget.budget_id}: ${budget.scope} ${budget.id} may spend $${budget.limit_usd}${budget.window === 'lifetime' ? '' : ` per ${budget.window}`}.`,
     );
+    for (const other of standing)
+      output.line(
+        `Budget ${other} limits the same spend and still holds. To change that one: \`runpurse budgets set ${other} --limit USD\`; to remove it: \`runpurse budgets delete ${other}\`.`,
+      );
+  }
+}
+
+/** What a person who means to raise a cap would write without its id. */
+function isSameSpend(one: StoredBudget['body'], other: StoredBudget['body']): boolean {
+  return (['workspace', 'scope', 'id', 'window'] as const).every((field) => one[field] === other[field]);
 }
 
 const FLAG: Readonly<Record<string, string>> = {
