@@ -39,6 +39,11 @@ async function thrownBy(work: Promise<unknown>): Promise<unknown> {
   );
 }
 
+/** A model that is always called with this signal. */
+function withSignal(model: ReturnType<AgentRun['model']>, abortSignal: AbortSignal): ReturnType<AgentRun['model']> {
+  return wrapLanguageModel({ model, middleware: { transformParams: async ({ params }) => ({ ...params, abortSignal }) } });
+}
+
 const soon = () => new Promise((resolve) => setTimeout(resolve, 50));
 
 async function read(stream: AsyncIterable<unknown>): Promise<void> {
@@ -201,6 +206,34 @@ describe('a run', () => {
       usage: { input_tokens: 0, output_tokens: 0 },
     });
     expect(stage.events.at(-1)?.metadata).toMatchObject({ status: 'stopped' });
+  });
+
+  it.each<[string, (run: AgentRun) => Promise<unknown>]>([
+    [
+      'after a loop that its stop condition ended, and another call',
+      async (run) => {
+        await read(streamText({ prompt: 'hi', model: run.model(scripted(lookThenAnswer)), tools: run.tools(lookup().tools) }).stream);
+        return generateText({ prompt: 'hi', model: run.model(scripted(() => ({}))) });
+      },
+    ],
+    [
+      'after a loop inside a tool that its stop condition ended',
+      (run) => {
+        const { tools } = lookup(() =>
+          read(streamText({ prompt: 'in', model: run.model(scripted(lookThenAnswer)), tools: run.tools(lookup().tools) }).stream),
+        );
+        return generateText({ prompt: 'hi', model: run.model(scripted(lookThenAnswer)), tools: run.tools(tools) });
+      },
+    ],
+  ])('cancelled when all is done is completed: %s', async (_, work) => {
+    const stage = setStage();
+    const controller = new AbortController();
+    await stage.runpurse.run({}, async (run) => {
+      const signalled: AgentRun = { ...run, model: (model) => withSignal(run.model(model), controller.signal) };
+      await work(signalled);
+      controller.abort();
+    });
+    expect(stage.events.at(-1)?.type).toBe('run.completed');
   });
 
   it('cancelled while a tool runs ends stopped, streamed too, and the tool is settled', async () => {
@@ -440,6 +473,18 @@ describe('a stream that the run returns', () => {
     expect(stage.types().slice(-4)).toEqual(['llm.call.completed', 'llm.call.started', 'llm.call.completed', 'run.completed']);
   });
 
+  it('of objects that it reads already ends the run when that is done, with its call completed', async () => {
+    const stage = setStage();
+    await stage.runpurse.run({}, (run) => {
+      const model = run.model(scripted(() => ({ text: '{"a":"b"}' })));
+      const result = streamObject({ model, schema: z.object({ a: z.string() }), prompt: 'hi' });
+      void read(result.partialObjectStream);
+      return result;
+    });
+    await soon();
+    expect(stage.types()).toEqual(['run.started', 'llm.call.started', 'llm.call.completed', 'run.completed']);
+  });
+
   it('whose connection is lost fails the run', async () => {
     const stage = setStage();
     const model = scripted(() => ({ loses: new Error('reset') }));
@@ -561,6 +606,27 @@ describe('a tool', () => {
     );
   });
 
+  it('that streams and is given up is settled as failed, and told so', async () => {
+    const stage = setStage();
+    let wasTold = false;
+    const endless = tool({
+      inputSchema: z.object({}),
+      async *execute() {
+        try {
+          for (;;) yield 'a';
+        } finally {
+          wasTold = true;
+        }
+      },
+    });
+    await stage.runpurse.run({}, async (run) => {
+      const { execute } = run.tools({ endless }).endless;
+      for await (const _ of execute({}, { toolCallId: 'call_1', messages: [], context: {} }) as AsyncIterable<string>) break;
+      expect(wasTold).toBe(true);
+    });
+    expect(stage.eventsOf('tool.call.failed')[0]?.metadata).toMatchObject({ message: 'nobody read it to its end' });
+  });
+
   it('without `execute` is left as it is', async () => {
     const stage = setStage();
     const client = tool({ inputSchema: z.object({ q: z.string() }), outputSchema: z.string() });
@@ -585,6 +651,18 @@ describe('another agent', () => {
     expect(model.sent.map(standing)).toEqual(Array(2).fill(expect.objectContaining({ agent: 'writer', parent: step })));
     expect(stage.eventsOf('tool.call.completed')[0]).toMatchObject({ agent_id: 'writer', parent_step_id: step });
     expect(stage.types().slice(-2)).toEqual(['step.completed', 'run.completed']);
+  });
+
+  it('is who uses a model of the run inside its tools', async () => {
+    const stage = setStage();
+    const inner = scripted(() => ({}), GATEWAY);
+    await stage.runpurse.run({ agentId: 'editor' }, (run) => {
+      const { tools } = lookup(async () => (await generateText({ prompt: 'in', model: run.model(inner) })).text);
+      return run.agent('writer', (writer) =>
+        generateText({ ...LOOP, model: writer.model(scripted(lookThenAnswer)), tools: writer.tools(tools) }),
+      );
+    });
+    expect(inner.sent.map(standing)).toEqual([expect.objectContaining({ agent: 'writer', parent: 'call_1' })]);
   });
 
   it('that fails fails its step', async () => {
