@@ -396,8 +396,11 @@ describe('a retried model call', () => {
       await generateText({ prompt: 'hi', model: run.model(model) });
       await thrownBy(generateText({ prompt: 'one', model: run.model(scripted(() => ({ throws: answered(400, 'bad') }))) }));
       await generateText({ prompt: 'two', model: run.model(model) });
+      const failing = scripted(failsOnce);
+      await generateText({ prompt: 'hi', model: run.model(failing) });
+      await generateText({ prompt: 'hi', model: run.model(failing) });
     });
-    expect(stage.events.filter(({ type }) => type === 'llm.call.started').map((event) => event['attempt'])).toEqual([1, 1, 1, 1]);
+    expect(stage.events.filter(({ type }) => type === 'llm.call.started').map((event) => event['attempt'])).toEqual([1, 1, 1, 1, 1, 2, 1]);
   });
 });
 
@@ -604,6 +607,19 @@ describe('a tool', () => {
     expect([...stage.eventsOf('tool.call.completed'), ...stage.eventsOf('tool.call.failed')].map((event) => event['tool_call_id'])).toEqual(
       ['call_1', 'call_2'],
     );
+  });
+
+  it('in which a stream fails may still succeed, and so may its run', async () => {
+    const stage = setStage();
+    await stage.runpurse.run({}, (run) => {
+      const { tools } = lookup(async () => {
+        await read(streamText({ ...quiet, prompt: 'in', model: run.model(scripted(() => ({ breaks: new Error('reset') }))) }).textStream);
+        return 'nothing found';
+      });
+      return generateText({ prompt: 'hi', model: run.model(scripted(lookThenAnswer)), tools: run.tools(tools) });
+    });
+    expect(stage.eventsOf('llm.call.failed')).toHaveLength(1);
+    expect(stage.types().slice(-2)).toEqual(['tool.call.completed', 'run.completed']);
   });
 
   it('that streams and is given up is settled as failed, and told so', async () => {

@@ -1,6 +1,6 @@
 import type { Failure } from './live.ts';
 
-/** Told once, with what went wrong if anything did. */
+/** Told what went wrong, if anything did; told again, it takes no notice. */
 type Over = (failure: Failure | undefined) => void | Promise<void>;
 
 /**
@@ -46,25 +46,18 @@ export function watched<Part>(stream: ReadableStream<Part>, over: Over, see?: (p
  * `streamObject` returned, a `Response` or a `ReadableStream`), when that ended.
  */
 export async function untilOver<Result>(work: () => Result | PromiseLike<Result>, over: Over): Promise<Result> {
-  let ended: void | Promise<void>;
-  let isOver = false;
-  const once: Over = (failure) => {
-    if (!isOver) ended = over(failure);
-    isOver = true;
-    return ended;
-  };
   let result: Result;
   try {
     result = await work();
   } catch (error) {
-    await once({ error });
+    await over({ error });
     throw error;
   }
-  if (isUnread(result)) return watched(result, once) as Result;
-  if (result instanceof Response && isUnread(result.body)) return new Response(watched(result.body, once), result) as Result;
+  if (isUnread(result)) return watched(result, over) as Result;
+  if (result instanceof Response && isUnread(result.body)) return new Response(watched(result.body, over), result) as Result;
   if (typeof result === 'object' && result !== null && ('baseStream' in result || 'consumeStream' in result))
-    watchResult(result as StreamingResult, once);
-  else await once(undefined);
+    watchResult(result as StreamingResult, over);
+  else await over(undefined);
   return result;
 }
 
