@@ -105,7 +105,7 @@ function enumText(text: string, values: ReadonlySet<string>): string {
   return values.has(word) ? word : 'unknown';
 }
 
-/** An id by which spend is looked up; as in events, control characters make it none. */
+/** An id by which spend is looked up; as in events, one with control characters is none. */
 function spendId(text: string): string | undefined {
   return /\p{Cc}/u.test(text) ? undefined : text;
 }

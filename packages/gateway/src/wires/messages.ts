@@ -46,7 +46,6 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
   const media = mediaOf(body, model);
   const tools = serverTools(body);
   const turns = tools.turns * (compacts(body) ? 2 : 1);
-  const thinkingBudget = thinking?.['type'] === 'enabled' ? asCount(thinking['budget_tokens']) : undefined;
   const call: ModelCall = {
     model,
     stream,
@@ -60,8 +59,7 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
     cacheWrite: cacheWriteOf(body),
     ...(media.unbounded ? { inputUnbounded: true as const } : {}),
     ...(turns > 1 ? { turnsMax: turns } : {}),
-    // The provider refuses a limit that leaves no room behind the thinking.
-    ...(thinkingBudget === undefined ? {} : { outputTokensLeast: thinkingBudget + 1 }),
+    outputTokensLeast: (asCount(thinking?.['budget_tokens']) ?? 0) + 1,
     ...(hidesThinking(model, thinking) ? { hiddenReasoning: true as const } : {}),
     ratePercentMax: requestedRate(model, body),
     unbounded: unboundedField(body) ?? tools.unbounded,
