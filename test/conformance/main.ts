@@ -1,5 +1,4 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { adaptersTable, TABLE_DOCUMENTS, withTable } from './adapters-table.ts';
 import { judge, type Verdict } from './judge.ts';
