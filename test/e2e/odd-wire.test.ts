@@ -73,6 +73,33 @@ describe('a stream', () => {
     expect(await stage.settledRun(runId)).toMatchObject({ requests: [{ status: 'completed', cost_usd: '0.002', unconfirmed: false }] });
   });
 
+  it.each([
+    ['a blank line behind its last event', (text: string) => text.replace(/\n$/, '')],
+    ['any line end behind its last event', (text: string) => text.replace(/\n\n$/, '')],
+    ['a last event, its usage unfinished', (text: string) => text.replace(/\n\ndata: \[DONE\]\n\n$/, '')],
+  ])('that ends without %s is charged by its usage', async (what, shorten) => {
+    const runId = `unfinished ${what}`;
+    stage.provider.will(answer(200, SSE, shorten(DELTA + ENDING)));
+    const received = await raw(post(runId));
+    expect(received).not.toContain('"usage"');
+    expect(await stage.settledRun(runId)).toMatchObject({ requests: [{ cost_usd: '0.002', unconfirmed: false }] });
+  });
+
+  it('left before it began is charged for its input, not for its worst case', async () => {
+    stage.provider.will(() => {});
+    const { hostname, port } = new URL(stage.gateway.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(post('left-before'));
+    while (stage.provider.calls.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    socket.destroy();
+    const run = await stage.settledRun('left-before');
+    expect(run).toMatchObject({ requests: [{ status: 'aborted', unconfirmed: true }], budgets: [{ held_usd: '0' }] });
+    const cost = Number(run.requests[0]?.cost_usd);
+    expect(cost).toBeGreaterThan(0);
+    // 200 tokens of output would be $0.002 more.
+    expect(cost).toBeLessThan(0.002);
+  });
+
   it('left at its last event, as many clients do, is completed', async () => {
     stage.provider.will(answer(200, SSE, DELTA + ENDING, 'hang'));
     await raw(post('left-at-done'), '[DONE]');
@@ -95,6 +122,24 @@ describe('a stream', () => {
     expect(run).toMatchObject({ requests: [{ status: 'failed', unconfirmed: true }] });
     expect(Number(run.requests[0]?.cost_usd)).toBeGreaterThan(0);
   });
+});
+
+it.each([
+  ['UTF-8', 'caf\u00e9 \u2603'],
+  ['latin1', Buffer.from([0x63, 0xe9]).toString('latin1')],
+  ['control characters', 'a\u0001b'],
+])('a provider header in %s neither stops nor breaks the reply', async (what, value) => {
+  const runId = `odd header ${what}`;
+  const body = JSON.stringify({ model: 'gpt-e2e', choices: [], usage: { prompt_tokens: 1000, completion_tokens: 100 } });
+  stage.provider.will((response) => {
+    const head = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-note: ${value}\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n`;
+    response.socket?.end(Buffer.from(head + body, what === 'latin1' ? 'latin1' : 'utf8'));
+  });
+  const received = await raw(post(runId, { body: { ...BODY, stream: false } }));
+  expect(received).toMatch(
+    what === 'control characters' ? /^HTTP\/1\.1 (200|502) / : /^HTTP\/1\.1 200 [^]*x-runpurse-request-cost-usd: 0\.002/,
+  );
+  expect(await stage.settledRun(runId)).toMatchObject({ budgets: [{ held_usd: '0' }] });
 });
 
 it.each([false, true])(

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Refusal } from '@runpurse/core';
 import { planCall } from './admit/plan-call.ts';
+import { LEDGER_UNAVAILABLE } from './admit/refusals.ts';
 import type { Gateway } from './gateway.ts';
 import { identify } from './identify/index.ts';
 import { carry } from './proxy/carry.ts';
@@ -41,7 +42,7 @@ export async function handleModelCall(
   if (planned.type === 'refused') return refuse(planned.refusal, id);
   const { plan } = planned;
   const admitted = await gateway.admission.admit(plan.request).catch((fault: unknown) => {
-    if (fault instanceof StoreError) return LEDGER_UNAVAILABLE;
+    if (fault instanceof StoreError) return { type: 'refused' as const, refusal: LEDGER_UNAVAILABLE };
     throw fault;
   });
   if (admitted.type === 'refused') return refuse(admitted.refusal, id);
@@ -52,25 +53,15 @@ export async function handleModelCall(
   }
 
   // proxy → meter → ledger: the provider's reply passes through, is metered, and settles the hold
-  const headers = forwardHeaders(request.rawHeaders, request.headers.connection, plan.provider);
-  if (plan.provider.kind === 'sandbox') headers.push('x-sandbox-attempt', String(reservation.attempt));
-  carry(gateway, {
-    wire,
-    plan,
-    reservation,
-    audits,
-    response,
-    path: plan.provider.basePath + wire.path.slice('/v1'.length) + query,
-    headers,
-    body: wire.changeBody(read.text, parsed.body, plan.change()),
-  });
+  try {
+    const headers = forwardHeaders(request.rawHeaders, request.headers.connection, plan.provider);
+    if (plan.provider.kind === 'sandbox') headers.push('x-sandbox-attempt', String(reservation.attempt));
+    const path = plan.provider.basePath + wire.path.slice('/v1'.length) + query;
+    const body = wire.changeBody(read.text, parsed.body, plan.change());
+    carry(gateway, { wire, plan, reservation, audits, response, path, headers, body });
+  } catch (fault) {
+    // A fault of ours before the call was made; once it is made, `carry` settles and this changes nothing.
+    gateway.admission.settle(id, { status: 'released', cost: 0n });
+    throw fault;
+  }
 }
-
-const LEDGER_UNAVAILABLE = {
-  type: 'refused' as const,
-  refusal: {
-    code: 'ledger_unavailable' as const,
-    message:
-      'The ledger could not be written, so this call was not made and nothing is charged. Try again when GET /readyz answers 200; the gateway log names the cause (often a full disk).',
-  },
-};

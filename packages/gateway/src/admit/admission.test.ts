@@ -80,6 +80,20 @@ describe('a hard budget', () => {
   });
 
   it.each([
+    ['the one that pauses the run', { action: 'pause' }, 'wide'],
+    ['the one that may not clamp', {}, 'wide'],
+    ['the tightest where all clamp', { on_exceed: 'clamp' }, 'tight'],
+  ] as const)('of several that do not fit, names %s', async (_which, more, named) => {
+    const { admission, call } = await open({
+      budgets: [
+        { name: 'tight', scope: 'run', limit_usd: '1', on_exceed: 'clamp' },
+        { name: 'wide', scope: 'workspace', limit_usd: '2', ...more },
+      ],
+    });
+    expect(await admission.admit(call(3n * USD, { fit: () => undefined }))).toMatchObject({ refusal: { blockedBy: named } });
+  });
+
+  it.each([
     ['request', { scope: 'request' }, {}],
     ['session', { scope: 'session' }, { sessionId: 's' }],
     ['workflow', { scope: 'workflow', id: 'flow' }, { workflowId: 'flow' }],
@@ -244,6 +258,22 @@ describe('a run', () => {
     admission.reloadBudgets();
     expect(admission.run('w', 'r')?.status).toBe('running');
     expect(codeOf(await admission.admit(call(2n * USD)))).toBe('admitted');
+  });
+
+  it('that went on has no reason left from its pause, in the views too', async () => {
+    const { admission, call, store } = await open({});
+    const key = { workspaceId: 'w', keyId: 'k', runId: 'r' };
+    await admitted(call(1n));
+    await admission.controlRun(key, 'pause', 'lunch');
+    expect(await store.run('w', 'r')).toMatchObject({ status: 'paused', statusReason: 'lunch' });
+    await admission.controlRun(key, 'resume', undefined);
+    await store.putBudget({ budgetId: 'b', body: { scope: 'run', limit_usd: '1', action: 'pause' }, updatedAt: 0 });
+    admission.reloadBudgets();
+    expect(codeOf(await admission.admit(call(2n * USD)))).toBe('budget_exceeded');
+    await store.deleteBudget('b');
+    admission.reloadBudgets();
+    const run = await store.run('w', 'r');
+    expect([run?.status, run?.statusReason]).toEqual(['running', undefined]);
   });
 
   it('in another workspace with the same id is another run', async () => {

@@ -2,6 +2,7 @@ import type { Nanos } from '@runpurse/core';
 import { budgetConfig, type BudgetConfig, type BudgetScope } from '../config/config.ts';
 import type { StoredBudget } from '../store/store.ts';
 import type { Budget, Subject } from './types.ts';
+import { SCOPE_ID } from './scope-id.ts';
 import { windowKey } from './windows.ts';
 
 /** A budget that applies to a call: for which id, and the key of the counter it is checked against. */
@@ -12,20 +13,6 @@ export interface BudgetMatch {
   readonly counterKey: string | undefined;
   readonly limit: Nanos;
 }
-
-/** Whose spend a scope counts, read off the subject. */
-const SCOPE_ID: Readonly<
-  Record<Exclude<BudgetScope, 'request'>, (subject: Partial<Subject> & { workspaceId: string }) => string | undefined>
-> = {
-  run: (subject) => subject.runId,
-  session: (subject) => subject.sessionId,
-  workflow: (subject) => subject.workflowId,
-  agent: (subject) => subject.agentId,
-  member: (subject) => subject.memberId,
-  customer: (subject) => subject.customerId,
-  workspace: (subject) => subject.workspaceId,
-  key: (subject) => subject.keyId,
-};
 
 export function budgetName(budget: Budget): string {
   const { name, scope, id, window } = budget.config;

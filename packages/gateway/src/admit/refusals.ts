@@ -159,3 +159,10 @@ export function unknownRunRefusal(runId: string): Refusal {
     details: { run_id: runId },
   };
 }
+
+/** What a failing ledger answers: nothing was called, nothing is charged. */
+export const LEDGER_UNAVAILABLE: Refusal = {
+  code: 'ledger_unavailable',
+  message:
+    'The ledger cannot be written or read right now, so nothing was done and nothing is charged. Try again once GET /readyz answers 200; the gateway log names the cause.',
+};

@@ -1,11 +1,7 @@
 import type { Nanos } from '@runpurse/core';
 import type { Store } from '../store/store.ts';
+import { SCOPE_ID, type Charged, type CountedScope } from './scope-id.ts';
 import { windowDays, windowKey, type Window } from './windows.ts';
-import type { BudgetScope } from '../config/config.ts';
-import type { ContextFields } from '../store/entry.ts';
-
-/** Whose charge it is: the ids of every scope that counts it. */
-type Charged = Omit<ContextFields, 'stepId' | 'parentStepId' | 'toolCallId' | 'graphNode'>;
 
 /** A charge that is in the ledger's queue but perhaps not folded into the views yet. */
 interface RecentCharge {
@@ -15,19 +11,6 @@ interface RecentCharge {
   readonly charged: Nanos;
   readonly subject: Charged;
 }
-
-type CountedScope = Exclude<BudgetScope, 'request'>;
-
-const ID_OF: Readonly<Record<CountedScope, (subject: Charged) => string | undefined>> = {
-  run: (subject) => subject.runId,
-  session: (subject) => subject.sessionId,
-  workflow: (subject) => subject.workflowId,
-  agent: (subject) => subject.agentId,
-  member: (subject) => subject.memberId,
-  customer: (subject) => subject.customerId,
-  workspace: (subject) => subject.workspaceId,
-  key: (subject) => subject.keyId,
-};
 
 /**
  * Exact spend of any scope id at any instant: what the views have folded plus the charges made after that. Lets a counter
@@ -52,7 +35,11 @@ export function createSpendMemory(store: Pick<Store, 'peekSpent' | 'peekSession'
       for (let index = recent.length - 1; index >= 0; index -= 1) {
         const charge = recent[index];
         if (charge === undefined || charge.seq <= asOfSeq) break;
-        if (charge.subject.workspaceId === workspaceId && ID_OF[scope](charge.subject) === id && windowKey(window, charge.at) === instance)
+        if (
+          charge.subject.workspaceId === workspaceId &&
+          SCOPE_ID[scope](charge.subject) === id &&
+          windowKey(window, charge.at) === instance
+        )
           total += charge.charged;
       }
       return total;

@@ -3,8 +3,9 @@ import { openaiRefusal } from '../wires/refusal-body.ts';
 import type { JsonObject } from '../wires/wire.ts';
 
 /**
- * The one place where a refusal becomes HTTP: status, OpenAI error envelope, and the headers that keep official clients
- * from a blind retry (`x-should-retry` is read by the openai and anthropic SDKs).
+ * The API's place where a refusal becomes HTTP: status, OpenAI error envelope, and the headers that keep official clients
+ * from a blind retry (`x-should-retry` is read by the openai and anthropic SDKs). The model path's, lean and always
+ * against a retry, is `proxy/respond.ts`.
  */
 export function refusalResponse(refusal: Refusal, extraHeaders: Readonly<Record<string, string>> = {}): Response {
   return new Response(JSON.stringify(refusalBody(refusal)), {
@@ -26,10 +27,3 @@ export function refusalHeaders(refusal: Refusal): Readonly<Record<string, string
     ...(refusal.code === 'invalid_key' ? { 'www-authenticate': 'Bearer realm="runpurse"' } : {}),
   };
 }
-
-/** What a failing ledger answers: nothing was called, nothing is charged. */
-export const LEDGER_UNAVAILABLE: Refusal = {
-  code: 'ledger_unavailable',
-  message:
-    'The ledger cannot be written or read right now, so nothing was done and nothing is charged. Try again once GET /readyz answers 200; the gateway log names the cause.',
-};

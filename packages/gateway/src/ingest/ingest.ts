@@ -1,5 +1,6 @@
 import { REFUSALS, type EventMapping, type Refusal } from '@runpurse/core';
-import { LEDGER_UNAVAILABLE, refusalHeaders } from '../api/refusal-response.ts';
+import { LEDGER_UNAVAILABLE } from '../admit/refusals.ts';
+import { refusalHeaders } from '../api/refusal-response.ts';
 import type { RunView } from '../admit/types.ts';
 import type { Gateway } from '../gateway.ts';
 import type { EventEntry } from '../store/entry.ts';

@@ -6,7 +6,7 @@ import type { Reservation } from '../admit/types.ts';
 import type { GatewayConfig } from '../config/config.ts';
 import { decodeReply } from '../meter/decode-reply.ts';
 import { settleCall, type CallOutcome, type SettleParts } from '../meter/settle-call.ts';
-import type { StreamMeter, Wire } from '../wires/wire.ts';
+import type { ReplyFacts, StreamMeter, Wire } from '../wires/wire.ts';
 import { CLOSING_TRAILERS, closingComment, closingFigures, openingHeaders, wholeHeaders } from './cost-headers.ts';
 import { exchange, type Exchange, type ExchangeFault, type ReplySink } from './exchange.ts';
 import { replyHeaders } from './forward-headers.ts';
@@ -167,8 +167,10 @@ function streamReply(
     setImmediate(() => response.flushHeaders());
   }
 
-  const close = (end: CallOutcome): void => {
+  /** The stream is over: reads what it left unfinished first, which may be its usage. */
+  const close = (endOf: (facts: ReplyFacts) => CallOutcome): void => {
     const rest = meter.flush();
+    const end = endOf(meter.facts());
     const settled = settle(end);
     if (response.destroyed) return;
     if (rest !== undefined) response.write(rest);
@@ -192,20 +194,18 @@ function streamReply(
       if (!response.write(passedOn)) void resumeOnDrain(response, upstream);
     },
     end() {
-      close({ type: 'answered', facts: meter.facts() });
+      close((facts) => ({ type: 'answered', facts }));
     },
     fail(fault) {
-      const facts = meter.facts();
-      // Its last event was there: many clients close at it, and a provider that does so late took nothing back.
-      if (facts.complete && cutReason === undefined) {
-        close({ type: 'answered', facts });
-        return;
-      }
-      close({
-        type: 'partial',
-        facts,
-        reason: cutReason ?? fault.message,
-        byCaller: fault.type === 'aborted' && cutReason === undefined,
+      close((facts) => {
+        // Its last event was there: many clients close at it, and a provider that does so late took nothing back.
+        if (facts.complete && cutReason === undefined) return { type: 'answered', facts };
+        return {
+          type: 'partial',
+          facts,
+          reason: cutReason ?? fault.message,
+          byCaller: fault.type === 'aborted' && cutReason === undefined,
+        };
       });
     },
   };
