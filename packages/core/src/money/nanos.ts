@@ -5,6 +5,7 @@
 export type Nanos = bigint;
 
 const NANOS_PER_USD = 1_000_000_000n;
+const ZERO = '0'.charCodeAt(0);
 const USD_TEXT = /^(-?)(\d{1,12})(?:\.(\d{1,9}))?$/;
 
 /**
@@ -21,9 +22,10 @@ export function parseUsd(text: string): Nanos | undefined {
 
 /** The decimal dollar string of an amount, without trailing zeros: 86_000_000n reads `"0.086"`, 20e9 reads `"20"`. */
 export function formatUsd(nanos: Nanos): string {
-  const negative = nanos < 0n;
-  const digits = (negative ? -nanos : nanos).toString().padStart(10, '0');
-  const whole = digits.slice(0, -9);
-  const fraction = digits.slice(-9).replace(/0+$/, '');
-  return `${negative ? '-' : ''}${whole}${fraction === '' ? '' : `.${fraction}`}`;
+  const digits = (nanos < 0n ? -nanos : nanos).toString().padStart(10, '0');
+  const point = digits.length - 9;
+  let end = digits.length;
+  while (end > point && digits.charCodeAt(end - 1) === ZERO) end -= 1;
+  const usd = end === point ? digits.slice(0, point) : `${digits.slice(0, point)}.${digits.slice(point, end)}`;
+  return nanos < 0n ? `-${usd}` : usd;
 }

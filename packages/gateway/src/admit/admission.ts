@@ -10,7 +10,7 @@ import { availableUnder, createMemoryCounters, type Counters } from './counters.
 import { attemptOf, decide, type DecidedFits, type DecidedRefused } from './decide.ts';
 import { decisionEntry, definedContext, phaseOf, reserveEntry, runEntry } from './entries.ts';
 import { createRateCap } from './rate-cap.ts';
-import { createReservations, takeoverOf } from './reservations.ts';
+import { createReservations } from './reservations.ts';
 import { createRunLedger } from './run-ledger.ts';
 import { createRunLife } from './run-life.ts';
 import { budgetPauseReason, createRunRegistry, newRunState, resumeRun, viewRun, type RunState } from './run-state.ts';
@@ -48,7 +48,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   const balances = createBalances({ counters, book, memory });
   const ledger = createRunLedger(store);
   const reservations = createReservations({ clock, bounds: config.bounds, counters, balances, memory, registry, ledger });
-  const runLife = createRunLife({ clock, store, registry, ledger, book, balances });
+  const runLife = createRunLife({ clock, store, registry, ledger, book, balances, openOf: reservations.openOf });
   const deciding = { config, policy, rate, balances, counters, memory, registry };
   const rateLoggedAt = new Map<string, number>();
 
@@ -142,7 +142,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
       const now = clock.now();
       const { subject } = call;
       const { run, isNew } = runOf(subject, now);
-      const takeover = takeoverOf(call, run);
+      const takeover = reservations.takeoverOf(call, run);
       const decided = decide(deciding, { call, run, takeover, now, isDry: false });
       if (decided.type === 'refused') {
         logRefusal(call, run, isNew, decided, now);
@@ -169,7 +169,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     check(call) {
       const now = clock.now();
       const { run } = runOf(call.subject, now);
-      const decided = decide(deciding, { call, run, takeover: takeoverOf(call, run), now, isDry: true });
+      const decided = decide(deciding, { call, run, takeover: reservations.takeoverOf(call, run), now, isDry: true });
       if (decided.type === 'refused') return { type: 'refused', refusal: decided.refusal };
       const { kind, name, provider, source, id } = call;
       const reservation: Reservation = {
@@ -221,15 +221,15 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     settle: (id, outcome) => reservations.settle(id, outcome),
     reservation: (id) => reservations.open.get(id),
     findOpen(workspaceId, runId, kind, key) {
-      const id = registry.find(workspaceId, runId)?.openByCall.get(`${kind}:${key}`);
+      const id = registry.find(workspaceId, runId)?.openByCall?.get(`${kind}:${key}`);
       return id === undefined ? undefined : reservations.open.get(id);
     },
     carried(workspaceId, runId, by) {
       const run = registry.find(workspaceId, runId);
       if (by.requestId !== undefined && run?.carriedRequests.has(by.requestId) === true) return by.requestId;
-      return by.stepId === undefined ? undefined : run?.carriedSteps.get(by.stepId);
+      return by.stepId === undefined ? undefined : run?.carriedSteps?.get(by.stepId);
     },
-    toolCallKnown: (workspaceId, runId, toolCallId) => registry.find(workspaceId, runId)?.toolCalls.has(toolCallId) ?? false,
+    toolCallKnown: (workspaceId, runId, toolCallId) => registry.find(workspaceId, runId)?.toolCalls?.has(toolCallId) ?? false,
 
     startRun: runLife.startRun,
     endRun: runLife.endRun,

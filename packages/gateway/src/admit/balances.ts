@@ -3,6 +3,7 @@ import type { BudgetBook, BudgetMatch } from './budget-book.ts';
 import { availableUnder, type Counter, type Counters } from './counters.ts';
 import type { OpenReservation } from './reservation.ts';
 import type { RunState } from './run-state.ts';
+import type { Charged } from './scope-id.ts';
 import type { SpendMemory } from './spend-memory.ts';
 import type { BudgetState, Standing, Subject } from './types.ts';
 import { utcDay } from './windows.ts';
@@ -44,6 +45,8 @@ export interface MatchedBudgets {
 export interface Balances {
   /** The budgets that apply to a call of a run. */
   matches(subject: Subject, run: RunState, now: number): readonly BudgetMatch[];
+  /** Whose spend a call's is, in an object the run's calls share while they count in the same scopes. */
+  chargedOf(subject: Subject, run: RunState): Charged;
   counterOf(match: BudgetMatch, run: RunState | undefined, workspaceId: string, now: number): Counter | undefined;
   /** Each counter once, however many budgets look at it. */
   countersOf(matches: readonly BudgetMatch[], run: RunState, now: number): Counter[];
@@ -98,7 +101,7 @@ export function createBalances(parts: { readonly counters: Counters; readonly bo
       held,
       overage: overage > above ? overage : above,
       remaining: remaining > 0n ? remaining : 0n,
-      state: remaining <= 0n ? 'exceeded' : highestThreshold(match, settled),
+      state: stateName(remaining <= 0n ? EXCEEDED : highestThreshold(match, settled)),
     };
   };
 
@@ -125,6 +128,7 @@ export function createBalances(parts: { readonly counters: Counters; readonly bo
 
   return {
     matches: matchesOf,
+    chargedOf: (subject, run) => (run.matched !== undefined && hasSameScopes(run.matched.subject, subject) ? run.matched.subject : subject),
     counterOf,
     countersOf,
     stateOf,
@@ -138,19 +142,21 @@ export function createBalances(parts: { readonly counters: Counters; readonly bo
     standing(subject, run, now) {
       let runRemaining: Nanos | undefined;
       let sessionRemaining: Nanos | undefined;
-      let state = 'ok';
+      let reached = 0;
       for (const match of run === undefined ? book.match(subject, undefined, now) : matchesOf(subject, run, now)) {
         if (match.counterKey === undefined) continue;
-        const at = stateOf(match, run, subject.workspaceId, now);
-        if (rank(at.state) > rank(state)) state = at.state;
-        if (match.budget.config.action === 'alert_only') continue;
-        const { scope } = match.budget.config;
-        if (scope === 'run' && (runRemaining === undefined || at.remaining < runRemaining)) runRemaining = at.remaining;
-        if (scope === 'session' && (sessionRemaining === undefined || at.remaining < sessionRemaining)) sessionRemaining = at.remaining;
+        const counter = counterOf(match, run, subject.workspaceId, now);
+        const left = counter === undefined ? match.limit : availableUnder({ counter, limit: match.limit });
+        reached = Math.max(reached, left <= 0n ? EXCEEDED : highestThreshold(match, counter?.settled ?? 0n));
+        const { action, scope } = match.budget.config;
+        if (action === 'alert_only') continue;
+        const remaining = left > 0n ? left : 0n;
+        if (scope === 'run' && (runRemaining === undefined || remaining < runRemaining)) runRemaining = remaining;
+        if (scope === 'session' && (sessionRemaining === undefined || remaining < sessionRemaining)) sessionRemaining = remaining;
       }
       return {
         runSpent: run?.spent ?? 0n,
-        state,
+        state: stateName(reached),
         ...(runRemaining === undefined ? {} : { runRemaining }),
         ...(sessionRemaining === undefined ? {} : { sessionRemaining }),
       };
@@ -177,15 +183,20 @@ function hasSameScopes(one: Subject, other: Subject): boolean {
   );
 }
 
-function highestThreshold(match: BudgetMatch, settled: Nanos): string {
+/** The highest threshold reached, in percent; 0 when none is. */
+function highestThreshold(match: BudgetMatch, settled: Nanos): number {
   let reached = 0;
-  for (const percent of match.budget.config.thresholds) {
-    if (percent > reached && settled * 100n >= match.limit * BigInt(percent)) reached = percent;
+  for (const { percent, amount } of match.marks) {
+    if (settled < amount) break;
+    reached = percent;
   }
-  return reached === 0 ? 'ok' : String(reached);
+  return reached;
 }
 
-function rank(state: string): number {
-  if (state === 'ok') return 0;
-  return state === 'exceeded' ? 101 : Number(state);
+/** Above every threshold. */
+const EXCEEDED = 101;
+
+function stateName(reached: number): string {
+  if (reached === 0) return 'ok';
+  return reached === EXCEEDED ? 'exceeded' : String(reached);
 }

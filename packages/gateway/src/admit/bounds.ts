@@ -49,9 +49,9 @@ export function findBoundHit(options: {
   const { configured, call, attempt, run, session, sessionId, now } = options;
   if (configured.length === 0 && !hasBounds(run.bounds)) return undefined;
   const { stepId } = call.subject;
-  const isNewStep = stepId !== undefined && !run.steps.has(stepId);
+  const isNewStep = stepId !== undefined && run.steps?.has(stepId) !== true;
   const repeats = watchesRepeats(run, configured) ? repeatsWith(run, call, attempt) : 1;
-  const ofRun: Standing = { ...run.counts, runtimeSeconds: (now - run.startedAt) / 1000, steps: run.steps.size, isNewStep, repeats };
+  const ofRun: Standing = { ...run.counts, runtimeSeconds: (now - run.startedAt) / 1000, steps: run.steps?.size ?? 0, isNewStep, repeats };
   const ofSession: Standing | undefined =
     session === undefined
       ? undefined

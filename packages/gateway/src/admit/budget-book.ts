@@ -12,6 +12,20 @@ export interface BudgetMatch {
   /** Undefined for `request` budgets: each call is alone under them. */
   readonly counterKey: string | undefined;
   readonly limit: Nanos;
+  /** The thresholds as amounts, least first. */
+  readonly marks: readonly ThresholdMark[];
+}
+
+/** A threshold is reached when what is settled is at least `amount`. */
+export interface ThresholdMark {
+  readonly percent: number;
+  readonly amount: Nanos;
+}
+
+function marksOf({ limit_usd: limit, thresholds }: BudgetConfig): readonly ThresholdMark[] {
+  return thresholds
+    .map((percent) => ({ percent, amount: (limit * BigInt(percent) + 99n) / 100n }))
+    .sort((one, other) => one.percent - other.percent);
 }
 
 export function budgetName(budget: Budget): string {
@@ -38,6 +52,7 @@ export interface BudgetBook {
 export function createBudgetBook(configured: readonly BudgetConfig[]): BudgetBook {
   const fromConfig = configured.map((config, index): Budget => ({ budgetId: `config_${index}`, config, origin: 'config' }));
   let budgets: readonly Budget[] = fromConfig;
+  let marks = new Map(budgets.map((budget) => [budget, marksOf(budget.config)]));
   let signature = '';
   let generation = 0;
 
@@ -55,6 +70,7 @@ export function createBudgetBook(configured: readonly BudgetConfig[]): BudgetBoo
         ...fromConfig,
         ...stored.map((row): Budget => ({ budgetId: row.budgetId, config: budgetConfig.parse(row.body), origin: 'api' })),
       ];
+      marks = new Map(budgets.map((budget) => [budget, marksOf(budget.config)]));
       return true;
     },
     match(subject, runLimit, now) {
@@ -63,7 +79,7 @@ export function createBudgetBook(configured: readonly BudgetConfig[]): BudgetBoo
         const { config } = budget;
         if (config.workspace !== undefined && config.workspace !== subject.workspaceId) continue;
         if (config.scope === 'request') {
-          matches.push({ budget, scopeId: '*', counterKey: undefined, limit: config.limit_usd });
+          matches.push({ budget, scopeId: '*', counterKey: undefined, limit: config.limit_usd, marks: [] });
           continue;
         }
         const scopeId = SCOPE_ID[config.scope](subject);
@@ -73,6 +89,7 @@ export function createBudgetBook(configured: readonly BudgetConfig[]): BudgetBoo
           scopeId,
           counterKey: counterKey(config.scope, subject.workspaceId, scopeId, windowKey(config.window, now)),
           limit: config.limit_usd,
+          marks: marks.get(budget) ?? [],
         });
       }
       if (runLimit !== undefined && subject.runId !== undefined) matches.push(ownCap(subject.workspaceId, subject.runId, runLimit));
@@ -83,23 +100,21 @@ export function createBudgetBook(configured: readonly BudgetConfig[]): BudgetBoo
 
 /** A run's own cap, as a budget like any other. */
 function ownCap(workspaceId: string, runId: string, limit: Nanos): BudgetMatch {
+  const config: BudgetConfig = {
+    name: `run ${runId}'s own cap`,
+    scope: 'run',
+    id: runId,
+    window: 'lifetime',
+    limit_usd: limit,
+    action: 'block',
+    on_exceed: 'refuse',
+    thresholds: [50, 75, 90, 100],
+  };
   return {
-    budget: {
-      budgetId: `run_${runId}`,
-      origin: 'run',
-      config: {
-        name: `run ${runId}'s own cap`,
-        scope: 'run',
-        id: runId,
-        window: 'lifetime',
-        limit_usd: limit,
-        action: 'block',
-        on_exceed: 'refuse',
-        thresholds: [50, 75, 90, 100],
-      },
-    },
+    budget: { budgetId: `run_${runId}`, origin: 'run', config },
     scopeId: runId,
     counterKey: counterKey('run', workspaceId, runId, ''),
     limit,
+    marks: marksOf(config),
   };
 }

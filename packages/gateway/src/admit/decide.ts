@@ -181,7 +181,7 @@ export function attemptOf(call: CallRequest, run: RunState): number {
   const { attempt, stepId } = call.subject;
   if (attempt !== undefined) return attempt;
   const failed =
-    call.fingerprint === undefined || run.failedAttempts.size === 0
+    call.fingerprint === undefined || run.failedAttempts === undefined
       ? undefined
       : run.failedAttempts.get(failureKey(stepId, call.fingerprint()));
   return failed === undefined ? 1 : failed + 1;

@@ -1,5 +1,13 @@
 import type { Nanos } from '@runpurse/core';
-import type { ContextFields, DecisionEntry, ReserveEntry, RunEntry, SettleEntry, ThresholdEntry } from '../store/entry.ts';
+import {
+  loggedUsage,
+  type ContextFields,
+  type DecisionEntry,
+  type ReserveEntry,
+  type RunEntry,
+  type SettleEntry,
+  type ThresholdEntry,
+} from '../store/entry.ts';
 import type { BudgetMatch } from './budget-book.ts';
 import type { RunState } from './run-state.ts';
 import type { CallRequest, LoggedDecision, Outcome, Reservation, RunBounds, Subject } from './types.ts';
@@ -171,7 +179,7 @@ export function settleEntry(
     status: outcome.status,
     cost: charged === undefined ? null : charged.toString(),
     model: outcome.model === reservation.name ? undefined : outcome.model,
-    usage: outcome.usage,
+    usage: outcome.usage === undefined ? undefined : loggedUsage(outcome.usage),
     price: outcome.price,
     unconfirmed: isUnconfirmed ? true : undefined,
     error: outcome.error,

@@ -42,7 +42,7 @@ export function policyFacts(options: {
       requests: run.counts.requests,
       tool_calls: run.counts.toolCalls,
       retries: run.counts.retries,
-      steps: run.steps.size,
+      steps: run.steps?.size ?? 0,
       attempt,
     },
     time: { hour: date.getUTCHours(), weekday: date.getUTCDay(), iso: date.toISOString() },

@@ -1,7 +1,7 @@
 import { formatUsd, type Nanos } from '@runpurse/core';
 import type { BoundConfig } from '../config/config.ts';
 import type { Clock } from '../gateway.ts';
-import type { Entry, ThresholdEntry } from '../store/entry.ts';
+import type { Entry } from '../store/entry.ts';
 import { inherit, type Balances } from './balances.ts';
 import type { Counters, Limit } from './counters.ts';
 import type { DecidedFits } from './decide.ts';
@@ -27,6 +27,10 @@ export interface ReservationParts {
 /** The open reservations: held once, ended once. */
 export interface Reservations {
   readonly open: ReadonlyMap<string, OpenReservation>;
+  /** The open ones of a run. Looks at all that are open, for what is seldom asked. */
+  openOf(run: RunState): Iterable<OpenReservation>;
+  /** A self-reported hold for the same step gives way to the call that the gateway carries. */
+  takeoverOf(call: CallRequest, run: RunState): OpenReservation | undefined;
   /** Holds what `decide` found to fit, in the same turn. */
   hold(call: CallRequest, run: RunState, decided: DecidedFits, now: number): OpenReservation;
   /** As if the call had never asked: its intent could not be written. */
@@ -56,33 +60,31 @@ export function createReservations(parts: ReservationParts): Reservations {
   };
 
   const noteStep = (run: RunState, subject: Subject, now: number): void => {
-    if (subject.stepId === undefined || run.steps.has(subject.stepId)) return;
-    run.steps.add(subject.stepId);
+    if (subject.stepId === undefined || run.steps?.has(subject.stepId) === true) return;
+    (run.steps ??= new Set()).add(subject.stepId);
     const session = subject.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, subject.sessionId, now);
     if (session !== undefined) session.stepsCount += 1;
   };
 
   const remove = (reservation: OpenReservation): void => {
     open.delete(reservation.id);
-    reservation.run.open.delete(reservation.id);
     const { callKey, run } = reservation;
-    if (callKey !== undefined && run.openByCall.get(callKey) === reservation.id) run.openByCall.delete(callKey);
+    run.openCount -= 1;
+    if (callKey !== undefined && run.openByCall?.get(callKey) === reservation.id) run.openByCall.delete(callKey);
   };
 
-  const thresholds = (reservation: OpenReservation, charged: Nanos, now: number): ThresholdEntry[] => {
-    const entries: ThresholdEntry[] = [];
-    if (charged <= 0n) return entries;
+  /** Adds an entry for every threshold that this charge crossed. */
+  const addThresholds = (entries: Entry[], reservation: OpenReservation, charged: Nanos, now: number): void => {
+    if (charged <= 0n) return;
     for (const match of reservation.matches) {
       const counter = match.counterKey === undefined ? undefined : counters.peek(match.counterKey);
       if (counter === undefined || match.limit <= 0n) continue;
       const before = counter.settled - charged;
-      for (const percent of match.budget.config.thresholds) {
-        const mark = match.limit * BigInt(percent);
-        if (before * 100n < mark && counter.settled * 100n >= mark)
-          entries.push(thresholdEntry(reservation, match, percent, counter.settled, now));
+      for (const { percent, amount } of match.marks) {
+        if (counter.settled < amount) break;
+        if (before < amount) entries.push(thresholdEntry(reservation, match, percent, counter.settled, now));
       }
     }
-    return entries;
   };
 
   const settleOpen = (reservation: OpenReservation, outcome: Outcome): Settled => {
@@ -102,22 +104,29 @@ export function createReservations(parts: ReservationParts): Reservations {
     if (outcome.status === 'failed' && reservation.fingerprint !== undefined) {
       rememberFailure(run, failureKey(subject.stepId, reservation.fingerprint()), reservation.attempt);
     }
-    const entries: Entry[] = [
-      settleEntry(reservation, outcome, charged, isAtHold || outcome.unconfirmed === true, now),
-      ...thresholds(reservation, booked, now),
-    ];
+    const entries: Entry[] = [settleEntry(reservation, outcome, charged, isAtHold || outcome.unconfirmed === true, now)];
+    addThresholds(entries, reservation, booked, now);
     if (run.implicit && run.status === 'running') {
       run.status = outcome.status === 'completed' ? 'completed' : 'failed';
       entries.push(runEntry(run, 'end', now, outcome.error === undefined ? {} : { reason: outcome.error }));
     }
     const seq = ledger.appendBehind(run, entries, now);
     for (const counter of reservation.counters) counter.lastSeq = seq;
-    memory.note({ seq, at: reservation.at, charged: booked, subject });
+    memory.note({ seq, at: reservation.at, charged: booked, subject: balances.chargedOf(subject, run) });
     return { charged, overage: booked > reservation.hold ? booked - reservation.hold : 0n };
   };
 
   return {
     open,
+    *openOf(run) {
+      if (run.openCount === 0) return;
+      for (const reservation of open.values()) if (reservation.run === run) yield reservation;
+    },
+    takeoverOf(call, run) {
+      if (call.kind !== 'model' || call.source !== 'gateway' || call.subject.stepId === undefined) return undefined;
+      const id = run.openByCall?.get(`model:${call.subject.stepId}`);
+      return id === undefined ? undefined : open.get(id);
+    },
     noteStep,
     hold(call, run, decided, now) {
       const subject = inherit(call.subject, run);
@@ -150,13 +159,13 @@ export function createReservations(parts: ReservationParts): Reservations {
         callKey,
       };
       open.set(call.id, reservation);
-      run.open.set(call.id, reservation);
-      if (callKey !== undefined) run.openByCall.set(callKey, call.id);
+      run.openCount += 1;
+      if (callKey !== undefined) (run.openByCall ??= new Map()).set(callKey, call.id);
       if (call.kind === 'tool') {
-        if (subject.toolCallId !== undefined) run.toolCalls.add(subject.toolCallId);
+        if (subject.toolCallId !== undefined) (run.toolCalls ??= new Set()).add(subject.toolCallId);
       } else if (call.source === 'gateway') {
         run.carriedRequests.add(call.id);
-        if (subject.stepId !== undefined) run.carriedSteps.set(subject.stepId, call.id);
+        if (subject.stepId !== undefined) (run.carriedSteps ??= new Map()).set(subject.stepId, call.id);
       }
       count(reservation, 1);
       noteStep(run, subject, now);
@@ -169,9 +178,9 @@ export function createReservations(parts: ReservationParts): Reservations {
       counters.settle(reservation.counters, reservation.hold, 0n, clock.now(), 0);
       count(reservation, -1);
       const { run, subject } = reservation;
-      if (reservation.kind === 'tool' && subject.toolCallId !== undefined) run.toolCalls.delete(subject.toolCallId);
+      if (reservation.kind === 'tool' && subject.toolCallId !== undefined) run.toolCalls?.delete(subject.toolCallId);
       run.carriedRequests.delete(reservation.id);
-      if (subject.stepId !== undefined && run.carriedSteps.get(subject.stepId) === reservation.id) run.carriedSteps.delete(subject.stepId);
+      if (subject.stepId !== undefined && run.carriedSteps?.get(subject.stepId) === reservation.id) run.carriedSteps.delete(subject.stepId);
     },
 
     settle(id, outcome) {
@@ -187,13 +196,6 @@ export function createReservations(parts: ReservationParts): Reservations {
       }
     },
   };
-}
-
-/** A self-reported hold for the same step gives way to the call that the gateway carries. */
-export function takeoverOf(call: CallRequest, run: RunState): OpenReservation | undefined {
-  if (call.kind !== 'model' || call.source !== 'gateway' || call.subject.stepId === undefined) return undefined;
-  const id = run.openByCall.get(`model:${call.subject.stepId}`);
-  return id === undefined ? undefined : run.open.get(id);
 }
 
 /** The name by which an event will end this call, if one will. */

@@ -6,6 +6,7 @@ import { inherit, type Balances } from './balances.ts';
 import type { BudgetBook } from './budget-book.ts';
 import { amountFields, capEntry, runEntry } from './entries.ts';
 import { runStateRefusal, sessionConflict, unknownRunRefusal } from './refusals.ts';
+import type { OpenReservation } from './reservation.ts';
 import type { RunLedger } from './run-ledger.ts';
 import { isOver, newRunState, viewRun, type RunRegistry, type RunState } from './run-state.ts';
 import type { Admission, RunBounds, Subject } from './types.ts';
@@ -17,6 +18,8 @@ export interface RunLifeParts {
   readonly ledger: RunLedger;
   readonly book: BudgetBook;
   readonly balances: Balances;
+  /** The open reservations of a run. */
+  readonly openOf: (run: RunState) => Iterable<OpenReservation>;
 }
 
 /** How runs begin, end, stop, pause and go on. */
@@ -28,7 +31,7 @@ export interface RunLife extends Pick<Admission, 'startRun' | 'endRun' | 'contro
 const STATUS_AFTER = { stop: 'stopped', pause: 'paused', resume: 'running' } as const;
 
 export function createRunLife(parts: RunLifeParts): RunLife {
-  const { clock, store, registry, ledger, book, balances } = parts;
+  const { clock, store, registry, ledger, book, balances, openOf } = parts;
   const find = (subject: { readonly workspaceId: string; readonly runId: string }): RunState | undefined =>
     registry.find(subject.workspaceId, subject.runId);
   const refused = (refusal: Refusal): { readonly type: 'refused'; readonly refusal: Refusal } => ({ type: 'refused', refusal });
@@ -41,8 +44,8 @@ export function createRunLife(parts: RunLifeParts): RunLife {
     run.memberId ??= subject.memberId;
     if (run.sessionId !== undefined || subject.sessionId === undefined) return;
     run.sessionId = subject.sessionId;
-    if (run.spent === 0n && run.open.size === 0) return;
-    for (const reservation of run.open.values()) balances.placeHold(reservation);
+    if (run.spent === 0n && run.openCount === 0) return;
+    for (const reservation of openOf(run)) balances.placeHold(reservation);
     for (const match of book.match(inherit(subject, run), run.limit, now)) {
       const { scope, window } = match.budget.config;
       const counter = scope === 'session' && window === 'lifetime' ? balances.counterOf(match, run, run.workspaceId, now) : undefined;
@@ -76,7 +79,7 @@ export function createRunLife(parts: RunLifeParts): RunLife {
     adopt(run, subject, now);
     if (hasTighterCap) {
       run.limit = limit;
-      for (const reservation of run.open.values()) balances.placeHold(reservation);
+      for (const reservation of openOf(run)) balances.placeHold(reservation);
     }
     if (tighterBounds !== undefined) run.bounds = tighterBounds;
     if (hasTighterCap || tighterBounds !== undefined || namesSession) await ledger.append(run, [capEntry(run, now)], now);

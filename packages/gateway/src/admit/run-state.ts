@@ -3,7 +3,6 @@ import type { Entry } from '../store/entry.ts';
 import type { RunRow, SessionTotals, Store } from '../store/store.ts';
 import { stepOfEvent } from '../views/run-rules.ts';
 import type { MatchedBudgets } from './balances.ts';
-import type { OpenReservation } from './reservation.ts';
 import type { CallRequest, RunBounds, RunView, Subject } from './types.ts';
 
 export interface RunCounts {
@@ -33,20 +32,21 @@ export interface RunState {
   startDurable: boolean;
   spent: Nanos;
   readonly counts: RunCounts;
-  readonly steps: Set<string>;
+  // The sets below are made with their first member: most runs are short, and many have none of some.
+  steps: Set<string> | undefined;
   /** Fingerprint of the last call and how often it came in a row. */
   lastFingerprint: string | undefined;
   repeats: number;
   /** Attempt number of calls that failed, by step and fingerprint: the same call again is a retry. */
-  readonly failedAttempts: Map<string, number>;
-  /** Open reservations by id, and by tool call id or self-reported step for those settled by an event. */
-  readonly open: Map<string, OpenReservation>;
-  readonly openByCall: Map<string, string>;
+  failedAttempts: Map<string, number> | undefined;
+  /** How many reservations are open; and by tool call id or self-reported step the ids of those settled by an event. */
+  openCount: number;
+  openByCall: Map<string, string> | undefined;
   /** Model calls the gateway carried: step id → request id, and all request ids. */
-  readonly carriedSteps: Map<string, string>;
+  carriedSteps: Map<string, string> | undefined;
   readonly carriedRequests: Set<string>;
   /** Tool calls already admitted by tool call id: a repeated question is answered the same, not charged again. */
-  readonly toolCalls: Set<string>;
+  toolCalls: Set<string> | undefined;
   /** The run's own cap and bounds. */
   limit: Nanos | undefined;
   bounds: RunBounds;
@@ -76,11 +76,12 @@ const SWEPT_LEAST = 500;
 
 /** Remembers that a call failed, so that the same call again is seen as its retry; keeps the last few. */
 export function rememberFailure(run: RunState, callKey: string, attempt: number): void {
-  run.failedAttempts.delete(callKey);
-  run.failedAttempts.set(callKey, attempt);
-  if (run.failedAttempts.size > FAILED_ATTEMPTS_KEPT) {
-    const oldest = run.failedAttempts.keys().next();
-    if (oldest.done !== true) run.failedAttempts.delete(oldest.value);
+  const failed = (run.failedAttempts ??= new Map<string, number>());
+  failed.delete(callKey);
+  failed.set(callKey, attempt);
+  if (failed.size > FAILED_ATTEMPTS_KEPT) {
+    const oldest = failed.keys().next();
+    if (oldest.done !== true) failed.delete(oldest.value);
   }
 }
 
@@ -123,7 +124,7 @@ export function viewRun(run: RunState): RunView {
     memberId: run.memberId,
     status: run.status,
     startedAt: run.startedAt,
-    counts: { requests: run.counts.requests, toolCalls: run.counts.toolCalls, retries: run.counts.retries, steps: run.steps.size },
+    counts: { requests: run.counts.requests, toolCalls: run.counts.toolCalls, retries: run.counts.retries, steps: run.steps?.size ?? 0 },
     spent: run.spent,
   };
 }
@@ -199,7 +200,7 @@ export function createRunRegistry(
         }
         const run = next.value;
         const quiet = run.lastUsedAt < now - (isOver(run) ? 0 : idle);
-        if (!quiet || run.open.size > 0 || run.lastSeq > foldedSeq) continue;
+        if (!quiet || run.openCount > 0 || run.lastSeq > foldedSeq) continue;
         runs.delete(run.key);
         onEvict(run);
       }
@@ -245,15 +246,15 @@ function blank(key: string, workspaceId: string, runId: string, implicit: boolea
     startDurable: false,
     spent: 0n,
     counts: { requests: 0, toolCalls: 0, retries: 0 },
-    steps: new Set(),
+    steps: undefined,
     lastFingerprint: undefined,
     repeats: 0,
-    failedAttempts: new Map(),
-    open: new Map(),
-    openByCall: new Map(),
-    carriedSteps: new Map(),
+    failedAttempts: undefined,
+    openCount: 0,
+    openByCall: undefined,
+    carriedSteps: undefined,
     carriedRequests: new Set(),
-    toolCalls: new Set(),
+    toolCalls: undefined,
     limit: undefined,
     bounds: {},
     matched: undefined,
@@ -284,13 +285,13 @@ function runFrom(key: string, row: RunRow, entries: readonly Entry[]): RunState 
   for (const entry of entries) {
     if (entry.type === 'run' || entry.type === 'settle' || entry.type === 'threshold') continue;
     const stepId = entry.type === 'event' ? stepOfEvent(entry) : entry.type === 'reserve' ? entry.stepId : undefined;
-    if (stepId !== undefined) run.steps.add(stepId);
+    if (stepId !== undefined) (run.steps ??= new Set()).add(stepId);
     if (entry.type !== 'reserve') continue;
     if (entry.kind === 'tool') {
-      if (entry.toolCallId !== undefined) run.toolCalls.add(entry.toolCallId);
+      if (entry.toolCallId !== undefined) (run.toolCalls ??= new Set()).add(entry.toolCallId);
     } else if (entry.source === 'gateway') {
       run.carriedRequests.add(entry.id);
-      if (entry.stepId !== undefined) run.carriedSteps.set(entry.stepId, entry.id);
+      if (entry.stepId !== undefined) (run.carriedSteps ??= new Map()).set(entry.stepId, entry.id);
     }
   }
   return run;

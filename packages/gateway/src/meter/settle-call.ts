@@ -82,7 +82,8 @@ function charged(
   facts: ReplyFacts,
   end: CallEnd,
 ): Omit<Outcome, 'status'> {
-  const card = parts.prices.findAnswered(plan.provider, plan.model, facts.model) ?? plan.card;
+  const isAsAsked = facts.model === undefined || facts.model === plan.model;
+  const card = isAsAsked ? plan.card : (parts.prices.findAnswered(plan.provider, plan.model, facts.model) ?? plan.card);
   const hold = reservation.priceUnknown ? undefined : reservation.hold;
   const { cost, usage, unconfirmed } = chargeFor(facts, card, plan.call, hold, { end, elapsedMs: parts.clock.now() - reservation.at });
   return {

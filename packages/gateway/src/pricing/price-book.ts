@@ -29,7 +29,9 @@ const MODEL_NAME_LENGTH_MAX = 256;
  */
 export function createPriceBook(options: PriceBookOptions): PriceBook {
   const overrides = createOverrideTable(options.overrides ?? []);
-  const cards = new Map<string, PriceCard | undefined>();
+  /** By model, for each provider as priced. */
+  const cards = new Map<string, Map<string, PriceCard | undefined>>();
+  let cardsKept = 0;
   const card = (details: Omit<CardDetails, 'now'>): PriceCard => createPriceCard({ ...details, now: options.now });
 
   const compile = (provider: PricedProvider, model: string): PriceCard | undefined => {
@@ -49,12 +51,22 @@ export function createPriceBook(options: PriceBookOptions): PriceBook {
 
   const find = (provider: PricedProvider, model: string): PriceCard | undefined => {
     if (model.length === 0 || model.length > MODEL_NAME_LENGTH_MAX) return undefined;
-    const key = `${provider.name}\0${provider.priceAs ?? provider.baseUrl ?? ''}\0${model}`;
-    const known = cards.get(key);
-    if (known !== undefined || cards.has(key)) return known;
+    const key = `${provider.name}\0${provider.priceAs ?? provider.baseUrl ?? ''}`;
+    let ofProvider = cards.get(key);
+    const known = ofProvider?.get(model);
+    if (known !== undefined || ofProvider?.has(model) === true) return known;
     const compiled = compile(provider, model);
-    if (cards.size >= CARDS_MAX) cards.clear();
-    cards.set(key, compiled);
+    if (cardsKept >= CARDS_MAX) {
+      cards.clear();
+      cardsKept = 0;
+      ofProvider = undefined;
+    }
+    if (ofProvider === undefined) {
+      ofProvider = new Map<string, PriceCard | undefined>();
+      cards.set(key, ofProvider);
+    }
+    ofProvider.set(model, compiled);
+    cardsKept += 1;
     return compiled;
   };
 

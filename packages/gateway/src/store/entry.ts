@@ -56,7 +56,7 @@ export interface SettleEntry {
   readonly cost: NanosText | null;
   /** The model that answered, when it differs from the one asked for. */
   readonly model?: string | undefined;
-  readonly usage?: Usage | undefined;
+  readonly usage?: LoggedUsage | undefined;
   readonly price?: { readonly source: string; readonly version: string } | undefined;
   /** The provider's answer was lost; the hold was charged. */
   readonly unconfirmed?: true | undefined;
@@ -77,6 +77,40 @@ export interface Usage {
   readonly audioInputTokens: number;
   readonly audioOutputTokens: number;
   readonly webSearches: number;
+}
+
+/** Usage as a row holds it: a class of which there was nothing is left out, for most calls that is most of them. */
+export type LoggedUsage = Pick<Usage, 'inputTokens' | 'outputTokens'> & Partial<Usage>;
+
+const NOTHING: Omit<Usage, 'inputTokens' | 'outputTokens'> = {
+  cacheReadTokens: 0,
+  cacheWrite5mTokens: 0,
+  cacheWrite1hTokens: 0,
+  reasoningTokens: 0,
+  audioInputTokens: 0,
+  audioOutputTokens: 0,
+  webSearches: 0,
+};
+
+/** What a row's usage says, every class of it. */
+export function usageOf(logged: LoggedUsage): Usage {
+  return { ...NOTHING, ...logged };
+}
+
+/** Usage as it is written into a row. */
+export function loggedUsage(usage: Usage): LoggedUsage {
+  const logged: { -readonly [Class in keyof Usage]?: Usage[Class] } & {
+    inputTokens: Usage['inputTokens'];
+    outputTokens: Usage['outputTokens'];
+  } = {
+    inputTokens: usage.inputTokens,
+    outputTokens: usage.outputTokens,
+  };
+  for (const name in NOTHING) {
+    const tokens = usage[name as keyof typeof NOTHING];
+    if (tokens !== 0) logged[name as keyof typeof NOTHING] = tokens;
+  }
+  return logged;
 }
 
 /** An agent event as accepted (normalized by core); the run's log. */

@@ -1,5 +1,5 @@
 import { formatUsd, type Nanos, type RequestShape, type RunStatus, type ToolShape, type UsageShape } from '@runpurse/core';
-import type { DecisionEntry, EventEntry, Usage } from '../store/entry.ts';
+import { usageOf, type DecisionEntry, type EventEntry, type Usage } from '../store/entry.ts';
 import { nanosOf } from './run-fold.ts';
 import { isEnd, isFailure, type LoggedCall, type RunLog } from './run-log.ts';
 import { UNNAMED_TOOL, deniedTool, isRefusedCall, toolOfEvent } from './run-rules.ts';
@@ -115,7 +115,7 @@ function requestOf(call: LoggedCall): RequestShape {
     provider: reserve.provider ?? null,
     model: settle?.model ?? reserve.name,
     status: settle === undefined || settle.status === 'released' ? 'open' : settle.status,
-    usage: settle?.usage === undefined ? null : usageOf(settle.usage),
+    usage: settle?.usage === undefined ? null : usageShape(usageOf(settle.usage)),
     price: settle?.price ?? null,
   };
 }
@@ -208,7 +208,7 @@ function messageOf(event: EventEntry): string | null {
   return typeof message === 'string' && message !== '' ? message : null;
 }
 
-function usageOf(usage: Usage): UsageShape {
+function usageShape(usage: Usage): UsageShape {
   return {
     input_tokens: usage.inputTokens ?? null,
     cache_read_tokens: usage.cacheReadTokens,

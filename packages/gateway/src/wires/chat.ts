@@ -1,7 +1,7 @@
 import { bareModel } from '../pricing/model-limits.ts';
 import { addAudio, addFile, addImage, noMedia, type MediaBound } from './media.ts';
 import { asArray, asObject, asText, parseObject } from './json.ts';
-import { readFields } from './fields.ts';
+import { FieldReader } from './fields.ts';
 import { generatedBytes } from './generated.ts';
 import { reasonsUnseen, requestedRate, servedRate, TEMPLATE_TOKENS, TOOLS_TEMPLATE_TOKENS, unboundedField } from './openai-call.ts';
 import { believable, openaiUsage } from './openai-usage.ts';
@@ -26,7 +26,7 @@ export const chat: Wire = {
 };
 
 function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCall']> {
-  const fields = readFields(body);
+  const fields = new FieldReader(body);
   const model = fields.text('model');
   const messages = fields.list('messages');
   if (body['messages'] === undefined || body['messages'] === null) fields.refuse('messages', "Missing required parameter: 'messages'.");

@@ -1,4 +1,4 @@
-import { readFields } from './fields.ts';
+import { FieldReader } from './fields.ts';
 import { countInput } from './input-tokens.ts';
 import { asArray, asCount, asObject, asText } from './json.ts';
 import { openaiUsage, believable } from './openai-usage.ts';
@@ -24,7 +24,7 @@ export const embeddings: Wire = {
 const FRAME_TOKENS_PER_INPUT = 4;
 
 function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCall']> {
-  const fields = readFields(body);
+  const fields = new FieldReader(body);
   const model = fields.text('model');
   const { input } = body;
   if (input === undefined || input === null) fields.refuse('input', "Missing required parameter: 'input'.");

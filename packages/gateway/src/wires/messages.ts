@@ -1,6 +1,6 @@
 import { tierPercent } from '../pricing/service-tier.ts';
 import type { Usage } from '../store/entry.ts';
-import { readFields } from './fields.ts';
+import { FieldReader } from './fields.ts';
 import { generatedBytes } from './generated.ts';
 import { countInput } from './input-tokens.ts';
 import { asArray, asCount, asObject, asText, parseObject } from './json.ts';
@@ -28,7 +28,7 @@ export const messages: Wire = {
 };
 
 function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCall']> {
-  const fields = readFields(body);
+  const fields = new FieldReader(body);
   const model = fields.text('model');
   const list = fields.list('messages');
   if (body['messages'] === undefined || body['messages'] === null) fields.refuse('messages', 'messages: Field required');

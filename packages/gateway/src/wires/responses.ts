@@ -1,5 +1,5 @@
 import { boundTools, usedTools } from './built-in-tools.ts';
-import { readFields } from './fields.ts';
+import { FieldReader } from './fields.ts';
 import { generatedBytes } from './generated.ts';
 import { countInput } from './input-tokens.ts';
 import { asArray, asObject, asText, parseObject } from './json.ts';
@@ -27,7 +27,7 @@ export const responses: Wire = {
 };
 
 function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCall']> {
-  const fields = readFields(body);
+  const fields = new FieldReader(body);
   const model = fields.text('model');
   const { input } = body;
   const isGiven = (name: string): boolean => body[name] !== undefined && body[name] !== null;

@@ -3,7 +3,7 @@ import type { Nanos } from '@runpurse/core';
 import type { BudgetState } from '../../admit/types.ts';
 import { windowResetsAt } from '../../admit/windows.ts';
 import type { Gateway } from '../../gateway.ts';
-import type { Usage } from '../../store/entry.ts';
+import { usageOf, type LoggedUsage } from '../../store/entry.ts';
 import type { SpendRow } from '../../store/store.ts';
 import { recentCalls, type RecentCall } from '../recent-calls.ts';
 import { answer, route, type AnyRoute } from '../route.ts';
@@ -254,13 +254,14 @@ function costOfCall({ settle }: RecentCall): Nanos {
   return settle === undefined || settle.cost === null ? 0n : BigInt(settle.cost);
 }
 
-function inputTokens(usage: Usage | undefined): number {
-  if (usage === undefined) return 0;
+function inputTokens(logged: LoggedUsage | undefined): number {
+  if (logged === undefined) return 0;
+  const usage = usageOf(logged);
   return (usage.inputTokens ?? 0) + usage.cacheReadTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens + usage.audioInputTokens;
 }
 
-function outputTokens(usage: Usage | undefined): number {
-  return usage === undefined ? 0 : (usage.outputTokens ?? 0) + usage.audioOutputTokens;
+function outputTokens(usage: LoggedUsage | undefined): number {
+  return (usage?.outputTokens ?? 0) + (usage?.audioOutputTokens ?? 0);
 }
 
 function sum<Item>(items: readonly Item[], amount: (item: Item) => number): number {
