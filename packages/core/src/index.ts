@@ -22,7 +22,17 @@ export {
   type StepConfidence,
 } from './events/agent-event.ts';
 export { EVENT_TYPES, isEventType, type EventType, type TypeMeaning } from './events/event-types.ts';
-export { mappingOf, type EventMapping, type MappedEvent, type MappedIdField } from './events/mapping.ts';
+export {
+  MAPPED_ID_FIELDS,
+  mappingOf,
+  sourceName,
+  type EventMapping,
+  type MappedEvent,
+  type MappedFields,
+  type MappedIdField,
+  type MappedUsage,
+} from './events/mapping.ts';
+export { translateEvent, type Translation } from './events/translate-event.ts';
 export { asksForDecision, normalizeEvent, type EventClaims, type EventDefaults, type NormalizeResult } from './events/normalize.ts';
 export { EVENT_LIMITS, EVENT_TEXT_MAX, parseEventBody, rawAgentEvent, type EventBody, type RawAgentEvent } from './events/raw-event.ts';
 export { REDACTED, isSecretName, redact, redactText } from './events/redact.ts';

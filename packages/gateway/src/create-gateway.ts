@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
+import type { EventMapping } from '@runpurse/core';
 import { createAdmission, recoverReservations } from './admit/index.ts';
 import { gatewayConfig, type GatewayConfig } from './config/config.ts';
 import type { Clock, Gateway, Ids } from './gateway.ts';
 import { createIds } from './ids.ts';
 import { createKeyRing } from './identify/index.ts';
+import { registeredMappings } from './ingest/load-mappings.ts';
 import { createPolicy } from './policy/index.ts';
 import { createPriceBook } from './pricing/index.ts';
 import { createProviders } from './proxy/providers.ts';
@@ -19,6 +21,8 @@ export interface GatewayOptions {
   readonly directory: string;
   readonly clock?: Clock;
   readonly ids?: Ids;
+  /** Mappings of frameworks' own events beside those that come with the gateway and those of `ingest.mappings`; the last of a source wins. */
+  readonly mappings?: readonly EventMapping[];
 }
 
 /** Makes a gateway's parts and recovers what a crash left open. Throws with a clear message when it can't start. */
@@ -26,6 +30,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
   const config = isParsed(options.config) ? options.config : gatewayConfig.parse(options.config ?? {});
   const clock = options.clock ?? { now: Date.now };
   const ids = options.ids ?? createIds(clock);
+  const mappings = registeredMappings(config.ingest.mappings, options.mappings ?? []);
   const policy = createPolicy(config.policy);
   const prices = createPriceBook({ overrides: config.prices, fallback: config.fallback_price, now: () => clock.now() });
   const store = await openWhenFree(() =>
@@ -63,6 +68,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
       prices,
       admission,
       providers,
+      mappings,
       async close() {
         admission.close();
         await providers.close();
@@ -103,6 +109,7 @@ function isParsed(config: unknown): config is GatewayConfig {
     'policy' in config &&
     'store' in config &&
     'rate' in config &&
+    'ingest' in config &&
     'prices' in config &&
     'bounds' in config
   );

@@ -1,3 +1,4 @@
+import type { EventMapping } from '@runpurse/core';
 import type { Admission } from './admit/types.ts';
 import type { GatewayConfig } from './config/config.ts';
 import type { KeyRing } from './identify/key-ring.ts';
@@ -27,4 +28,6 @@ export interface Gateway {
   readonly prices: PriceBook;
   readonly admission: Admission;
   readonly providers: Providers;
+  /** How the frameworks' own events read: data, never code (mappings/README.md). */
+  readonly mappings: readonly EventMapping[];
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { normalizeEvent } from '@runpurse/core';
 import { openAiAgentsEvents } from './index.ts';
@@ -37,5 +38,10 @@ describe('a raw event of the SDK', () => {
     const expected = { run_id: 'trace_1', session_id: 'group_1', parent_step_id: 'span_0', tool_call_id: 'call_1' };
     expect(read({ type: 'tool_called', ...ids, span_id: 'span_1', item_id: 'item_1' })).toMatchObject({ ...expected, step_id: 'span_1' });
     expect(read({ type: 'tool_called', ...ids, item_id: 'item_1' })).toMatchObject({ ...expected, step_id: 'item_1' });
+  });
+
+  it('reads alike in the file that comes with the gateway', () => {
+    const file = new URL('../../../gateway/mappings/openai_agents.json', import.meta.url);
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(openAiAgentsEvents);
   });
 });

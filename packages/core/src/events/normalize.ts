@@ -264,7 +264,7 @@ function omitName({ name: _name, ...ids }: IdFields): Omit<IdFields, 'name'> {
 
 function mappedId(sent: RawAgentEvent, mapping: EventMapping | undefined, field: string): string | undefined {
   for (const rawName of mapping?.fields?.[field as MappedIdField] ?? []) {
-    const id = idText(rawField(sent, rawName));
+    const id = idText(rawField(sent, rawName, mapping?.body));
     if (id !== undefined) return id;
   }
   return undefined;

@@ -1,6 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
-import { RunpurseError, type EventMapping, type Refusal } from '@runpurse/core';
+import { RunpurseError, type Refusal } from '@runpurse/core';
 import type { Gateway } from '../gateway.ts';
 import { StoreError } from '../store/store.ts';
 import { WIRES } from '../wires/index.ts';
@@ -25,8 +25,6 @@ import { toolRoutes } from './routes/tools.ts';
 export interface ApiOptions {
   /** Ends the live streams, so that a closing server need not wait for their readers. */
   readonly closing?: AbortSignal;
-  /** How the frameworks' own events read, as data of their adapters. */
-  readonly mappings?: readonly EventMapping[];
   /** Sees each answer before it goes out; tests hold it against the shape its route declares. */
   readonly onAnswer?: (route: AnyRoute, status: number, body: unknown) => void;
   /** Where faults of ours are written; default: standard error. */
@@ -39,7 +37,7 @@ export function createApi(gateway: Gateway, options: ApiOptions = {}): Hono {
 
   const live = createLiveLog(gateway.store, gateway.clock, options.closing ?? new AbortController().signal);
   const routes: readonly AnyRoute[] = [
-    ...eventRoutes(gateway, options.mappings ?? []),
+    ...eventRoutes(gateway),
     ...logRoutes(gateway, live),
     ...checkRoutes(gateway),
     ...runRoutes(gateway),

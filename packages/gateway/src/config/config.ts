@@ -190,6 +190,12 @@ export const gatewayConfig = z.strictObject({
         .default(16 * 1024),
     })
     .prefault({}),
+  ingest: z
+    .strictObject({
+      /** A directory of event mappings (*.json) beside those that come with the gateway (mappings/README.md). */
+      mappings: z.string().min(1).optional(),
+    })
+    .prefault({}),
   store: z
     .strictObject({
       /** `full`: an admitted call's intent survives power loss. `relaxed`: it survives a killed process. */

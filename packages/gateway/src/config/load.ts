@@ -36,7 +36,8 @@ export function loadConfig(file: string, environment: Environment): GatewayConfi
   const providers = config.providers.map((provider) =>
     typeof provider.scripts === 'string' ? { ...provider, scripts: resolve(dirname(file), provider.scripts) } : provider,
   );
-  return { ...config, providers };
+  const { mappings } = config.ingest;
+  return { ...config, providers, ingest: mappings === undefined ? {} : { mappings: resolve(dirname(file), mappings) } };
 }
 
 /** The configuration in a YAML text; `fileName` is what messages call it. */

@@ -1,4 +1,4 @@
-import { REFUSALS, type EventMapping, type Refusal } from '@runpurse/core';
+import { REFUSALS, type Refusal } from '@runpurse/core';
 import { LEDGER_UNAVAILABLE } from '../admit/refusals.ts';
 import { refusalHeaders } from '../api/refusal-response.ts';
 import type { RunView } from '../admit/types.ts';
@@ -33,8 +33,8 @@ export interface Ingest {
  * read (all is checked) → recognise what was sent before → take each event in one turn of the event loop → append once →
  * answer. See README.md beside this for what each type does.
  */
-export function createIngest(gateway: Gateway, options: { readonly mappings?: readonly EventMapping[] } = {}): Ingest {
-  const { config, clock, ids, store, policy, admission } = gateway;
+export function createIngest(gateway: Gateway): Ingest {
+  const { config, clock, ids, store, policy, admission, mappings } = gateway;
   const events = createEventMemory(store);
   const calls = createCallMemory(store);
   const readCall = createCallReader(gateway);
@@ -103,7 +103,7 @@ export function createIngest(gateway: Gateway, options: { readonly mappings?: re
     async accept(body, bytes, caller, { enforce }) {
       const now = clock.now();
       const { workspaceId, keyId } = caller.key;
-      const read = readEvents({ body, bytes, caller, limits: config.limits, mappings: options.mappings ?? [], ids, now });
+      const read = readEvents({ body, bytes, caller, limits: config.limits, mappings, ids, now });
       if (read.type !== 'events') {
         if (read.type === 'refused')
           admission.logDecision({

@@ -68,11 +68,12 @@ export async function openTestStage(
   let now = options.startAt ?? START;
   const own = await createGateway({
     config: { rate: { requests_per_minute: 1_000_000 }, store: { durability: 'relaxed' }, ...config },
+    mappings: options.mappings ?? [],
     directory,
     clock: { now: () => now },
   });
   const gateway = options.change?.(own) ?? own;
-  const ingest = createIngest(gateway, { mappings: options.mappings ?? [] });
+  const ingest = createIngest(gateway);
 
   const post: TestStage['post'] = (
     body,
