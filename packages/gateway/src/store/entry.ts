@@ -183,4 +183,6 @@ export interface ThresholdEntry {
   readonly percent: number;
   readonly limit: NanosText;
   readonly spent: NanosText;
+  /** Held by calls in flight at that moment. */
+  readonly held?: NanosText | undefined;
 }

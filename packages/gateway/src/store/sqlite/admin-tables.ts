@@ -5,6 +5,7 @@ import type { Database } from './database.ts';
 export interface AdminTables {
   keys(): readonly StoredKey[];
   keyByHash(hash: string): StoredKey | undefined;
+  keyById(keyId: string): StoredKey | undefined;
   budgets(): readonly StoredBudget[];
 }
 
@@ -17,11 +18,16 @@ export interface AdminWrites {
 export function readAdminTables(database: Database): AdminTables {
   const keys = database.prepare<[], string>('SELECT body FROM virtual_key ORDER BY rowid').pluck();
   const byHash = database.prepare<[string], string>('SELECT body FROM virtual_key WHERE hash = ?').pluck();
+  const byId = database.prepare<[string], string>('SELECT body FROM virtual_key WHERE key_id = ?').pluck();
   const budgets = database.prepare<[], string>('SELECT body FROM budget ORDER BY rowid').pluck();
   return {
     keys: () => keys.all().map(parseKey),
     keyByHash(hash) {
       const body = byHash.get(hash);
+      return body === undefined ? undefined : parseKey(body);
+    },
+    keyById(keyId) {
+      const body = byId.get(keyId);
       return body === undefined ? undefined : parseKey(body);
     },
     budgets: () => budgets.all().map((body) => JSON.parse(body) as StoredBudget),

@@ -2,7 +2,7 @@ import type { ContextFields, DecisionEntry, Entry, EventEntry, ReserveEntry, Run
 import type { SpendScope } from '../store.ts';
 import { costLine, deniedTool, isRefusedCall, stepOfEvent, toolOfEvent, unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
-import type { PostingKind } from './postings.ts';
+import { createPostingLists, type PostingLists } from './postings.ts';
 import {
   addDeniedTool,
   addReservedTool,
@@ -18,6 +18,7 @@ import {
   type LateStated,
   type RunFold,
 } from '../../views/run-fold.ts';
+import { callScopes, runScopes } from './spend-scopes.ts';
 import { addSpend, createViewWriter, newSpendDelta, type FoldedChunk, type SpendDelta, type ViewWriter } from './view-writer.ts';
 
 /** A ledger row as read for folding. */
@@ -77,25 +78,41 @@ function forgetRuns(runs: Map<string, RunFold>): void {
 /** What a call of `fold` gathers before it writes. */
 interface Chunk extends FoldedChunk {
   readonly writer: ViewWriter;
+  readonly lists: PostingLists;
+  /** Where a run's last call was booked: the next one most likely is too. */
+  readonly bookings: Map<RunFold, Booking>;
+}
+
+/** A call's spend scopes found once, for the calls of its run that have the same. */
+interface Booking {
+  readonly reserve: ReserveEntry;
+  readonly day: string;
+  readonly name: string;
+  /** What the run knew of itself then. */
+  readonly known: Pick<RunFold, 'sessionId' | 'workflowId' | 'customerId' | 'agentId' | 'memberId'>;
+  readonly deltas: readonly SpendDelta[];
 }
 
 function newChunk(writer: ViewWriter, runs: Map<string, RunFold>): Chunk {
-  return { writer, runs, spend: new Map(), open: new Map(), eventIds: [], postings: new Map() };
+  const lists = createPostingLists();
+  return { writer, runs, spend: new Map(), open: new Map(), eventIds: [], postings: lists.all, lists, bookings: new Map() };
 }
 
 function foldEntry(chunk: Chunk, row: LedgerRow, entry: Entry): void {
-  const workspaceId = entry.workspaceId;
+  const { lists } = chunk;
+  const { seq } = row;
+  const { workspaceId } = entry;
   const run = foldByType(chunk, entry, row);
-  post(chunk, row.seq, 'all', workspaceId, '');
-  post(chunk, row.seq, 'type', workspaceId, entry.type);
+  lists.add(seq, 'all', workspaceId, '');
+  lists.add(seq, 'type', workspaceId, entry.type);
   // A sender may name its event anything, `event` too; a list holds an entry once.
-  if (entry.type === 'event' && entry.eventType !== 'event') post(chunk, row.seq, 'type', workspaceId, entry.eventType);
-  if (entry.runId !== undefined) post(chunk, row.seq, 'run', workspaceId, entry.runId);
+  if (entry.type === 'event' && entry.eventType !== 'event') lists.add(seq, 'type', workspaceId, entry.eventType);
+  if (entry.runId !== undefined) lists.add(seq, 'run', workspaceId, entry.runId);
   const states = entry.type !== 'settle' && entry.type !== 'threshold';
   const sessionId = (states ? entry.sessionId : undefined) ?? run?.sessionId;
   const agentId = (states ? entry.agentId : undefined) ?? run?.agentId;
-  if (sessionId !== undefined) post(chunk, row.seq, 'session', workspaceId, sessionId);
-  if (agentId !== undefined) post(chunk, row.seq, 'agent', workspaceId, agentId);
+  if (sessionId !== undefined) lists.add(seq, 'session', workspaceId, sessionId);
+  if (agentId !== undefined) lists.add(seq, 'agent', workspaceId, agentId);
 }
 
 /** Says which run the entry belongs to. */
@@ -192,9 +209,7 @@ function charge(chunk: Chunk, run: RunFold, reserve: ReserveEntry, settle: Settl
     addUnknownName(run, unknownName(reserve.kind, reserve.name));
   }
   if (settle.unconfirmed === true) run.unconfirmedCosts += 1;
-  const day = utcDay(reserve.at);
-  for (const [scope, id] of callScopes(run, reserve, settle)) {
-    const delta = bookUnder(chunk, run, scope, id, day);
+  for (const delta of bookingOf(chunk, run, reserve, settle).deltas) {
     delta[line] += cost;
     if (unknown) delta.unknownCosts += 1;
     if (reserve.kind === 'model') delta.requests += 1;
@@ -205,56 +220,43 @@ function charge(chunk: Chunk, run: RunFold, reserve: ReserveEntry, settle: Settl
   if (run.implicit) run.touched = 'all';
 }
 
+function bookingOf(chunk: Chunk, run: RunFold, reserve: ReserveEntry, settle: SettleEntry): Booking {
+  const day = utcDay(reserve.at);
+  const name = settle.model ?? reserve.name;
+  const last = chunk.bookings.get(run);
+  if (last !== undefined && last.day === day && last.name === name && isBookedAlike(last, run, reserve)) return last;
+  const { sessionId, workflowId, customerId, agentId, memberId } = run;
+  const deltas = callScopes(run, reserve, settle).map(([scope, id]) => bookUnder(chunk, run, scope, id, day));
+  const booking: Booking = { reserve, day, name, known: { sessionId, workflowId, customerId, agentId, memberId }, deltas };
+  if (!run.implicit) chunk.bookings.set(run, booking);
+  return booking;
+}
+
+/** True when the call counts in the scopes of the last one, by what it says itself and what its run knows. */
+function isBookedAlike(last: Booking, run: RunFold, reserve: ReserveEntry): boolean {
+  const { reserve: before, known } = last;
+  return (
+    before.kind === reserve.kind &&
+    before.provider === reserve.provider &&
+    before.keyId === reserve.keyId &&
+    before.memberId === reserve.memberId &&
+    before.agentId === reserve.agentId &&
+    before.sessionId === reserve.sessionId &&
+    before.workflowId === reserve.workflowId &&
+    before.customerId === reserve.customerId &&
+    known.sessionId === run.sessionId &&
+    known.workflowId === run.workflowId &&
+    known.customerId === run.customerId &&
+    known.agentId === run.agentId &&
+    known.memberId === run.memberId
+  );
+}
+
 function countCall(run: RunFold, reserve: ReserveEntry, by: 1 | -1): void {
   run.dirty = true;
   if (reserve.kind === 'model') run.requests += by;
   else run.reservedTools += by;
   if (reserve.attempt > 1) run.retries += by;
-}
-
-type ScopeId = readonly [scope: SpendScope, id: string];
-
-/** Where a call's cost is booked. What the call does not state itself it has from its run. */
-function callScopes(run: RunFold, reserve: ReserveEntry, settle: SettleEntry): ScopeId[] {
-  const scopes: ScopeId[] = [
-    ['workspace', reserve.workspaceId],
-    ['key', reserve.keyId],
-  ];
-  addRun(scopes, run);
-  add(scopes, 'member', reserve.memberId ?? run.memberId);
-  add(scopes, 'customer', reserve.customerId ?? run.customerId);
-  add(scopes, 'agent', reserve.agentId ?? run.agentId);
-  add(scopes, 'workflow', reserve.workflowId ?? run.workflowId);
-  add(scopes, 'session', reserve.sessionId ?? run.sessionId);
-  if (reserve.kind === 'model') {
-    scopes.push(['model', settle.model ?? reserve.name]);
-    add(scopes, 'provider', reserve.provider);
-  } else scopes.push(['tool', reserve.name]);
-  return scopes;
-}
-
-/** Where a run's revenue and payments are booked. */
-function runScopes(run: RunFold): ScopeId[] {
-  const scopes: ScopeId[] = [
-    ['workspace', run.workspaceId],
-    ['key', run.keyId],
-  ];
-  addRun(scopes, run);
-  add(scopes, 'member', run.memberId);
-  add(scopes, 'customer', run.customerId);
-  add(scopes, 'agent', run.agentId);
-  add(scopes, 'workflow', run.workflowId);
-  add(scopes, 'session', run.sessionId);
-  return scopes;
-}
-
-/** A run made for one call has its spend in its own row; a second row for each of them would double the views. */
-function addRun(scopes: ScopeId[], run: RunFold): void {
-  if (!run.implicit) scopes.push(['run', run.runId]);
-}
-
-function add(scopes: ScopeId[], scope: SpendScope, id: string | undefined): void {
-  if (id !== undefined) scopes.push([scope, id]);
 }
 
 /** The chunk's sums of a scope id on a day. A run counts once under a scope id, on the day it first spent there. */
@@ -346,13 +348,6 @@ function makeRun(chunk: Chunk, workspaceId: string, runId: string, keyId: string
   const run = newRunFold(workspaceId, runId, keyId, at);
   chunk.runs.set(runKey(workspaceId, runId), run);
   return run;
-}
-
-function post(chunk: Chunk, seq: number, kind: PostingKind, workspaceId: string, id: string): void {
-  const key = `${kind}\u0000${id}\u0000${workspaceId}`;
-  const posting = chunk.postings.get(key);
-  if (posting === undefined) chunk.postings.set(key, { kind, workspaceId, id, seqs: [seq] });
-  else posting.seqs.push(seq);
 }
 
 const DAY_MS = 86_400_000;

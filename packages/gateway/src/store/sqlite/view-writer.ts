@@ -2,7 +2,7 @@ import type { ReserveEntry } from '../entry.ts';
 import type { SpendScope } from '../store.ts';
 import { unknownName } from '../../views/run-rules.ts';
 import type { Database } from './database.ts';
-import { encodeGaps, type PostingKind } from './postings.ts';
+import { encodeGaps, type Posting } from './postings.ts';
 import {
   addDeniedTool,
   addReservedTool,
@@ -83,10 +83,7 @@ export interface FoldedChunk {
   readonly spend: Map<string, SpendDelta>;
   readonly open: Map<string, OpenReservation>;
   readonly eventIds: { readonly workspaceId: string; readonly eventId: string }[];
-  readonly postings: Map<
-    string,
-    { readonly kind: PostingKind; readonly workspaceId: string; readonly id: string; readonly seqs: number[] }
-  >;
+  readonly postings: readonly Posting[];
 }
 
 /** The view tables as the fold uses them: reads back what it needs, writes a chunk at once. */
@@ -237,8 +234,7 @@ export function createViewWriter(views: Database): ViewWriter {
         } else insertOpen.run(id, open.body);
       }
       for (const { workspaceId, eventId } of chunk.eventIds) insertEventId.run(workspaceId, eventId);
-      for (const { kind, workspaceId, id, seqs } of chunk.postings.values())
-        insertPosting.run(workspaceId, kind, id, seqs[0], encodeGaps(seqs));
+      for (const { kind, workspaceId, id, seqs } of chunk.postings) insertPosting.run(workspaceId, kind, id, seqs[0], encodeGaps(seqs));
       setFolded.run(foldedSeq);
     },
   };
