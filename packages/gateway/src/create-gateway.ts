@@ -7,6 +7,7 @@ import type { Clock, Gateway, Ids } from './gateway.ts';
 import { createIds } from './ids.ts';
 import { createKeyRing } from './identify/index.ts';
 import { registeredMappings } from './ingest/load-mappings.ts';
+import { startNotifier } from './notify/index.ts';
 import { createPolicy } from './policy/index.ts';
 import { createPriceBook } from './pricing/index.ts';
 import { createProviders } from './proxy/providers.ts';
@@ -58,6 +59,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
       keys.reload();
       admission.reloadBudgets();
     });
+    const notifier = await startNotifier({
+      directory: options.directory,
+      store,
+      admission,
+      privateAddresses: config.webhooks.private_addresses,
+    });
     return {
       config,
       clock,
@@ -69,7 +76,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway & 
       admission,
       providers,
       mappings,
+      notifier,
       async close() {
+        await notifier.close();
         admission.close();
         await providers.close();
         await Promise.all([...sandboxes.values()].map((sandbox) => sandbox.close()));

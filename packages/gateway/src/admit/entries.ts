@@ -186,7 +186,13 @@ export function settleEntry(
   };
 }
 
-export function thresholdEntry(reservation: Reservation, match: BudgetMatch, percent: number, spent: Nanos, now: number): ThresholdEntry {
+export function thresholdEntry(
+  reservation: Reservation,
+  match: BudgetMatch,
+  percent: number,
+  { settled, held }: { readonly settled: Nanos; readonly held: Nanos },
+  now: number,
+): ThresholdEntry {
   const { subject } = reservation;
   return {
     type: 'threshold',
@@ -199,6 +205,7 @@ export function thresholdEntry(reservation: Reservation, match: BudgetMatch, per
     window: match.budget.config.window,
     percent,
     limit: match.limit.toString(),
-    spent: spent.toString(),
+    spent: settled.toString(),
+    ...(held > 0n ? { held: held.toString() } : {}),
   };
 }

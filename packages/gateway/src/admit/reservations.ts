@@ -82,7 +82,7 @@ export function createReservations(parts: ReservationParts): Reservations {
       const before = counter.settled - charged;
       for (const { percent, amount } of match.marks) {
         if (counter.settled < amount) break;
-        if (before < amount) entries.push(thresholdEntry(reservation, match, percent, counter.settled, now));
+        if (before < amount) entries.push(thresholdEntry(reservation, match, percent, counter, now));
       }
     }
   };

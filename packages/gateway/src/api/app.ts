@@ -21,6 +21,7 @@ import { runRoutes } from './routes/runs.ts';
 import { sessionRoutes } from './routes/sessions.ts';
 import { spendRoutes } from './routes/spend.ts';
 import { toolRoutes } from './routes/tools.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 
 export interface ApiOptions {
   /** Ends the live streams, so that a closing server need not wait for their readers. */
@@ -46,6 +47,7 @@ export function createApi(gateway: Gateway, options: ApiOptions = {}): Hono {
     ...spendRoutes(gateway),
     ...budgetRoutes(gateway),
     ...modelRoutes(gateway),
+    ...webhookRoutes(gateway),
     ...cockpitRoutes(gateway),
   ];
   const caller = (headers: Headers) => findCaller(gateway.keys, headers);

@@ -11,6 +11,7 @@ import {
   decisionShape,
 } from '@runpurse/core';
 import { logEntryShape } from './log-entry.ts';
+import { noticeShape } from './routes/webhooks.ts';
 import { budgetShape, errorShape, totalsShape } from './shapes.ts';
 
 /** Of the API, not of the package: it changes when a caller must. */
@@ -29,6 +30,7 @@ const NAMED: Readonly<Record<string, z.ZodType>> = {
   Budget: budgetShape,
   Totals: totalsShape,
   LogEntry: logEntryShape,
+  Notice: noticeShape,
   Error: errorShape,
 };
 

@@ -61,8 +61,8 @@ export interface Route<
   /** For OpenAPI, where the body is parsed further in. */
   readonly documentedBody?: z.ZodType;
   readonly admin?: boolean;
-  /** Success answers by status. */
-  readonly answers: Readonly<Record<number, { readonly description: string; readonly shape: z.ZodType; readonly contentType?: string }>>;
+  /** Success answers by status; without a shape it has no body. */
+  readonly answers: Readonly<Record<number, { readonly description: string; readonly shape?: z.ZodType; readonly contentType?: string }>>;
   /** Refusals beyond those any route can give. */
   readonly refusals?: readonly RefusalCode[];
   handle(call: Call<Params, Query, RequestBody>): Answer | Promise<Answer>;
@@ -188,7 +188,7 @@ function document(app: OpenAPIHono, declared: AnyRoute): void {
       ...Object.fromEntries(
         Object.entries(declared.answers).map(([status, { description, shape, contentType }]) => [
           status,
-          { description, content: { [contentType ?? 'application/json']: { schema: shape } } },
+          shape === undefined ? { description } : { description, content: { [contentType ?? 'application/json']: { schema: shape } } },
         ]),
       ),
       ...Object.fromEntries(

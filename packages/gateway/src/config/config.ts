@@ -153,6 +153,12 @@ export const gatewayConfig = z.strictObject({
     })
     .prefault({}),
   rate: z.strictObject({ requests_per_minute: z.number().int().positive().default(100) }).prefault({}),
+  webhooks: z
+    .strictObject({
+      /** May webhooks go to loopback and private addresses? `allow` suits a gateway beside its receivers; `refuse` one that strangers hold keys of. */
+      private_addresses: z.enum(['allow', 'refuse']).default('allow'),
+    })
+    .prefault({}),
   limits: z
     .strictObject({
       max_request_bytes: z

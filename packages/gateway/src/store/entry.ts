@@ -183,6 +183,6 @@ export interface ThresholdEntry {
   readonly percent: number;
   readonly limit: NanosText;
   readonly spent: NanosText;
-  /** Held by calls in flight at that moment. */
+  /** Held by calls in flight at that moment, if any. */
   readonly held?: NanosText | undefined;
 }
