@@ -93,3 +93,4 @@ export {
   type ToolShape,
   type UsageShape,
 } from './shapes/run.ts';
+export { verifyWebhook, type ReceivedWebhook, type WebhookVerdict } from './webhook/verify-webhook.ts';

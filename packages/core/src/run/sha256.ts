@@ -4,7 +4,14 @@ const START = PRIMES.slice(0, 8).map((prime) => fraction(Math.sqrt(prime)));
 
 /** SHA-256 (FIPS 180-4) of a text's UTF-8 bytes, in hex. Written out because core may neither import nor use a global crypto. */
 export function sha256(text: string): string {
-  const words = paddedWords(utf8(text));
+  return sha256OfBytes(utf8(text))
+    .map((byte) => byte.toString(16).padStart(2, '0'))
+    .join('');
+}
+
+/** SHA-256 of bytes, as 32 bytes. */
+export function sha256OfBytes(message: readonly number[]): readonly number[] {
+  const words = paddedWords(message);
   const state = [...START];
   const schedule = new Array<number>(64).fill(0);
   const at = (list: readonly number[], index: number): number => list[index] ?? 0;
@@ -30,7 +37,7 @@ export function sha256(text: string): string {
     }
     for (const [index, value] of [a, b, c, d, e, f, g, h].entries()) state[index] = (at(state, index) + value) | 0;
   }
-  return state.map((word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
+  return state.flatMap((word) => [word >>> 24, (word >>> 16) & 0xff, (word >>> 8) & 0xff, word & 0xff]);
 }
 
 function rotate(word: number, bits: number): number {
@@ -50,7 +57,7 @@ function primes(count: number): readonly number[] {
   return found;
 }
 
-function utf8(text: string): readonly number[] {
+export function utf8(text: string): readonly number[] {
   const bytes: number[] = [];
   for (const character of text.toWellFormed()) {
     const code = character.codePointAt(0) ?? 0;
