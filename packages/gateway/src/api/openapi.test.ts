@@ -58,6 +58,9 @@ describe('shared/openapi.json', () => {
         '/v1/budgets',
         '/v1/budgets/{id}',
         '/v1/models',
+        '/v1/webhooks',
+        '/v1/webhooks/{id}',
+        '/v1/notices',
       ]),
     );
     for (const [path, operations] of Object.entries(document.paths)) {
