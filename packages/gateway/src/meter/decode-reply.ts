@@ -12,12 +12,12 @@ const DECODERS: Readonly<Record<string, (body: Buffer) => Buffer>> = {
 
 /**
  * What a whole reply says about itself. We ask providers for uncompressed replies; one that compresses all the same is
- * decoded for metering and passed on as it came. A reply that can't be read has produced its whole length.
+ * decoded for metering and passed on as it came. `text` is the body as text where the caller has it. A reply that can't be read has produced its whole length.
  */
-export function decodeReply(wire: Wire, body: Buffer, encoding: string | undefined): ReplyFacts {
+export function decodeReply(wire: Wire, body: Buffer, text: string | undefined, encoding: string | undefined): ReplyFacts {
   const decoder = encoding === undefined || encoding === 'identity' ? undefined : DECODERS[encoding];
   try {
-    const parsed: unknown = JSON.parse((decoder === undefined ? body : decoder(body)).toString('utf8'));
+    const parsed: unknown = JSON.parse(decoder === undefined ? (text ?? body.toString('utf8')) : decoder(body).toString('utf8'));
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return wire.readReply(parsed as JsonObject);
   } catch {
     // Falls through: charged for what was produced.

@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer';
 import { once } from 'node:events';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Refusal } from '@runpurse/core';
@@ -97,7 +98,6 @@ function plainReply(
   let bytes = 0;
   let isPassedOn = false;
 
-  const facts = (body: Buffer) => decodeReply(wire, body, upstreamHeaders['content-encoding']);
   return {
     data(chunk, upstream) {
       if (!isPassedOn) {
@@ -120,14 +120,17 @@ function plainReply(
         return;
       }
       const body = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks, bytes);
-      const metered = facts(body);
+      // As text it goes out in one piece with its head; bytes would make two.
+      const text = isAscii(body) ? body.toString('latin1') : undefined;
+      const metered = decodeReply(wire, body, text, upstreamHeaders['content-encoding']);
       const settled = settle(status < 400 ? { type: 'answered', facts: metered } : { type: 'rejected', status, facts: metered });
       if (response.destroyed) return;
       const headers = replyHeaders(upstreamHeaders);
       for (const header of wholeHeaders(parts.admission, reservation, audits, settled)) headers.push(header);
       headers.push('content-length', String(body.length));
       response.writeHead(status, headers);
-      response.end(body);
+      if (text === undefined) response.end(body);
+      else response.end(text, 'latin1');
     },
     fail(fault) {
       if (isPassedOn) {

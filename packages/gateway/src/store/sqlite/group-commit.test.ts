@@ -60,6 +60,7 @@ describe('group commit', () => {
     expect([await state(first), await state(second)]).toEqual(['waits', 'waits']);
     commit.written(undefined);
     expect(await state(first)).toBe('durable');
+    turn();
     expect(sent[1]).toEqual({ ranges: [104, 1], ids: ['d'] });
     expect([commit.lastSeq, commit.settledSeq]).toEqual([104, 103]);
   });
@@ -71,7 +72,9 @@ describe('group commit', () => {
     for (let number = 0; number < 3; number += 1)
       void commit.append(Array.from({ length: 4000 }, (_, index) => entry(`${number}_${index}`)));
     commit.written(undefined);
+    turn();
     commit.written(undefined);
+    turn();
     expect(sent.map(({ ids }) => ids.length)).toEqual([1, 8000, 4000]);
   });
 
@@ -232,6 +235,7 @@ describe('group commit', () => {
     const tried = commit.attempted();
     commit.written('disk is full');
     expect(await state(tried)).toBe('waits');
+    turn();
     commit.written('disk is full');
     expect(await state(tried)).toBe('durable');
   });

@@ -217,7 +217,9 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt, isH
       }
       if (failing) retryLater();
       else retryMs = RETRY_FIRST_MS;
-      if (!failing || full.length > 0 || filling.durable !== undefined) send();
+      if (full.length > 0) send();
+      // What waited for this batch goes on first: what that brings shares the next one.
+      else if (!failing || filling.durable !== undefined) schedule();
     },
     goOn() {
       // While the store fails the retry's timer sends; without one it was the retry itself that had to wait.
