@@ -5,6 +5,7 @@ import { createApi, refusalResponse } from './api/index.ts';
 import type { Gateway } from './gateway.ts';
 import { handleModelCall } from './pipeline.ts';
 import { respondRefusal } from './proxy/respond.ts';
+import { answerWithAskedStatus } from './refusal-status.ts';
 import { loadTokenizer, WIRES } from './wires/index.ts';
 
 export interface RunningServer {
@@ -30,6 +31,7 @@ export async function startServer(
   const server = createServer(
     { maxHeaderSize: gateway.config.limits.max_header_bytes, keepAliveTimeout: 65_000, requestTimeout: 0 },
     (request, response) => {
+      answerWithAskedStatus(request, response);
       const url = (request.url ?? '/').replace(ABSOLUTE_FORM, '');
       const question = url.indexOf('?');
       const path = modelPath(question === -1 ? url : url.slice(0, question));

@@ -1,4 +1,5 @@
 import { REFUSALS, type Refusal } from '@runpurse/core';
+import { KEY_CHALLENGE } from '../refusal-status.ts';
 import { openaiRefusal } from '../wires/refusal-body.ts';
 import type { JsonObject } from '../wires/wire.ts';
 
@@ -24,6 +25,6 @@ export function refusalHeaders(refusal: Refusal): Readonly<Record<string, string
   return {
     'x-should-retry': String(REFUSALS[refusal.code].retry),
     ...(refusal.retryAfterSeconds === undefined ? {} : { 'retry-after': String(refusal.retryAfterSeconds) }),
-    ...(refusal.code === 'invalid_key' ? { 'www-authenticate': 'Bearer realm="runpurse"' } : {}),
+    ...(refusal.code === 'invalid_key' ? { 'www-authenticate': KEY_CHALLENGE } : {}),
   };
 }

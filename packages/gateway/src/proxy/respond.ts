@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { REFUSALS, type Refusal } from '@runpurse/core';
+import { KEY_CHALLENGE } from '../refusal-status.ts';
 import type { Wire } from '../wires/wire.ts';
 
 /** Refused calls are answered with headers that keep official clients from trying again blindly. */
@@ -16,7 +17,7 @@ export function respondRefusal(
   if (typeof refusal.details?.['run_id'] === 'string') headers.push('x-runpurse-run-id', headerSafe(refusal.details['run_id']));
   headers.push('x-runpurse-policy', 'denied', 'x-runpurse-refusal', refusal.code);
   if (refusal.retryAfterSeconds !== undefined) headers.push('retry-after', String(refusal.retryAfterSeconds));
-  if (refusal.code === 'invalid_key') headers.push('www-authenticate', 'Bearer realm="runpurse"');
+  if (refusal.code === 'invalid_key') headers.push('www-authenticate', KEY_CHALLENGE);
   // What is left of a body that is too large is not read: the connection ends with this answer.
   if (refusal.code === 'request_too_large') headers.push('connection', 'close');
   response.writeHead(REFUSALS[refusal.code].status, headers);
