@@ -184,6 +184,17 @@ function streamReply(
     else response.destroy();
   };
 
+  /** What one read from the provider brought: each event is a piece of its own, and they go on together. */
+  let arrived: Buffer[] = [];
+  const passOn = (): void => {
+    const [only] = arrived;
+    if (only === undefined) return;
+    const passedOn = meter.push(arrived.length === 1 ? only : Buffer.concat(arrived));
+    arrived = [];
+    if (passedOn === undefined || response.destroyed) return;
+    if (!response.write(passedOn)) void resumeOnDrain(response, upstream);
+  };
+
   return {
     data(chunk) {
       bytes += chunk.length;
@@ -192,14 +203,15 @@ function streamReply(
         upstream.abort(cutReason);
         return;
       }
-      const passedOn = meter.push(chunk);
-      if (passedOn === undefined || response.destroyed) return;
-      if (!response.write(passedOn)) void resumeOnDrain(response, upstream);
+      // A microtask runs when the read is taken apart, before anything else is done.
+      if (arrived.push(chunk) === 1) queueMicrotask(passOn);
     },
     end() {
+      passOn();
       close((facts) => ({ type: 'answered', facts }));
     },
     fail(fault) {
+      passOn();
       close((facts) => {
         // Its last event was there: many clients close at it, and a provider that does so late took nothing back.
         if (facts.complete && cutReason === undefined) return { type: 'answered', facts };
@@ -216,7 +228,10 @@ function streamReply(
 
 async function resumeOnDrain(response: ServerResponse, upstream: Exchange): Promise<void> {
   upstream.pause();
-  await Promise.race([once(response, 'drain'), once(response, 'close')]).catch(() => undefined);
+  const heard = new AbortController();
+  const hear = (event: string): Promise<unknown> => once(response, event, { signal: heard.signal }).catch(() => undefined);
+  await Promise.race([hear('drain'), hear('close')]);
+  heard.abort();
   upstream.resume();
 }
 

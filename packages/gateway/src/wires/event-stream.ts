@@ -3,25 +3,26 @@ const CR = 0x0d;
 
 /**
  * Finds where server-sent events end, across chunks cut anywhere and with any of the three line ends of the standard.
- * Searches natively for line feeds and goes byte by byte only where carriage returns are about.
+ * Chunks are given as latin1 text, whose index is that of the bytes. Searches natively for line feeds and goes byte by
+ * byte only where carriage returns are about.
  */
-export function createEventFinder(): (chunk: Buffer, from: number) => number {
+export function createEventFinder(): (chunk: string, from: number) => number {
   let atLineStart = true;
   let afterCR = false;
-  let searched: Buffer | undefined;
+  let searched: string | undefined;
   let hasCR = false;
 
   /** The index after the next event's last byte, or -1 when it does not end in this chunk. */
   return (chunk, from) => {
     if (searched !== chunk) {
       searched = chunk;
-      hasCR = chunk.includes(CR);
+      hasCR = chunk.includes('\r');
     }
     if (!afterCR && !hasCR) {
       let at = from;
       while (at < chunk.length) {
-        if (atLineStart && chunk[at] === LF) return at + 1;
-        const feed = chunk.indexOf(LF, at);
+        if (atLineStart && chunk.charCodeAt(at) === LF) return at + 1;
+        const feed = chunk.indexOf('\n', at);
         if (feed === -1) {
           atLineStart = false;
           return -1;
@@ -32,7 +33,7 @@ export function createEventFinder(): (chunk: Buffer, from: number) => number {
       return -1;
     }
     for (let at = from; at < chunk.length; at += 1) {
-      const byte = chunk[at];
+      const byte = chunk.charCodeAt(at);
       if (byte === LF && afterCR) {
         afterCR = false;
         continue;
@@ -44,7 +45,7 @@ export function createEventFinder(): (chunk: Buffer, from: number) => number {
       }
       if (atLineStart) {
         // The line feed of a CRLF belongs to the event when it is here already.
-        if (afterCR && chunk[at + 1] === LF) {
+        if (afterCR && chunk.charCodeAt(at + 1) === LF) {
           afterCR = false;
           return at + 2;
         }

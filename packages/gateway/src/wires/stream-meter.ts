@@ -34,12 +34,13 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
   /** What became of an event that a chunk's end cut between CR and LF: the LF goes the same way. */
   let cutEvent: 'kept' | 'hidden' | undefined;
 
-  /** True when the event may be handed on. */
-  const look = (event: Buffer): boolean => {
-    if (reader.skim(event.toString('latin1'))) return true;
-    const { name, data } = parseEvent(event.toString('utf8'));
+  /** True when the event may be handed on. `raw` is it as latin1 text, from `start` to `end` of `bytes`. */
+  const look = (raw: string, bytes: Buffer, start: number, end: number): boolean => {
+    if (reader.skim(raw)) return true;
+    const { name, data } = parseEvent(bytes.toString('utf8', start, end));
     return data === undefined || !(reader.read(name, data) && hideUsage);
   };
+  const lookAtWhole = (event: Buffer): boolean => look(event.toString('latin1'), event, 0, event.length);
 
   const hold = (part: Buffer): void => {
     held.push(part);
@@ -56,6 +57,7 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
   return {
     push(bytes) {
       const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      const text = chunk.toString('latin1');
       const handedOn: Buffer[] = [];
       /** Where the run of bytes that may be handed on, and is not yet, begins. */
       let runStart = 0;
@@ -66,7 +68,7 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
       }
       cutEvent = undefined;
       while (at < chunk.length) {
-        const end = eventEnd(chunk, at);
+        const end = eventEnd(text, at);
         if (end === -1) break;
         let keep = true;
         if (oversized) {
@@ -75,11 +77,11 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
         } else if (heldBytes > 0) {
           hold(chunk.subarray(at, end));
           const event = release();
-          keep = look(event);
+          keep = lookAtWhole(event);
           if (keep) handedOn.push(event);
           runStart = end;
         } else {
-          keep = look(chunk.subarray(at, end));
+          keep = look(text.slice(at, end), chunk, at, end);
           if (!keep) {
             if (at > runStart) handedOn.push(chunk.subarray(runStart, at));
             runStart = end;
@@ -109,7 +111,7 @@ export function createStreamMeter(reader: EventReader, hideUsage: boolean): Stre
     flush() {
       if (heldBytes === 0) return undefined;
       const rest = release();
-      const keep = look(rest);
+      const keep = lookAtWhole(rest);
       return hideUsage && keep ? rest : undefined;
     },
 
