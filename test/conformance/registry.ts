@@ -6,4 +6,5 @@ export const ADAPTERS: readonly { readonly name: string; readonly load: () => Pr
   { name: 'langgraph', load: () => import('../../packages/adapters/langgraph/test/harness.ts') },
   { name: 'openai-agents', load: () => import('../../packages/adapters/openai-agents/test/harness.ts') },
   { name: 'ai-sdk', load: () => import('../../packages/adapters/ai-sdk/test/harness.ts') },
+  { name: 'crewai', load: () => import('../../packages/adapters/crewai/test/harness.ts') },
 ];

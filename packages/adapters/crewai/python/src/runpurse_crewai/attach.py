@@ -1,0 +1,372 @@
+"""What CrewAI tells and asks, handed to the gateway: hooks that can say no, a listener for the ends, headers on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from crewai.events import crewai_event_bus
+from crewai.events.types.llm_events import LLMCallCompletedEvent, LLMCallFailedEvent
+from crewai.events.types.tool_usage_events import ToolUsageErrorEvent, ToolUsageFinishedEvent
+from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregister_hook
+
+from .client import Client, FailurePolicy, Problem
+from .decision import GatewayUnavailable, Refused, or_raise, refusal_of
+from .interceptor import NOTHING, RunpurseInterceptor
+from .run import OPEN_RUNS, ModelCall, Run, ToolCall
+from .state import LAST_TOOL, MODEL, RUN, TOOL
+from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
+
+#: Where failing open would let a call be made that nobody allowed.
+_ASKING = frozenset({InterceptionPoint.EXECUTION_START, InterceptionPoint.PRE_MODEL_CALL, InterceptionPoint.PRE_TOOL_CALL})
+_CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt, GeneratorExit)
+_BASE_URL_VARIABLES = {"openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "anthropic": ("ANTHROPIC_BASE_URL",)}
+
+
+class Runpurse:
+    """Attaches Runpurse to CrewAI in this process. Make it before the crews; `close()` detaches it.
+
+    Each kickoff of a crew or flow is a run; `with runpurse.run(session_id=…):` makes one of everything inside it, and
+    says whom it is for and what it may cost.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        failure_policy: FailurePolicy = "open",
+        context: Mapping[str, str | None] | None = None,
+        limit_usd: str | None = None,
+        bounds: Mapping[str, int] | None = None,
+        timeout_s: float = 2.0,
+        on_problem: Callable[[Problem], None] | None = None,
+    ) -> None:
+        self.client = Client(base_url, api_key, failure_policy=failure_policy, timeout_s=timeout_s, on_problem=on_problem)
+        self.interceptor = RunpurseInterceptor(self.client)
+        self._context = dict(context or {})
+        self._limit_usd = limit_usd
+        self._bounds = bounds
+        self._equipping = threading.Lock()
+        self._hooks = [
+            (point, self._guarded(point, hook))
+            for point, hook in (
+                (InterceptionPoint.EXECUTION_START, self._execution_start),
+                (InterceptionPoint.EXECUTION_END, self._execution_end),
+                (InterceptionPoint.PRE_MODEL_CALL, self._before_model),
+                (InterceptionPoint.PRE_TOOL_CALL, self._before_tool),
+                (InterceptionPoint.POST_TOOL_CALL, self._after_tool),
+            )
+        ]
+        self._handlers: list[tuple[Any, Callable[[Any, Any], None]]] = [
+            (LLMCallCompletedEvent, self._listening(self._model_completed)),
+            (LLMCallFailedEvent, self._listening(self._model_failed)),
+            (ToolUsageFinishedEvent, self._listening(self._tool_finished)),
+            (ToolUsageErrorEvent, self._listening(self._tool_failed)),
+        ]
+        for point, hook in self._hooks:
+            register_hook(point, hook)
+        for event_type, handler in self._handlers:
+            crewai_event_bus.register_handler(event_type, handler)
+
+    @contextmanager
+    def run(
+        self,
+        *,
+        run_id: str | None = None,
+        session_id: str | None = None,
+        agent_id: str | None = None,
+        workflow_id: str | None = None,
+        customer_id: str | None = None,
+        limit_usd: str | None = None,
+        bounds: Mapping[str, int] | None = None,
+    ) -> Iterator[Run]:
+        """Everything inside is one run. Raises `Refused` when the gateway says no; a cancellation stops the run."""
+        stated = {
+            "run_id": run_id,
+            "session_id": session_id,
+            "agent_id": agent_id,
+            "workflow_id": workflow_id,
+            "customer_id": customer_id,
+        }
+        run = self._new_run(stated, limit_usd, bounds)
+        or_raise(run.start())
+        OPEN_RUNS.add(run)
+        outer = RUN.get()
+        RUN.set(run)
+        try:
+            yield run
+        except _CANCELLATIONS as error:
+            run.end("stopped", reason=type(error).__name__)
+            raise
+        except BaseException as error:
+            run.end("failed", reason=_reason(error))
+            raise
+        else:
+            run.end("completed", revenue_usd=run.revenue_usd)
+        finally:
+            RUN.set(outer)
+
+    def flush(self, timeout_s: float = 30.0) -> int:
+        """Delivers what waits, CrewAI's own pending events first. Returns how many reports the gateway did not take."""
+        crewai_event_bus.flush(timeout=timeout_s)
+        return self.client.flush()
+
+    def close(self) -> None:
+        """Detaches from CrewAI and delivers for the last time. Happens by itself when the process ends."""
+        for point, hook in self._hooks:
+            unregister_hook(point, hook)
+        crewai_event_bus.flush(timeout=5.0)
+        for event_type, handler in self._handlers:
+            crewai_event_bus.off(event_type, handler)
+        self.client.close()
+
+    def _new_run(self, stated: Mapping[str, str | None], limit_usd: str | None, bounds: Mapping[str, int] | None) -> Run:
+        context = {**self._context, **{field: value for field, value in stated.items() if value is not None}}
+        return Run(self.client, context, limit_usd=limit_usd or self._limit_usd, bounds=bounds or self._bounds)
+
+    def _own_run(self) -> Run | None:
+        run = RUN.get()
+        return run if run is not None and run.client is self.client else None
+
+    # ── hooks ──
+
+    def _guarded(self, point: InterceptionPoint, hook: Callable[[Any], object]) -> Callable[[Any], object]:
+        """CrewAI swallows what a hook raises, so a fault of ours would let the call through: under `closed` it must not."""
+
+        def guarded(context: Any) -> object:
+            try:
+                return hook(context)
+            except HookAborted:
+                raise
+            except Exception as fault:
+                message = f"A fault of runpurse-crewai at {point.value}: {type(fault).__name__}: {fault}"
+                self.client.report(Problem("adapter_fault", message))
+                if point in _ASKING and self.client.failure_policy == "closed":
+                    raise GatewayUnavailable(message) from fault
+                return None
+
+        return guarded
+
+    def _execution_start(self, context: Any) -> None:
+        outer = RUN.get()
+        if outer is not None and not outer.is_ended:
+            return  # A crew inside a run, another crew or a flow is part of it.
+        owner = context.crew if context.crew is not None else context.flow
+        run = self._new_run({"agent_id": _agent_of(owner)}, None, None)
+        or_raise(run.start())
+        run.owner = owner
+        run.outer = outer
+        OPEN_RUNS.add(run)
+        RUN.set(run)
+
+    def _execution_end(self, context: Any) -> None:
+        run = self._own_run()
+        owner = context.crew if context.crew is not None else context.flow
+        if run is None or run.owner is None or run.owner is not owner:
+            return
+        RUN.set(run.outer)
+        if context.status == "completed":
+            run.end("completed", revenue_usd=run.revenue_usd)
+        else:
+            run.end("failed", reason=_reason(context.error))
+
+    def _before_model(self, context: Any) -> None:
+        llm = context.llm
+        model = str(getattr(llm, "model", None) or llm)
+        run = self._run_of(context)
+        if run is None:
+            return
+        key = (_id_of(context.agent), _id_of(context.task))
+        refused = run.refused.get((*key, model))
+        if refused is not None:
+            raise Refused(refused)
+        self._catch_up(run, run.last_model.get(key))
+        tools = getattr(context.executor, "tools", None) if context.executor is not None else None
+        asking = {"max_output_tokens": max_output_tokens(llm), "input_tokens_max": input_tokens_max(context.messages, tools)}
+        call = ModelCall(run, model, self._place(context), asking)
+        call.key = (*key, model)
+        run.open(call)
+        run.last_model[key] = call
+        MODEL.set(call)
+        if self._is_at_gateway(llm):
+            call.is_carried = True
+            self._equip(llm)
+            return
+        decision = run.ask_model(call)
+        if decision.refusal is not None and decision.refusal.code != "rate_limited":
+            run.refused[call.key] = decision.refusal
+        or_raise(decision)
+
+    def _before_tool(self, context: Any) -> None:
+        run = self._run_of(context)
+        if run is None or _is_cached(context):
+            return  # What the crew remembers is not asked for again, and costs nothing.
+        self._catch_up(run, run.last_model.get((_id_of(context.agent), _id_of(context.task))))
+        call = ToolCall(run, context.tool_name, self._place(context))
+        call.outer = TOOL.get()
+        run.open(call)
+        TOOL.set(call)
+        LAST_TOOL.set(call)
+        decision = run.ask_tool(call, input_hash(context.tool_input))
+        if not decision.proceed:
+            call.denial = decision.message
+        or_raise(decision)
+
+    def _after_tool(self, context: Any) -> str | None:
+        call = TOOL.get()
+        if call is None or call.run.client is not self.client or call.name != context.tool_name:
+            return None
+        TOOL.set(call.outer)
+        LAST_TOOL.set(call)
+        call.is_over = True
+        if call.run.is_lone:
+            call.run.end("completed")
+        return f"{call.name} was not run: {call.denial}" if call.denial is not None else None
+
+    def _run_of(self, context: Any) -> Run | None:
+        """The run a call belongs to; outside of any, a model call or tool is a run of its own."""
+        run = RUN.get()
+        if run is None:
+            lone = self._new_run({"agent_id": _role_of(context.agent)}, None, None)
+            lone.is_lone = True
+            return lone
+        if run.client is not self.client:
+            return None  # Another attachment's.
+        if run.is_ended:
+            raise GatewayUnavailable(f"Run {run.run_id} has ended: nothing more is done in it.")
+        return run
+
+    def _place(self, context: Any) -> dict[str, object]:
+        tool = TOOL.get()
+        while tool is not None and (tool.is_over or tool.is_denied):
+            tool = tool.outer
+        return {
+            "agent_id": usable_id(_role_of(context.agent)),
+            "parent_step_id": tool.step_id if tool is not None else None,
+        }
+
+    @staticmethod
+    def _catch_up(run: Run, last_model: ModelCall | None) -> None:
+        """The end of what came before must be told before the next question, or its hold would still count."""
+        if last_model is not None and not last_model.is_settled.is_set():
+            last_model.is_settled.wait(1.0)
+            run.record_model(last_model)  # Its end was never told: charged at its hold.
+        run.wait_settled()
+
+    def _is_at_gateway(self, llm: Any) -> bool:
+        url = getattr(llm, "base_url", None) or getattr(llm, "api_base", None)
+        for variable in _BASE_URL_VARIABLES.get(str(getattr(llm, "provider", "")), ()):
+            url = url or os.environ.get(variable)
+        if not isinstance(url, str):
+            return False
+        parts = urlsplit(url)
+        return self.client.serves(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+
+    def _equip(self, llm: Any) -> None:
+        """An LLM that points at the gateway needs our headers, whoever forgot to give it the interceptor."""
+        if getattr(llm, "interceptor", None) is self.interceptor:
+            return
+        with self._equipping:
+            if "interceptor" in getattr(type(llm), "model_fields", {}) and llm.interceptor is None:
+                llm.interceptor = self.interceptor
+                llm._client = llm._async_client = None  # Both are made anew, with it, when they are needed.
+            elif not isinstance(getattr(llm, "interceptor", None), RunpurseInterceptor):
+                self.client.report(
+                    Problem(
+                        "not_attributed",
+                        f"{type(llm).__name__} {llm.model} points at the gateway and takes no interceptor: "
+                        "its calls are runs of their own.",
+                    )
+                )
+
+    # ── the listener: CrewAI calls these in threads of its own, in a copy of the context the event was emitted in ──
+
+    def _listening(self, handle: Callable[[Any], None]) -> Callable[[Any, Any], None]:
+        def handler(source: Any, event: Any) -> None:
+            try:
+                handle(event)
+            except Exception as fault:
+                self.client.report(Problem("adapter_fault", f"An event of CrewAI could not be read: {type(fault).__name__}: {fault}"))
+
+        return handler
+
+    def _own_model(self, event: Any) -> ModelCall | None:
+        call = MODEL.get()
+        if call is None or call.run.client is not self.client:
+            return None
+        is_of_another_try = call.call_id is not None and call.call_id != event.call_id
+        return None if is_of_another_try else call
+
+    def _model_completed(self, event: Any) -> None:
+        call = self._own_model(event)
+        if call is not None:
+            call.run.record_model(call, usage=usage_of(event.usage))
+            if call.run.is_lone:
+                call.run.end("completed")
+
+    def _model_failed(self, event: Any) -> None:
+        call = self._own_model(event)
+        if call is None:
+            return
+        usage = NOTHING if call.last_status is not None and call.last_status >= 400 else None
+        call.run.record_model(call, error=event.error, usage=usage)
+        if call.run.is_lone:
+            call.run.end("failed", reason=event.error)
+
+    def _tool_finished(self, event: Any) -> None:
+        call = LAST_TOOL.get()
+        if call is not None and call.run.client is self.client and call.name == event.tool_name:
+            failure = event.failure
+            call.run.settle_tool(call, None if failure is None else failure.message)
+
+    def _tool_failed(self, event: Any) -> None:
+        call = TOOL.get() or LAST_TOOL.get()
+        if call is not None and call.run.client is self.client and call.name == event.tool_name:
+            call.run.settle_tool(call, event.error)
+
+
+def _reason(error: BaseException | None) -> str:
+    refusal = refusal_of(error)
+    return refusal.message if refusal is not None else str(error) or type(error).__name__
+
+
+def _role_of(agent: Any) -> str | None:
+    role = getattr(agent, "role", None)
+    return role if isinstance(role, str) else None
+
+
+def _id_of(thing: Any) -> str | None:
+    return None if thing is None else str(getattr(thing, "id", id(thing)))
+
+
+def _agent_of(owner: Any) -> str | None:
+    """A crew of one agent is that agent; of several, it goes by its own name."""
+    agents = getattr(owner, "agents", None)
+    if isinstance(agents, list) and len(agents) == 1:
+        return _role_of(agents[0])
+    name = getattr(owner, "name", None)
+    return name if isinstance(name, str) else None
+
+
+def _is_cached(context: Any) -> bool:
+    """Will the crew answer this tool call from its cache?"""
+    cache = getattr(getattr(context.agent, "tools_handler", None), "cache", None)
+    if cache is None:
+        return False
+    arguments = json.dumps(context.tool_input) if context.tool_input else ""
+    return cache.read(tool=context.tool_name, input=arguments) is not None
+
+
+@atexit.register
+def _end_open_runs() -> None:
+    for run in list(OPEN_RUNS):
+        run.end("stopped", reason="the process ended")

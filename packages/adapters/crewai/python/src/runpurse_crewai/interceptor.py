@@ -1,0 +1,140 @@
+"""The last stop before the wire: ids on calls that go through the gateway, and each try of a call told apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from crewai.hooks import HookAborted
+from crewai.llms import base_llm
+from crewai.llms.hooks.base import BaseInterceptor
+
+from .client import Client, Problem
+from .decision import or_raise, refusal_in
+from .run import ModelCall
+from .state import MODEL, RUN, TOOL
+from .translate import headers_of
+
+#: A provider that answers with an error bills nothing.
+NOTHING = {"input_tokens": 0, "output_tokens": 0}
+_PORTS = {"http": 80, "https": 443}
+#: What a model call is posted to; the same clients also count tokens and list models.
+_MODEL_PATH = re.compile(r"/(?:chat/completions|completions|responses|messages|embeddings)/?$")
+#: CrewAI's id of the call under way; without it a late end of a failed try could be taken for the next one's.
+_CALL_ID = getattr(base_llm, "_current_call_id", None)
+
+
+class RunpurseInterceptor(BaseInterceptor[Any, Any]):
+    """Give it to an LLM as its `interceptor`; the messages are httpx requests and responses."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def on_outbound(self, message: Any) -> Any:
+        self._guarded(self._sending, message)
+        return message
+
+    def on_inbound(self, message: Any) -> Any:
+        if message.status_code >= 400:
+            message.read()
+        self._guarded(self._answered, message)
+        return message
+
+    async def aon_outbound(self, message: Any) -> Any:
+        self._guarded(self._sending, message)
+        return message
+
+    async def aon_inbound(self, message: Any) -> Any:
+        if message.status_code >= 400:
+            await message.aread()
+        self._guarded(self._answered, message)
+        return message
+
+    def _guarded(self, work: Callable[[Any], None], message: Any) -> None:
+        try:
+            work(message)
+        except HookAborted:
+            raise
+        except Exception as fault:
+            self._client.report(Problem("adapter_fault", f"A model call is not attributed: {type(fault).__name__}: {fault}"))
+
+    def _sending(self, request: Any) -> None:
+        url = request.url
+        if _MODEL_PATH.search(url.path) is None:
+            return
+        is_carried = self._client.serves(url.host, url.port or _PORTS.get(url.scheme))
+        call = self._call()
+        if call is None:
+            return
+        if call.refusal is not None:
+            raise call.refusal
+        is_again = call.requests > 0
+        if is_again:
+            self._try_again(call)
+        if not is_carried and (is_again or call.is_carried):
+            call.is_carried = False
+            decision = call.run.ask_model(call)
+            try:
+                or_raise(decision)
+            except HookAborted as refused:
+                call.refusal = refused
+                raise
+        call.requests += 1
+        call.is_carried = is_carried
+        call.call_id = _CALL_ID.get() if _CALL_ID is not None else None
+        call.last_status = None
+        call.is_sent = True
+        if is_carried:
+            # The gateway adds the tries that the client itself counts in a header of its own.
+            attempt = call.attempt - _retries(request)
+            place = {**call.run.context, **call.place, **({"attempt": attempt} if attempt > 1 else {})}
+            for name, value in headers_of(place).items():
+                request.headers[name] = value
+
+    def _call(self) -> ModelCall | None:
+        """The call of this request: the one that was asked about, or one that CrewAI makes beside it, such as a summary."""
+        call = MODEL.get()
+        if call is not None and call.run.client is self._client and not call.has_answer:
+            return call
+        run = RUN.get() if call is None else call.run
+        if run is None or run.client is not self._client or run.is_lone or run.is_ended:
+            return None
+        tool = TOOL.get()
+        place = dict(call.place) if call is not None else {"parent_step_id": tool.step_id if tool is not None else None}
+        beside = ModelCall(run, call.name if call is not None else "unknown", place, call.asking if call is not None else {})
+        beside.is_carried = True  # Not asked about yet.
+        run.open(beside)
+        MODEL.set(beside)
+        return beside
+
+    def _try_again(self, call: ModelCall) -> None:
+        usage = NOTHING if call.last_status is not None and call.last_status >= 400 else None
+        call.run.record_model(call, error=f"attempt {call.attempt} failed", usage=usage, ends=False)
+        call.run.open(call)
+        call.is_over = False
+        call.is_settled.clear()
+        call.attempt += 1
+
+    def _answered(self, response: Any) -> None:
+        call = MODEL.get()
+        if call is None or call.run.client is not self._client or not call.is_sent:
+            return
+        call.is_sent = False
+        call.last_status = response.status_code
+        if response.status_code < 400:
+            call.has_answer = True
+            stream = response.extensions.get("network_stream")
+            call.socket = stream.get_extra_info("socket") if stream is not None else None
+            if call.run.is_ended:
+                call.cut()
+        elif call.is_carried and "x-runpurse-refusal" in response.headers:
+            refusal = refusal_in(json.loads(response.content))
+            if refusal is not None and refusal.code != "rate_limited":
+                call.run.refused[call.key] = refusal
+
+
+def _retries(request: Any) -> int:
+    text = str(request.headers.get("x-stainless-retry-count", "0"))
+    return int(text) if text.isascii() and text.isdigit() else 0

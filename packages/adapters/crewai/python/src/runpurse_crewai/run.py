@@ -1,0 +1,257 @@
+"""One run as the adapter reports it: what is asked, what is held, what is settled."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from crewai.hooks import HookAborted
+
+from .client import Client
+from .decision import Decision, Refusal
+from .translate import error_text, usable_id
+
+RunStatus = Literal["completed", "failed", "stopped"]
+
+
+def _new_id(prefix: str) -> str:
+    return f"{prefix}_{uuid.uuid4().hex}"
+
+
+class Call:
+    """A model or tool call under way: its step, and whether its end has been told."""
+
+    def __init__(self, run: Run, name: str, place: Mapping[str, object]) -> None:
+        self.run = run
+        self.name = name
+        self.step_id = _new_id("step")
+        self.place: dict[str, object] = {**place, "step_id": self.step_id}
+        self.attempt = 1
+        self.is_settled = threading.Event()
+        """Nothing more is to be told of it."""
+        self.is_over = False
+        """It has ended; its end may still be on the way to us."""
+
+
+class ModelCall(Call):
+    def __init__(self, run: Run, name: str, place: Mapping[str, object], asking: Mapping[str, object]) -> None:
+        super().__init__(run, name, place)
+        self.asking = asking
+        """The bounds of its worst case, to ask again with when its client tries again."""
+        self.is_carried = False
+        self.requests = 0
+        """How many times its client has sent it."""
+        self.is_sent = False
+        """Its client waits for the answer."""
+        self.has_answer = False
+        self.last_status: int | None = None
+        self.call_id: str | None = None
+        """CrewAI's id of the try under way, when its client tells us of it."""
+        self.key: object = None
+        """Whose call it is, and of which model: what was refused once is not asked again."""
+        self.refusal: HookAborted | None = None
+        self.socket: socket.socket | None = None
+
+    def cut(self) -> None:
+        """Ends the transfer: the thread that reads it is told that the stream is over."""
+        if self.socket is not None and not self.is_settled.is_set():
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+
+class ToolCall(Call):
+    is_denied = False
+    denial: str | None = None
+    """Why, for the model."""
+    outer: ToolCall | None = None
+    """The tool it was called inside of."""
+
+
+class Run:
+    """Every event states what it is, so that no gateway has to guess."""
+
+    def __init__(
+        self, client: Client, context: Mapping[str, object], *, limit_usd: str | None = None, bounds: Mapping[str, int] | None = None
+    ) -> None:
+        self.client = client
+        self.context: dict[str, object] = {field: text for field, value in context.items() if (text := usable_id(value)) is not None}
+        self.run_id = str(self.context.setdefault("run_id", _new_id("run")))
+        self.limit_usd = limit_usd
+        self.bounds = dict(bounds or {})
+        self.revenue_usd: str | None = None
+        """What the run earned; set it before the run ends."""
+        self.owner: object = None
+        """The crew or flow whose end is the run's; none when the user says where it ends."""
+        self.outer: Run | None = None
+        self.is_lone = False
+        """A single call that belongs to no run."""
+        self.is_ended = False
+        self.last_model: dict[object, ModelCall] = {}
+        """By agent and task."""
+        self.refused: dict[object, Refusal] = {}
+        """What was refused on the way, by whose call it was: the same call tried again is refused without asking."""
+        self._open: dict[str, Call] = {}
+        self._sequence = 0
+        self._lock = threading.Lock()
+
+    def start(self) -> Decision:
+        """Says that the run begins, with its cap and bounds. A denied run must not begin."""
+        metadata = {"limit_usd": self.limit_usd, "bounds": self.bounds or None}
+        return self.client.ask(self._event("run.started", {}, "planning", BEFORE, metadata))
+
+    def open(self, call: Call) -> None:
+        with self._lock:
+            self._open[call.step_id] = call
+
+    def ask_model(self, call: ModelCall) -> Decision:
+        decision = self.client.ask(
+            self._event("llm.call.started", self._of(call), "llm_call", BEFORE, {"model": call.name, **call.asking}, name=call.name)
+        )
+        if not decision.proceed:
+            self.forget(call)
+        return decision
+
+    def record_model(
+        self,
+        call: ModelCall,
+        *,
+        usage: Mapping[str, object] | None = None,
+        error: object = None,
+        is_aborted: bool = False,
+        ends: bool = True,
+    ) -> None:
+        """After the call, however it ended; once. `ends=False`: one try of it failed, and its client tries again."""
+        if ends and not self.forget(call):
+            return
+        if call.is_carried:
+            return  # The gateway saw it.
+        status = "aborted" if is_aborted else "completed" if error is None else "failed"
+        metadata = {
+            "model": call.name,
+            "usage": usage,
+            "status": status,
+            "message": None if error is None else error_text(error),
+        }
+        kind = "llm.call.completed" if status == "completed" else "llm.call.failed"
+        self.client.record(self._event(kind, self._of(call), "llm_call", AFTER, metadata, name=call.name))
+
+    def ask_tool(self, call: ToolCall, input_hash: str | None) -> Decision:
+        event = self._event("tool.call.requested", self._of(call), "tool_call", BEFORE, {"tool_name": call.name}, name=call.name)
+        decision = self.client.ask({**event, **({"input_hash": input_hash} if input_hash else {})})
+        if decision.proceed:
+            return decision
+        call.is_denied = True
+        self.forget(call)
+        return decision
+
+    def settle_tool(self, call: ToolCall, error: object = None) -> None:
+        """Once per call that was allowed."""
+        if not self.forget(call) or call.is_denied:
+            return
+        kind = "tool.call.completed" if error is None else "tool.call.failed"
+        metadata = {
+            "tool_name": call.name,
+            "status": "completed" if error is None else "failed",
+            "message": None if error is None else error_text(error),
+        }
+        self.client.record(self._event(kind, self._of(call), "tool_call", AFTER, metadata, name=call.name))
+
+    def forget(self, call: Call) -> bool:
+        """Closes a call; False when that was done before."""
+        with self._lock:
+            was_open = self._open.pop(call.step_id, None) is not None
+        call.is_over = True
+        call.is_settled.set()
+        return was_open
+
+    def wait_settled(self, calls: list[Call] | None = None, timeout_s: float = 1.0) -> None:
+        """Waits until the ends of calls that are over have reached us: CrewAI tells them in threads of its own."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            waited = [call for call in self._open.values() if call.is_over] if calls is None else calls
+        for call in waited:
+            call.is_settled.wait(max(0.0, deadline - time.monotonic()))
+
+    def end(self, status: RunStatus, *, reason: object = None, revenue_usd: str | None = None) -> None:
+        """Ends the run, once, and delivers its events. What is still under way is cut off and told as such."""
+        with self._lock:
+            if self.is_ended:
+                return
+            left = [] if status == "stopped" else list(self._open.values())
+        self.wait_settled(left)
+        with self._lock:
+            if self.is_ended:
+                return
+            self.is_ended = True
+            left = list(self._open.values())
+        for call in left:
+            if isinstance(call, ModelCall):
+                call.cut()
+                self.record_model(call, error=reason or "the run ended before the call did", is_aborted=True)
+            elif isinstance(call, ToolCall):
+                self.settle_tool(call, "the run ended before the tool did")
+        is_completed = status == "completed"
+        self.client.record(
+            self._event(
+                "run.completed" if is_completed else "run.failed",
+                {},
+                "final_answer" if is_completed else "error_recovery",
+                AFTER,
+                {"status": status, "message": None if reason is None else error_text(reason), "revenue_usd": revenue_usd},
+            )
+        )
+        self.client.deliver(self.run_id)
+
+    @staticmethod
+    def _of(call: Call) -> dict[str, object]:
+        place = dict(call.place)
+        if isinstance(call, ToolCall):
+            place["tool_call_id"] = call.step_id
+        if call.attempt > 1:
+            place["attempt"] = call.attempt
+        return place
+
+    def _event(
+        self,
+        kind: str,
+        place: Mapping[str, object],
+        step_kind: str,
+        phase: Mapping[str, str],
+        metadata: Mapping[str, object],
+        **fields: object,
+    ) -> dict[str, Any]:
+        with self._lock:
+            self._sequence += 1
+            sequence = self._sequence
+        event = {
+            "version": "2026-05-27",
+            "event_id": _new_id("evt"),
+            "type": kind,
+            "source": "crewai",
+            "event_source_trust": "adapter_detected",
+            **phase,
+            "step_kind": step_kind,
+            "step_source": "runtime",
+            "step_confidence": "high",
+            "sequence": sequence,
+            "timestamp": datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            **self.context,
+            **place,
+            **fields,
+            "metadata": {key: value for key, value in metadata.items() if value is not None},
+        }
+        return {key: value for key, value in event.items() if value is not None}
+
+
+BEFORE = {"event_phase": "before", "policy_stage": "pre_action"}
+AFTER = {"event_phase": "after", "policy_stage": "post_action"}
+
+#: Runs that nobody has ended yet; at the end of the process they are told as stopped.
+OPEN_RUNS: weakref.WeakSet[Run] = weakref.WeakSet()

@@ -1,0 +1,165 @@
+"""What CrewAI and its model clients say, in the gateway's words. Pure: no clock, no network, no state."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from .redact import redact, redact_text
+
+_VALUE_BYTES_MAX = 256
+_ERROR_TEXT_MAX = 500
+
+HEADER_BY_FIELD = {
+    "agent_id": "Alephant-Agent-Id",
+    "run_id": "Alephant-Run-Id",
+    "session_id": "Alephant-Session-Id",
+    "workflow_id": "Alephant-Workflow-Id",
+    "customer_id": "Alephant-Customer-Id",
+    "step_id": "Alephant-Step-Id",
+    "parent_step_id": "Alephant-Parent-Step-Id",
+    "attempt": "Alephant-Step-Attempt",
+}
+
+
+def usable_id(value: object) -> str | None:
+    """The same id in headers and events: on one line, and when too long for a header cut, with a hash that keeps it unique."""
+    text = " ".join(str(value).split()) if value is not None else ""
+    if text == "":
+        return None
+    if len(text.encode()) <= _VALUE_BYTES_MAX:
+        return text
+    return f"{text[:48]}~{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def headers_of(place: Mapping[str, object]) -> dict[str, str]:
+    """The headers that carry a place on a model call; text beyond ASCII in the encoding of RFC 8187."""
+    headers: dict[str, str] = {}
+    for field, name in HEADER_BY_FIELD.items():
+        text = usable_id(place.get(field))
+        if text is not None:
+            is_plain = text.isascii() and text.isprintable() and not text.startswith("UTF-8''")
+            headers[name] = text if is_plain else "UTF-8''" + quote(text, safe="!'()*")
+    return headers
+
+
+def error_text(error: object) -> str:
+    """What went wrong, without secrets and not longer than a line or two: error texts like to quote what was sent."""
+    text = str(error) if not isinstance(error, BaseException) else (str(error) or type(error).__name__)
+    return redact_text(text)[:_ERROR_TEXT_MAX]
+
+
+def input_hash(tool_input: object) -> str:
+    """Fingerprint of a tool's input, so that the gateway sees identical calls in a row without seeing what they say."""
+    text = json.dumps(redact(tool_input), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+class _Spelling(NamedTuple):
+    """How a provider spells usage in `LLMCallCompletedEvent.usage`; taken when all of `needs` are there."""
+
+    needs: tuple[str, ...]
+    output: str
+    read: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    is_uncached: bool = False
+    """The input, the first of `needs`, leaves the cached part out."""
+
+
+_SPELLINGS = (
+    _Spelling(
+        ("prompt_tokens",),
+        "completion_tokens",
+        ("cached_prompt_tokens", "cached_tokens", "prompt_tokens_details.cached_tokens"),
+        ("cache_creation_tokens", "cache_creation_input_tokens"),
+    ),
+    _Spelling(("prompt_token_count",), "completion_tokens", ("cached_prompt_tokens",)),
+    _Spelling(
+        ("input_tokens", "cache_read_input_tokens"), "output_tokens", ("cache_read_input_tokens",), ("cache_creation_input_tokens",), True
+    ),
+    _Spelling(("input_tokens", "cache_creation_input_tokens"), "output_tokens", (), ("cache_creation_input_tokens",), True),
+    _Spelling(("input_tokens",), "output_tokens", ("cached_prompt_tokens",), ("cache_creation_tokens",)),
+    _Spelling(("inputTokens",), "outputTokens", ("cacheReadInputTokens",), ("cacheWriteInputTokens",), True),
+)
+_REASONING = ("reasoning_tokens", "completion_tokens_details.reasoning_tokens")
+
+
+def usage_of(usage: object) -> dict[str, int | None] | None:
+    """Usage in disjoint classes; None when the provider did not say (CrewAI writes `total_tokens: 0` then)."""
+    if not isinstance(usage, Mapping):
+        return None
+    for spelling in _SPELLINGS:
+        if any(_count(usage, name) is None for name in spelling.needs):
+            continue
+        total = _count(usage, spelling.needs[0]) or 0
+        read = _first(usage, spelling.read)
+        written = _first(usage, spelling.written)
+        return {
+            "input_tokens": total if spelling.is_uncached else max(0, total - read - written),
+            "cache_read_tokens": read,
+            "cache_write_5m_tokens": written,
+            "cache_write_1h_tokens": 0,
+            "output_tokens": _count(usage, spelling.output),
+            "reasoning_tokens": _first(usage, _REASONING),
+            "audio_input_tokens": 0,
+            "audio_output_tokens": 0,
+        }
+    return None
+
+
+def _first(usage: Mapping[str, Any], names: Sequence[str]) -> int:
+    return next((count for name in names if (count := _count(usage, name)) is not None), 0)
+
+
+def _count(usage: Mapping[str, Any], path: str) -> int | None:
+    value: object = usage
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def input_tokens_max(messages: object, tools: Sequence[object] | None) -> int | None:
+    """An upper bound on a call's input: a token is at least a byte. None where it can't be told, as with images."""
+    try:
+        sent = json.dumps(messages, ensure_ascii=False, default=_refuse)
+        if tools is None or _holds_media(messages):
+            return None
+        described = sum(len(_description(tool).encode()) for tool in tools)
+        return len(sent.encode()) + 2 * described
+    except (TypeError, ValueError):
+        return None
+
+
+def _holds_media(messages: object) -> bool:
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        return False
+    return any(
+        isinstance(message, Mapping)
+        and (message.get("files") or any(isinstance(part, Mapping) and part.get("type") != "text" for part in _parts(message)))
+        for message in messages
+    )
+
+
+def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
+    content = message.get("content")
+    return content if isinstance(content, list) else ()
+
+
+def _description(tool: Any) -> str:
+    schema: Callable[[], object] | None = getattr(getattr(tool, "args_schema", None), "model_json_schema", None)
+    return f"{getattr(tool, 'name', '')}{getattr(tool, 'description', '')}{json.dumps(schema()) if schema else ''}{' ' * 200}"
+
+
+def _refuse(value: object) -> str:
+    raise TypeError(type(value).__name__)
+
+
+def max_output_tokens(llm: object) -> int | None:
+    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        value = getattr(llm, name, None)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+            return int(value)
+    return None
