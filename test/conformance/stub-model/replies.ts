@@ -1,10 +1,18 @@
 import type { ScriptedReply, ScriptedUsage } from '../scenario.ts';
 
-/** A scripted reply written as one of OpenAI's two wire formats: whole, or as the frames of its stream. */
+/** What a model answers: text, or calls of tools. */
+export interface Reply extends Pick<ScriptedReply, 'text' | 'usage'> {
+  /** `id`: made up when left out. */
+  readonly tool_calls?: readonly (NonNullable<ScriptedReply['tool_calls']>[number] & { readonly id?: string })[] | undefined;
+  /** Of Responses alone: items that tools at the provider made, before the rest of the output. */
+  readonly hosted?: readonly object[] | undefined;
+}
+
+/** A reply written as one of OpenAI's two wire formats: whole, or as the frames of its stream. */
 export interface WireReply {
-  body(reply: ScriptedReply, call: ReplyContext): object;
+  body(reply: Reply, call: ReplyContext): object;
   /** SSE frames in order; the pieces of text are several, so that a reader that keeps only one is found out. */
-  frames(reply: ScriptedReply, call: ReplyContext): readonly string[];
+  frames(reply: Reply, call: ReplyContext): readonly string[];
   /** How many frames a stream that hangs has sent by then: those up to its first piece of text. */
   readonly framesToFirstText: number;
 }
@@ -50,7 +58,9 @@ export const WIRE_REPLIES: Readonly<Record<string, WireReply>> = {
         ...pieces(reply.text).map((piece) => chunk([delta({ content: piece })])),
         ...(reply.tool_calls ?? []).flatMap((tool, index) => [
           chunk([
-            delta({ tool_calls: [{ index, id: toolCallId(call, index), type: 'function', function: { name: tool.name, arguments: '' } }] }),
+            delta({
+              tool_calls: [{ index, id: toolCallId(call, index, tool), type: 'function', function: { name: tool.name, arguments: '' } }],
+            }),
           ]),
           ...pieces(JSON.stringify(tool.arguments)).map((piece) =>
             chunk([delta({ tool_calls: [{ index, function: { arguments: piece } }] })]),
@@ -68,10 +78,12 @@ export const WIRE_REPLIES: Readonly<Record<string, WireReply>> = {
     frames: (reply, call) => {
       let sequence = 0;
       const event = (type: string, rest: object): string => `event: ${type}\n${dataFrame({ type, sequence_number: sequence++, ...rest })}`;
-      const { output } = response(reply, call, 'completed');
+      const hosted = reply.hosted ?? [];
+      const output = outputOf(reply, call).map((item, index) => ({ item, output_index: hosted.length + index }));
       return [
         event('response.created', { response: { ...response(reply, call, 'in_progress'), output: [], usage: null } }),
-        ...output.flatMap((item, output_index) => [
+        ...hosted.map((item, output_index) => event('response.output_item.done', { output_index, item })),
+        ...output.flatMap(({ item, output_index }) => [
           event('response.output_item.added', {
             output_index,
             item: { ...item, status: 'in_progress', ...(item.type === 'message' ? { content: [] } : { arguments: '' }) },
@@ -116,22 +128,22 @@ export const WIRE_REPLIES: Readonly<Record<string, WireReply>> = {
 };
 
 /** The id a tool call carries on both wires; unique per model call. */
-function toolCallId(call: ReplyContext, index: number): string {
-  return `call_${call.id}_${index}`;
+function toolCallId(call: ReplyContext, index: number, { id }: { readonly id?: string }): string {
+  return id ?? `call_${call.id}_${index}`;
 }
 
-function chatToolCalls(reply: ScriptedReply, call: ReplyContext): object {
+function chatToolCalls(reply: Reply, call: ReplyContext): object {
   if (reply.tool_calls === undefined) return {};
   return {
     tool_calls: reply.tool_calls.map((tool, index) => ({
-      id: toolCallId(call, index),
+      id: toolCallId(call, index, tool),
       type: 'function',
       function: { name: tool.name, arguments: JSON.stringify(tool.arguments) },
     })),
   };
 }
 
-function finishReason(reply: ScriptedReply): string {
+function finishReason(reply: Reply): string {
   return reply.tool_calls === undefined ? 'stop' : 'tool_calls';
 }
 
@@ -167,7 +179,7 @@ type OutputItem =
       readonly arguments: string;
     };
 
-function response(reply: ScriptedReply, call: ReplyContext, status: string): { readonly output: readonly OutputItem[] } {
+function outputOf(reply: Reply, call: ReplyContext): readonly OutputItem[] {
   const message: readonly OutputItem[] =
     reply.text === undefined
       ? []
@@ -184,10 +196,14 @@ function response(reply: ScriptedReply, call: ReplyContext, status: string): { r
     type: 'function_call',
     id: `fc_${call.id}_${index}`,
     status: 'completed',
-    call_id: toolCallId(call, index),
+    call_id: toolCallId(call, index, tool),
     name: tool.name,
     arguments: JSON.stringify(tool.arguments),
   }));
+  return [...message, ...tools];
+}
+
+function response(reply: Reply, call: ReplyContext, status: string): object {
   const usage = reply.usage;
   return {
     ...{
@@ -206,7 +222,7 @@ function response(reply: ScriptedReply, call: ReplyContext, status: string): { r
       temperature: 1,
       top_p: 1,
     },
-    output: [...message, ...tools],
+    output: [...(reply.hosted ?? []), ...outputOf(reply, call)],
     ...{
       usage:
         usage === null

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ScriptedReply } from '../scenario.ts';
-import { WIRE_REPLIES, type WireReply } from './replies.ts';
+import { WIRE_REPLIES, type Reply, type WireReply } from './replies.ts';
 
 /** One call as the scripted model saw it. */
 export interface SeenCall {
@@ -44,7 +44,7 @@ export async function startStubModel(script: readonly ScriptedReply[], options: 
     if (reply === undefined) return sendError(response, 400, `call ${n} is not in the script of ${script.length}`);
     await sleep(reply.delay_ms);
     // The hook runs before the last byte leaves: who reads the answer to its end finds the hook's work done.
-    await send(response, wire, reply, { n, body, answered: async () => options.onAnswered?.(n) });
+    await sendAnswer(response, wire, reply, { n, body, answered: async () => options.onAnswered?.(n) });
   }
 
   const server = createServer((request, response) => {
@@ -76,32 +76,40 @@ export async function readBody(request: IncomingMessage): Promise<string> {
 interface SendOptions {
   readonly n: number;
   readonly body: string;
-  readonly answered: () => Promise<void>;
+  readonly answered?: () => Promise<void>;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** What the model that was asked for calls itself in its answer. */
+  readonly nameOf?: (model: string) => string;
 }
 
-async function send(response: ServerResponse, wire: WireReply, reply: ScriptedReply, { n, body, answered }: SendOptions): Promise<void> {
+/** A reply, or how a call fails. */
+export type Answer = Reply & Pick<ScriptedReply, 'error' | 'hang'>;
+
+/** Answers a model call on its wire, whole or streamed as it asks. `answered`: told before the last byte leaves. */
+export async function sendAnswer(response: ServerResponse, wire: WireReply, reply: Answer, options: SendOptions): Promise<void> {
+  const { n, body, answered, headers = {}, nameOf = (model) => model } = options;
   if (reply.error !== undefined) {
     const { status, ...error } = reply.error;
-    await answered();
-    return sendJson(response, status, { error: { ...error, param: null } });
+    await answered?.();
+    return sendJson(response, status, { error: { ...error, param: null } }, headers);
   }
   const asked = JSON.parse(body) as { model?: string; stream?: boolean; stream_options?: { include_usage?: boolean } };
   const call = {
     id: `reply${n}`,
-    model: asked.model ?? '',
+    model: nameOf(asked.model ?? ''),
     streamUsage: asked.stream_options?.include_usage === true,
     createdAt: 1_780_000_000 + n,
   };
   if (asked.stream !== true) {
     if (reply.hang === true) return;
-    await answered();
-    return sendJson(response, 200, wire.body(reply, call));
+    await answered?.();
+    return sendJson(response, 200, wire.body(reply, call), headers);
   }
   const frames = wire.frames(reply, call);
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', ...headers });
   for (const [index, frame] of frames.entries()) {
     if (reply.hang === true && index === wire.framesToFirstText) return;
-    if (index === frames.length - 1) await answered();
+    if (index === frames.length - 1) await answered?.();
     response.write(frame);
     await sleep(1);
   }
@@ -112,8 +120,9 @@ function sendError(response: ServerResponse, status: number, message: string): v
   sendJson(response, status, { error: { message, type: 'invalid_request_error', param: null, code: null } });
 }
 
-function sendJson(response: ServerResponse, status: number, json: object): void {
+/** Answers with JSON. */
+export function sendJson(response: ServerResponse, status: number, json: object, headers: Readonly<Record<string, string>> = {}): void {
   const body = JSON.stringify(json);
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...headers });
   response.end(body);
 }

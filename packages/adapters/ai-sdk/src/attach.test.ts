@@ -12,7 +12,8 @@ import {
   wrapLanguageModel,
 } from 'ai';
 import { z } from 'zod';
-import { answered, denies, GATEWAY, lookThenAnswer, lookup, scripted, setStage, standing, type Reply } from '../test/stage.ts';
+import { denies } from '@runpurse/conformance';
+import { answered, GATEWAY, lookThenAnswer, lookup, scripted, setStage, standing, type Reply } from '../test/stage.ts';
 import type { AgentRun } from './index.ts';
 
 const PLAIN_RUN = [

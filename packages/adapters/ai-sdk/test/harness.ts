@@ -1,50 +1,30 @@
-import { readFileSync } from 'node:fs';
-import type { AdapterHarness, PlayEnv, PlayOutcome, ScenarioAgent } from '@runpurse/conformance';
-import { RunpurseError, refusalOf } from '@runpurse/core';
-import { createClient } from '@runpurse/core/axios';
+import { playWithClient, testedVersion, type AdapterHarness, type PlayEnv, type ScenarioAgent } from '@runpurse/conformance';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { isStepCount, tool, ToolLoopAgent, type ToolSet } from 'ai';
 import { z } from 'zod';
 import { createRunpurse, type AgentRun } from '../src/index.ts';
 
-const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-  readonly devDependencies: Record<string, string>;
-};
 const STEPS_MAX = 20;
 
 /** Plays the conformance scenarios with real AI SDK agents, attached as the README says. */
 export const harness: AdapterHarness = {
   name: 'ai-sdk',
-  framework: { name: 'Vercel AI SDK', version: manifest.devDependencies['ai'] ?? 'unknown' },
+  framework: { name: 'Vercel AI SDK', version: testedVersion(import.meta.dirname, 'ai') },
   modes: ['carried', 'direct'],
   exceptions: {},
-  async play(scenario, env) {
-    const client = createClient({
-      baseUrl: env.gatewayUrl,
-      apiKey: env.apiKey,
-      source: 'ai-sdk',
-      failurePolicy: { authorize: env.failurePolicy },
-      flushOnExit: false,
-      onProblem: () => {},
-    });
-    const runpurse = createRunpurse({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, client });
-    const { runId, sessionId, workflowId, customerId, signal } = env;
-    const { input, stream } = scenario.task;
-    const context = { runId, sessionId, workflowId, customerId, agentId: scenario.agent.name };
-    const outcome = await runpurse
-      .run(context, async (run) => {
+  play: (scenario, env) =>
+    playWithClient('ai-sdk', env, async (client) => {
+      const runpurse = createRunpurse({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, client });
+      const { runId, sessionId, workflowId, customerId, signal } = env;
+      const { input, stream } = scenario.task;
+      const context = { runId, sessionId, workflowId, customerId, agentId: scenario.agent.name };
+      const result = await runpurse.run(context, async (run) => {
         const agent = agentOf(scenario.agent, env, run);
         if (!stream) return (await agent.generate({ prompt: input, abortSignal: signal })).text;
         return agent.stream({ prompt: input, abortSignal: signal });
-      })
-      .then(async (result) => (typeof result === 'string' ? result : readAll(result.stream)))
-      .then(
-        (output): PlayOutcome => ({ type: 'completed', output }),
-        (error: unknown) => outcomeOf(error, signal),
-      );
-    await client.close();
-    return outcome;
-  },
+      });
+      return typeof result === 'string' ? result : readAll(result.stream);
+    }),
 };
 
 function agentOf(agent: ScenarioAgent, env: PlayEnv, run: AgentRun): ToolLoopAgent<never, ToolSet> {
@@ -84,12 +64,4 @@ async function readAll(stream: AsyncIterable<{ readonly type: string }>): Promis
     if (part.type === 'abort') throw new Error('aborted');
   }
   return text;
-}
-
-function outcomeOf(error: unknown, signal: AbortSignal): PlayOutcome {
-  if (signal.aborted) return { type: 'cancelled' };
-  const refusal = refusalOf(error);
-  if (refusal !== undefined) return { type: 'refused', code: refusal.code };
-  if (RunpurseError.isInstance(error) && error.code === 'gateway_unavailable') return { type: 'unavailable' };
-  return { type: 'failed', message: error instanceof Error ? error.message : String(error) };
 }

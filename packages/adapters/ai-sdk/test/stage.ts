@@ -1,4 +1,4 @@
-import { createClient } from '@runpurse/core/axios';
+import { listingClient, standingOf, type ListingClient, type ListingOptions } from '@runpurse/conformance';
 import { APICallError, simulateReadableStream, tool, type Tool } from 'ai';
 import { MockLanguageModelV4 } from 'ai/test';
 import { z } from 'zod';
@@ -7,60 +7,19 @@ import type { CallOptions, Generated, StreamPart } from '../src/translate.ts';
 
 export const GATEWAY = 'http://gateway.test';
 
-export type SentEvent = Record<string, unknown> & {
-  readonly type: string;
-  readonly run_id: string;
-  readonly metadata: Record<string, unknown>;
-};
-type Denial = { readonly status: number; readonly code: string; readonly message: string };
-
-/** An adapter on a gateway that is only a list of what it was sent. What it decides is the test's. */
-export interface Stage {
+/** An adapter on a gateway that is only a list of what it was sent. */
+export interface Stage extends ListingClient {
   readonly runpurse: Runpurse;
-  readonly events: SentEvent[];
   readonly faults: unknown[];
-  types(): string[];
-  eventsOf(type: string): SentEvent[];
 }
 
-export function setStage(
-  options: { readonly deny?: (event: SentEvent) => Denial | 'lost' | undefined; readonly closed?: boolean } = {},
-): Stage {
-  const events: SentEvent[] = [];
+export function setStage(options: ListingOptions = {}): Stage {
+  const listing = listingClient('ai-sdk', GATEWAY, options);
   const faults: unknown[] = [];
-  const client = createClient({
-    baseUrl: GATEWAY,
-    apiKey: 'rp_test',
-    source: 'ai-sdk',
-    flushOnExit: false,
-    failurePolicy: { authorize: options.closed === true ? 'closed' : 'open' },
-    onProblem: () => {},
-    transport: {
-      async send({ body = '{}' }) {
-        const sent = JSON.parse(body) as { readonly events?: readonly SentEvent[] } & SentEvent;
-        const batch = sent.events ?? [sent];
-        const denial = batch.map((event) => options.deny?.(event)).find((found) => found !== undefined);
-        if (denial === 'lost') throw new Error('connection refused');
-        events.push(...batch);
-        const reply = { accepted: batch.length, rejected: 0, allowed: true, decisions: [] };
-        const error = denial && { error: { message: denial.message, type: 'policy_error', param: null, code: denial.code } };
-        return { status: denial?.status ?? 202, headers: {}, body: JSON.stringify(error ?? reply) };
-      },
-    },
-  });
-  return {
-    runpurse: createRunpurse({ baseUrl: GATEWAY, apiKey: 'rp_test', client, onFault: (fault) => faults.push(fault) }),
-    events,
-    faults,
-    types: () => events.map(({ type }) => type),
-    eventsOf: (type) => events.filter((event) => event.type === type),
-  };
+  const { client } = listing;
+  const runpurse = createRunpurse({ baseUrl: GATEWAY, apiKey: 'rp_test', client, onFault: (fault) => faults.push(fault) });
+  return { ...listing, runpurse, faults };
 }
-
-export const denies =
-  (type: string, code = 'policy_denied', status = 403) =>
-  (event: SentEvent): Denial | undefined =>
-    event.type === type ? { status, code, message: `${type} is denied by no-${type}` } : undefined;
 
 /** What a scripted model answers to one call: with text unless it calls tools or throws. */
 export interface Reply {
@@ -182,15 +141,4 @@ export function answered(statusCode: number, code: string, headers: Record<strin
 }
 
 /** Where a request says it stands. */
-export function standing({ headers = {} }: CallOptions): Record<string, string | undefined> {
-  const read = (name: string): string | undefined =>
-    headers[Object.keys(headers).find((key) => key.toLowerCase() === `alephant-${name}`) ?? ''];
-  return {
-    run: read('run-id'),
-    step: read('step-id'),
-    parent: read('parent-step-id'),
-    agent: read('agent-id'),
-    session: read('session-id'),
-    attempt: read('step-attempt'),
-  };
-}
+export const standing = ({ headers = {} }: CallOptions): Record<string, string | undefined> => standingOf(headers);

@@ -3,13 +3,13 @@ import { RefusedError, refusalOf } from '@runpurse/core';
 import { Command, END, interrupt, MemorySaver, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph';
 import { createAgent, createMiddleware, tool, toolRetryMiddleware, type AgentMiddleware } from 'langchain';
 import { z } from 'zod';
-import { carried, plainModel, startBench, type Bench } from '../test/bench.ts';
-import type { Answer, ModelRequest, StubEvent } from '../test/stub-server.ts';
+import { carried, plainModel, setStage, type Stage } from '../test/stage.ts';
+import type { SentCall, SentEvent, StubAnswer } from '@runpurse/conformance';
 import { runpurseMiddleware } from './index.ts';
 
-const benches: Bench[] = [];
-async function bench(...args: Parameters<typeof startBench>): Promise<Bench> {
-  const made = await startBench(...args);
+const benches: Stage[] = [];
+async function bench(...args: Parameters<typeof setStage>): Promise<Stage> {
+  const made = await setStage(...args);
   benches.push(made);
   return made;
 }
@@ -23,13 +23,12 @@ afterEach(async () => {
 const user = (content: string) => ({ messages: [{ role: 'user', content }] });
 const denies =
   (type: string, code = 'policy_denied', status = 403) =>
-  (event: StubEvent) =>
+  (event: SentEvent) =>
     event.type === type ? { code, status, message: `${type} is denied by no-${type}` } : undefined;
-const toolsOf = (request: ModelRequest) =>
-  (request.body.messages ?? []).filter(({ role }) => role === 'tool').map(({ content }) => content);
+const toolsOf = (request: SentCall) => (request.body.messages ?? []).filter(({ role }) => role === 'tool').map(({ content }) => content);
 
 /** Calls `lookup` once, then answers with text. */
-const lookThenAnswer = (request: ModelRequest): Answer =>
+const lookThenAnswer = (request: SentCall): StubAnswer =>
   request.body.messages?.at(-1)?.role === 'tool' || request.body.tools === undefined
     ? { content: 'done' }
     : { toolCalls: [{ id: 'call_1', name: 'lookup', args: { q: 'x' } }] };
@@ -365,7 +364,7 @@ describe('a tool call', () => {
 
 describe('an interrupt', () => {
   /** Looks up, then asks a human, all in one node: resumed, the node runs from its top. */
-  function approval(at: Bench, lookup: ReturnType<typeof lookupTool>['lookup']) {
+  function approval(at: Stage, lookup: ReturnType<typeof lookupTool>['lookup']) {
     const model = at.model();
     return graphOf(
       async () => {

@@ -3,12 +3,12 @@ import { END, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph
 import { initChatModel } from 'langchain';
 import OpenAI from 'openai';
 import { z } from 'zod';
-import { carried, plainModel, startBench, type Bench } from '../test/bench.ts';
+import { carried, plainModel, setStage, type Stage } from '../test/stage.ts';
 import { runpurseFetch, withRunpurse } from './index.ts';
 
-const benches: Bench[] = [];
-async function bench(...args: Parameters<typeof startBench>): Promise<Bench> {
-  const made = await startBench(...args);
+const benches: Stage[] = [];
+async function bench(...args: Parameters<typeof setStage>): Promise<Stage> {
+  const made = await setStage(...args);
   benches.push(made);
   return made;
 }
@@ -34,7 +34,7 @@ async function drain(stream: AsyncIterable<unknown>): Promise<void> {
 
 const TOOLS = [{ type: 'function' as const, function: { name: 'f', parameters: { type: 'object', properties: {} } } }];
 const shape = z.object({ answer: z.string() });
-type Talk = (model: ReturnType<Bench['model']>, text: string) => Promise<unknown>;
+type Talk = (model: ReturnType<Stage['model']>, text: string) => Promise<unknown>;
 const WAYS: Readonly<Record<string, Talk>> = {
   'a plain call': (model, text) => model.invoke(text),
   'a stream': async (model, text) => drain(await model.stream(text)),

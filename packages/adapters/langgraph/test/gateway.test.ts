@@ -4,7 +4,7 @@ import { Command, END, interrupt, MemorySaver, MessagesAnnotation, START, StateG
 import { tool } from 'langchain';
 import { z } from 'zod';
 import { RunpurseCallbackHandler, withRunpurse } from '../src/index.ts';
-import { plainModel } from './bench.ts';
+import { plainModel } from './stage.ts';
 
 const RUNS = ['0192f8a0-0000-7000-8000-000000000001', '0192f8a0-0000-7000-8000-000000000002'] as const;
 let gateway: RunningGateway;

@@ -1,16 +1,9 @@
-import { readFileSync } from 'node:fs';
-import type { AdapterHarness, PlayEnv, PlayOutcome, ScenarioAgent } from '@runpurse/conformance';
-import { refusalOf } from '@runpurse/core';
-import { createClient } from '@runpurse/core/axios';
+import { playWithClient, testedVersion, type AdapterHarness, type PlayEnv, type ScenarioAgent } from '@runpurse/conformance';
 import { AIMessage } from '@langchain/core/messages';
 import { ChatOpenAI } from '@langchain/openai';
 import { createAgent, tool, type ReactAgent } from 'langchain';
 import { z } from 'zod';
 import { RunpurseCallbackHandler, runpurseMiddleware } from '../src/index.ts';
-
-const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-  readonly devDependencies: Record<string, string>;
-};
 
 // LangChain prints whatever a handler throws; here refusals are what is played.
 const print = console.error;
@@ -21,30 +14,18 @@ console.error = (...said: unknown[]) => {
 /** Plays the conformance scenarios with real LangGraph agents, attached as the README says. */
 export const harness: AdapterHarness = {
   name: 'langgraph',
-  framework: { name: 'LangGraph JS', version: manifest.devDependencies['@langchain/langgraph'] ?? 'unknown' },
+  framework: { name: 'LangGraph JS', version: testedVersion(import.meta.dirname, '@langchain/langgraph') },
   modes: ['carried', 'direct'],
   exceptions: {},
-  async play(scenario, env) {
-    const client = createClient({
-      baseUrl: env.gatewayUrl,
-      apiKey: env.apiKey,
-      source: 'langgraph',
-      failurePolicy: { authorize: env.failurePolicy },
-      flushOnExit: false,
-      onProblem: () => {},
-    });
-    const runpurse = new RunpurseCallbackHandler({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, client });
-    const agent = agentOf(scenario.agent, env).withConfig({
-      callbacks: [runpurse],
-      metadata: { runpurse: { workflowId: env.workflowId, customerId: env.customerId } },
-    });
-    const outcome = await ask(agent, scenario.task.input, scenario.task.stream, env).then(
-      (output): PlayOutcome => ({ type: 'completed', output }),
-      (error: unknown) => outcomeOf(error, env.signal),
-    );
-    await client.close();
-    return outcome;
-  },
+  play: (scenario, env) =>
+    playWithClient('langgraph', env, async (client) => {
+      const runpurse = new RunpurseCallbackHandler({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, client });
+      const agent = agentOf(scenario.agent, env).withConfig({
+        callbacks: [runpurse],
+        metadata: { runpurse: { workflowId: env.workflowId, customerId: env.customerId } },
+      });
+      return ask(agent, scenario.task.input, scenario.task.stream, env);
+    }),
 };
 
 function agentOf(agent: ScenarioAgent, env: PlayEnv): ReactAgent {
@@ -87,19 +68,4 @@ const user = (content: string): { messages: { role: 'user'; content: string }[] 
 
 function said({ messages }: { readonly messages: readonly { readonly text: string }[] }): string {
   return messages.at(-1)?.text ?? '';
-}
-
-function outcomeOf(error: unknown, signal: AbortSignal): PlayOutcome {
-  if (signal.aborted) return { type: 'cancelled' };
-  const refusal = refusalOf(error);
-  if (refusal !== undefined) return { type: 'refused', code: refusal.code };
-  if (codesOf(error).includes('gateway_unavailable')) return { type: 'unavailable' };
-  return { type: 'failed', message: error instanceof Error ? error.message : String(error) };
-}
-
-/** The codes of an error and its causes: LangChain wraps what its middleware throws. */
-function codesOf(error: unknown): unknown[] {
-  if (typeof error !== 'object' || error === null) return [];
-  const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown };
-  return [code, ...codesOf(cause)];
 }

@@ -3,7 +3,7 @@ import { Agent, retryPolicies, run, setDefaultModelProvider, setTracingDisabled,
 import { RunpurseError, refusalOf } from '@runpurse/core';
 import { z } from 'zod';
 import { carried, lookupTool, setStage, type Stage } from '../test/stage.ts';
-import type { Answer, ModelRequest, StubEvent } from '../test/stub-server.ts';
+import type { SentCall, SentEvent, StubAnswer } from '@runpurse/conformance';
 import { attachRunpurse, guardTools } from './index.ts';
 
 const stages: Stage[] = [];
@@ -20,11 +20,11 @@ afterEach(async () => {
 
 const APIS = ['chat_completions', 'responses'] as const;
 const denies = (type: string, code = 'policy_denied', status = 403) => {
-  return (event: StubEvent) => (event.type === type ? { code, status, message: `${type} is denied by no-${type}` } : undefined);
+  return (event: SentEvent) => (event.type === type ? { code, status, message: `${type} is denied by no-${type}` } : undefined);
 };
 
 /** Calls `lookup` once, then answers with text. */
-function lookThenAnswer({ body }: ModelRequest): Answer {
+function lookThenAnswer({ body }: SentCall): StubAnswer {
   const told = JSON.stringify(body.messages ?? body.input);
   return body.tools === undefined || body.tools.length === 0 || /"role":"tool"|function_call_output/.test(told)
     ? { content: 'done' }
@@ -198,7 +198,7 @@ describe('a run of a runner', () => {
     await later;
     const runs = at.eventsOf('run.started').map(({ run_id, agent_id }) => [run_id, agent_id]);
     expect(runs.map(([, agent]) => agent)).toEqual(['support', 'summary']);
-    expect(carried(at.requests.at(-1) as ModelRequest)).toMatchObject({ run: runs[1]?.[0], agent: 'summary', parent: undefined });
+    expect(carried(at.requests.at(-1) as SentCall)).toMatchObject({ run: runs[1]?.[0], agent: 'summary', parent: undefined });
   });
 
   it('holds nothing of a call that its end outran', async () => {

@@ -4,7 +4,7 @@ import { refusalOf } from '@runpurse/core';
 import OpenAI from 'openai';
 import { z } from 'zod';
 import { carried, lookupTool, setStage, type Stage } from '../test/stage.ts';
-import type { Answer, ModelRequest, StubEvent } from '../test/stub-server.ts';
+import type { SentCall, SentEvent, StubAnswer } from '@runpurse/conformance';
 import { guardAgent, runpurseFetch } from './index.ts';
 
 const stages: Stage[] = [];
@@ -20,11 +20,11 @@ afterEach(async () => {
 const support = (settings: object = {}) => new Agent({ name: 'support', model: 'gpt-test', modelSettings: settings });
 const failing =
   (...failures: readonly number[]) =>
-  (_: ModelRequest, count: number): Answer =>
+  (_: SentCall, count: number): StubAnswer =>
     failures.includes(count) ? { error: { status: 500, code: 'overloaded', message: 'overloaded' } } : {};
 const deny =
   (type: string, attempt = 1) =>
-  (event: StubEvent) =>
+  (event: SentEvent) =>
     event.type === type && (event['attempt'] ?? 1) === attempt
       ? { code: 'budget_exceeded', status: 402, message: 'the cap is met' }
       : undefined;
@@ -77,13 +77,13 @@ describe('a carried call', () => {
     const openAIClient = new OpenAI({ baseURL: `${at.url}/v1`, apiKey: 'rp_test', fetch: runpurseFetch() });
     await at.runpurse.runner({ modelProvider: new OpenAIProvider({ openAIClient }) }).run(support(), 'hi');
     expect(at.eventsOf('llm.call.completed')[0]?.metadata).toMatchObject({ carried: true });
-    expect(carried(at.requests[0] as ModelRequest)['step']).toBe(at.eventsOf('llm.call.completed')[0]?.step_id);
+    expect(carried(at.requests[0] as SentCall)['step']).toBe(at.eventsOf('llm.call.completed')[0]?.step_id);
   });
 });
 
 describe('a call that goes elsewhere', () => {
   async function elsewhere(
-    answer: (request: ModelRequest, count: number) => Answer,
+    answer: (request: SentCall, count: number) => StubAnswer,
     denied: ReturnType<typeof deny> = () => undefined,
     maxRetries = 0,
   ) {
@@ -163,7 +163,7 @@ describe('a call that goes elsewhere', () => {
 
 describe('fifty runs at once in one process', () => {
   it.each(['chat_completions', 'responses'] as const)('over %s never mix: no event, header or cost is on another run', async (api) => {
-    const asks = (request: ModelRequest, name: string, id: string): Answer =>
+    const asks = (request: SentCall, name: string, id: string): StubAnswer =>
       JSON.stringify(request.body).includes(`"${id}"`) ? { content: `answer of ${id}` } : { toolCalls: [{ id, name, args: { q: id } }] };
     const at = await stage({
       answer: (request) => {

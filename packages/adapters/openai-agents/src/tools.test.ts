@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Agent, handoff, tool, type MCPServer, type Tool } from '@openai/agents';
 import { z } from 'zod';
 import { carried, lookupTool, setStage, toldOf, type Stage } from '../test/stage.ts';
-import type { Answer, ModelRequest, StubEvent } from '../test/stub-server.ts';
+import type { SentCall, SentEvent, StubAnswer } from '@runpurse/conformance';
 import { guardAgent, guardTools } from './index.ts';
 
 const stages: Stage[] = [];
@@ -16,13 +16,13 @@ afterEach(async () => {
   await Promise.all(stages.splice(0).map((made) => made.close()));
 });
 
-const denyTools = (event: StubEvent) =>
+const denyTools = (event: SentEvent) =>
   event.type === 'tool.call.requested' ? { code: 'policy_denied', status: 403, message: 'lookup is denied by no-lookups' } : undefined;
-const isAnswered = ({ body }: ModelRequest): boolean => /"role":"tool"|function_call_output/.test(JSON.stringify(body));
+const isAnswered = ({ body }: SentCall): boolean => /"role":"tool"|function_call_output/.test(JSON.stringify(body));
 /** Calls the tools named once, side by side, then answers with text. */
 const callOnce =
   (...names: readonly string[]) =>
-  (request: ModelRequest): Answer =>
+  (request: SentCall): StubAnswer =>
     isAnswered(request)
       ? { content: 'done' }
       : { toolCalls: names.map((name, index) => ({ id: `call_${index}`, name, args: { q: 'x' } })) };
@@ -34,7 +34,7 @@ describe('a guarded tool', () => {
     const { lookup, ran } = lookupTool();
     const { finalOutput } = await at.runpurse.runner().run(agentWith([lookup]), 'hi');
     expect([ran, finalOutput]).toEqual([[], 'done']);
-    expect(toldOf(at.requests[1] as ModelRequest)).toEqual(['lookup is denied by no-lookups']);
+    expect(toldOf(at.requests[1] as SentCall)).toEqual(['lookup is denied by no-lookups']);
     expect(at.eventsOf('tool.call.completed').concat(at.eventsOf('tool.call.failed'))).toEqual([]);
     expect(at.events.at(-1)?.type).toBe('run.completed');
   });

@@ -1,15 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { Agent, setTraceProcessors, setTracingDisabled, tool } from '@openai/agents';
-import type { AdapterHarness, PlayEnv, PlayOutcome, ScenarioAgent } from '@runpurse/conformance';
-import { refusalOf } from '@runpurse/core';
-import { createClient } from '@runpurse/core/axios';
+import { playWithClient, testedVersion, type AdapterHarness, type PlayEnv, type ScenarioAgent } from '@runpurse/conformance';
 import OpenAI from 'openai';
 import { z } from 'zod';
 import { guardTools, Runpurse } from '../src/index.ts';
-
-const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-  readonly devDependencies: Record<string, string>;
-};
 
 // The SDK turns tracing off in tests; its own processor would send traces to OpenAI.
 setTracingDisabled(false);
@@ -19,41 +12,27 @@ setTraceProcessors([]);
 export function harnessOver(api: 'chat_completions' | 'responses'): AdapterHarness {
   return {
     name: 'openai-agents',
-    framework: { name: 'OpenAI Agents SDK JS', version: manifest.devDependencies['@openai/agents'] ?? 'unknown' },
+    framework: { name: 'OpenAI Agents SDK JS', version: testedVersion(import.meta.dirname, '@openai/agents') },
     modes: ['carried', 'direct'],
     exceptions: {},
-    async play(scenario, env) {
-      const client = createClient({
-        baseUrl: env.gatewayUrl,
-        apiKey: env.apiKey,
-        source: 'openai_agents',
-        failurePolicy: { authorize: env.failurePolicy },
-        flushOnExit: false,
-        onProblem: () => {},
-      });
-      const runpurse = new Runpurse({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, client });
-      const openai = new OpenAI({ baseURL: env.model.baseUrl, apiKey: env.model.apiKey, maxRetries: scenario.agent.max_retries });
-      const runner = runpurse.runner({ modelProvider: runpurse.models(openai, api), groupId: env.sessionId });
-      const agent = agentOf(scenario.agent, env);
-      const { runId, workflowId, customerId } = env;
-      const outcome = await runpurse
-        .with({ runId, workflowId, customerId }, async (): Promise<string> => {
+    play: (scenario, env) =>
+      playWithClient('openai_agents', env, async (client) => {
+        const runpurse = new Runpurse({ baseUrl: env.gatewayUrl, apiKey: env.apiKey, client });
+        const openai = new OpenAI({ baseURL: env.model.baseUrl, apiKey: env.model.apiKey, maxRetries: scenario.agent.max_retries });
+        const runner = runpurse.runner({ modelProvider: runpurse.models(openai, api), groupId: env.sessionId });
+        const agent = agentOf(scenario.agent, env);
+        const { runId, workflowId, customerId, signal } = env;
+        return runpurse.with({ runId, workflowId, customerId }, async (): Promise<string> => {
           const { input, stream } = scenario.task;
-          if (!stream) return String((await runner.run(agent, input, { signal: env.signal })).finalOutput);
-          const streamed = await runner.run(agent, input, { stream: true, signal: env.signal });
+          if (!stream) return String((await runner.run(agent, input, { signal })).finalOutput);
+          const streamed = await runner.run(agent, input, { stream: true, signal });
           let answer = '';
           for await (const text of streamed.toTextStream()) answer += text;
           await streamed.completed;
           if (streamed.cancelled) throw new Error('cancelled');
           return answer;
-        })
-        .then(
-          (output): PlayOutcome => ({ type: 'completed', output }),
-          (error: unknown) => outcomeOf(error, env.signal),
-        );
-      await client.close();
-      return outcome;
-    },
+        });
+      }),
   };
 }
 
@@ -83,19 +62,4 @@ function agentOf(agent: ScenarioAgent, env: PlayEnv): Agent {
     modelSettings: { maxTokens: agent.max_tokens, parallelToolCalls: true },
     tools: guardTools(tools),
   });
-}
-
-function outcomeOf(error: unknown, signal: AbortSignal): PlayOutcome {
-  if (signal.aborted) return { type: 'cancelled' };
-  const refusal = refusalOf(error);
-  if (refusal !== undefined) return { type: 'refused', code: refusal.code };
-  if (codesOf(error).includes('gateway_unavailable')) return { type: 'unavailable' };
-  return { type: 'failed', message: error instanceof Error ? error.message : String(error) };
-}
-
-/** The codes of an error and its causes: the SDK wraps what a tool's guardrail throws. */
-function codesOf(error: unknown): unknown[] {
-  if (typeof error !== 'object' || error === null) return [];
-  const { code, cause, error: inner } = error as { readonly code?: unknown; readonly cause?: unknown; readonly error?: unknown };
-  return [code, ...codesOf(cause), ...codesOf(inner)];
 }
