@@ -32,14 +32,16 @@ interface Call {
   readonly apiKey?: string | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly prompt?: string | undefined;
+  /** More fields of the body. */
+  readonly body?: Readonly<Record<string, unknown>> | undefined;
   readonly stream?: boolean;
 }
 
 /** One call by an official client; resolves to what it threw. */
 async function refused(client: Client, call: Call): Promise<unknown> {
-  const { runId, apiKey, headers, model, prompt = 'Say hello.', stream = false } = call;
+  const { runId, apiKey, headers, model, prompt = 'Say hello.', body, stream = false } = call;
   const context = inRun(runId, headers);
-  const asked = { messages: [{ role: 'user' as const, content: prompt }], max_tokens: 200, stream };
+  const asked = { messages: [{ role: 'user' as const, content: prompt }], max_tokens: 200, stream, ...body };
   const options = apiKey === undefined ? {} : { apiKey };
   const made: Promise<unknown> =
     client === 'openai'
@@ -57,7 +59,7 @@ async function refused(client: Client, call: Call): Promise<unknown> {
   );
 }
 
-interface Row extends Omit<Call, 'runId' | 'model' | 'stream'> {
+interface Row extends Omit<Call, 'runId' | 'model' | 'stream' | 'body'> {
   readonly refusal: string;
   readonly status: number;
   /** The class both clients export for it. */
@@ -68,6 +70,7 @@ interface Row extends Omit<Call, 'runId' | 'model' | 'stream'> {
   /** Without it the run's id is made from the refusal. */
   readonly runId?: string;
   readonly models?: Readonly<Record<Client, string>>;
+  readonly body?: Readonly<Record<Client, Readonly<Record<string, unknown>>>>;
   readonly before?: (gateway: Stage['gateway'], runId: string) => Promise<unknown>;
 }
 
@@ -95,6 +98,13 @@ const ROWS: readonly Row[] = [
     status: 403,
     error: 'PermissionDeniedError',
     models: { openai: 'openai/gpt-forbidden', anthropic: 'anthropic/claude-forbidden' },
+  },
+  {
+    refusal: 'policy_denied',
+    status: 403,
+    error: 'PermissionDeniedError',
+    models: { openai: 'openai/gpt-e2e', anthropic: 'anthropic/claude-e2e' },
+    body: { openai: { models: ['openai/gpt-forbidden'] }, anthropic: { fallbacks: [{ model: 'claude-forbidden' }] } },
   },
   { refusal: 'identity_forged', status: 403, error: 'PermissionDeniedError', headers: { 'runpurse-workspace-id': 'another-workspace' } },
   { refusal: 'model_not_found', status: 404, error: 'NotFoundError', models: { openai: 'no-such-model', anthropic: 'no-such-model' } },
@@ -130,7 +140,15 @@ describe.each(ROWS)('a refusal $status $refusal', (row) => {
       const runId = row.runId ?? `${row.refusal}-${client}-${stream}`;
       await row.before?.(stage.gateway, runId);
       const { headers, apiKey, prompt } = row;
-      const error = await refused(client, { runId, stream, headers, apiKey, prompt, model: row.models?.[client] });
+      const error = await refused(client, {
+        runId,
+        stream,
+        headers,
+        apiKey,
+        prompt,
+        model: row.models?.[client],
+        body: row.body?.[client],
+      });
       expect(error).toBeInstanceOf({ openai: OpenAI, anthropic: Anthropic }[client][row.error]);
       expect(error).toMatchObject({
         status: row.status,

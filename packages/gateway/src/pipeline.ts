@@ -56,7 +56,7 @@ export async function handleModelCall(
   try {
     const headers = forwardHeaders(request.rawHeaders, request.headers.connection, plan.provider);
     if (plan.provider.kind === 'sandbox') headers.push('x-sandbox-attempt', String(reservation.attempt));
-    const path = plan.provider.basePath + wire.path.slice('/v1'.length) + query;
+    const path = plan.provider.basePath + wire.path.slice('/v1'.length) + joinQueries(plan.provider.query, query);
     const body = wire.changeBody(read.text, parsed.body, plan.change());
     carry(gateway, { wire, plan, reservation, audits, response, path, headers, body });
   } catch (fault) {
@@ -64,4 +64,9 @@ export async function handleModelCall(
     gateway.admission.settle(id, { status: 'released', cost: 0n });
     throw fault;
   }
+}
+
+/** Two queries, each empty or with its question mark, as one. */
+function joinQueries(one: string, other: string): string {
+  return one === '' || other === '' ? one + other : `${one}&${other.slice(1)}`;
 }

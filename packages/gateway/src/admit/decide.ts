@@ -78,13 +78,18 @@ export function decide(parts: DecideParts, question: Question): Decided {
   const effective = inherit(subject, run);
   const attempt = attemptOf(call, run);
   let matches: readonly RuleMatch[] = [];
-  if (policy.hasRules(phaseOf(call))) {
-    const verdict = policy.evaluate(
-      phaseOf(call),
-      policyFacts({ call, subject: effective, run, attempt, sessionSpent: () => sessionSpent(parts, run, effective.sessionId, now), now }),
-    );
+  const phase = phaseOf(call);
+  if (policy.hasRules(phase)) {
+    const spent = () => sessionSpent(parts, run, effective.sessionId, now);
+    const judge = (asked: CallRequest) =>
+      policy.evaluate(phase, policyFacts({ call: asked, subject: effective, run, attempt, sessionSpent: spent, now }));
+    const verdict = judge(call);
     matches = verdict.matches;
     if (verdict.type === 'denied') return refused(policyRefusal(call, verdict.by), matches);
+    for (const name of call.otherNames ?? []) {
+      const other = judge({ ...call, name: name ?? '' });
+      if (other.type === 'denied') return refused(policyRefusal(call, other.by), other.matches);
+    }
   }
 
   const boundedSession = effective.sessionId === undefined ? undefined : registry.boundedSession(run.workspaceId, effective.sessionId, now);

@@ -68,6 +68,7 @@ export function planCall(options: {
         kind: 'model',
         name: model,
         provider: provider.name,
+        otherNames: call.otherModels,
         source: 'gateway',
         id,
         hold: card !== undefined && bounded?.type === 'bounded' ? card.worstCase(bounded.bounds) : undefined,

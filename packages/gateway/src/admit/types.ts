@@ -34,6 +34,8 @@ export interface CallRequest {
   /** Model (without provider prefix) or tool name. */
   readonly name: string;
   readonly provider?: string | undefined;
+  /** Models that may answer instead of `name`: policy is asked about each. Null: one without a name. */
+  readonly otherNames?: readonly (string | null)[] | undefined;
   readonly source: 'gateway' | 'self_reported';
   /** Reservation id; made by `gateway.ids.next('req')` or `('auth')`. */
   readonly id: string;

@@ -22,7 +22,16 @@ export const providerConfig = z.strictObject({
   name: name.regex(/^[a-z0-9][a-z0-9_-]*$/, 'must be lower-case letters, digits, - or _'),
   kind: z.enum(['openai', 'anthropic', 'sandbox']),
   base_url: z.url({ protocol: /^https?$/ }).optional(),
-  api_key: z.string().min(1).optional(),
+  api_key: z
+    .string()
+    .trim()
+    .min(1)
+    .superRefine((key, context) => {
+      // Its text is not shown: it is a secret.
+      if (!/^[\x21-\x7e]*$/.test(key))
+        context.addIssue({ code: 'custom', message: 'holds a space, a line break or another character that no header can carry' });
+    })
+    .optional(),
   /** Models this provider claims as bare names; without it, those its price source lists for it. */
   models: z.array(name).optional(),
   headers: z.record(z.string(), z.string()).optional(),

@@ -54,8 +54,20 @@ describe('runpurse.yaml', () => {
     ['digits only', '123456'],
     ['a line break', 'one\ntwo'],
   ])('takes a secret with %s as the text it is', (_what, secret) => {
-    const config = parseConfig('providers: [ { name: p, kind: openai, api_key: ${SECRET} } ]', 'runpurse.yaml', { SECRET: secret });
-    expect(config.providers[0]?.api_key).toBe(secret);
+    const config = parseConfig('providers: [ { name: p, kind: sandbox, scripts: ${SECRET} } ]', 'runpurse.yaml', { SECRET: secret });
+    expect(config.providers[0]?.scripts).toBe(secret);
+  });
+
+  it('takes a key without the line break that files and secret stores leave behind it', () => {
+    const config = parseConfig('providers: [ { name: p, kind: openai, api_key: ${SECRET} } ]', 'runpurse.yaml', { SECRET: 'sk-1\n' });
+    expect(config.providers[0]?.api_key).toBe('sk-1');
+  });
+
+  it('says that a key can be no header before the first call fails, and does not show it', () => {
+    const read = (): unknown =>
+      parseConfig('providers: [ { name: p, kind: openai, api_key: ${SECRET} } ]', 'runpurse.yaml', { SECRET: 'sk-planted\nsecond' });
+    expect(read).toThrow('runpurse.yaml: providers[0].api_key: holds a space, a line break or another character that no header can carry');
+    expect(read).not.toThrow(/planted/);
   });
 
   it('fills a variable inside a longer text, leaves $${NAME} as text and does not ask for one in a comment', () => {

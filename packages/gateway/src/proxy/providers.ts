@@ -13,6 +13,8 @@ export interface Provider {
   readonly pool: Pool;
   /** What stands before a wire's path less its `/v1`, such as `/v1`. */
   readonly basePath: string;
+  /** The query of its base URL, such as `?api-version=…`; goes with every call. Empty: none. */
+  readonly query: string;
   /** Flat list `name, value, …` in undici's form: host, credential, configured extras. */
   readonly headers: readonly string[];
 }
@@ -70,6 +72,7 @@ function openProvider(config: ProviderConfig, baseUrl: string): Provider {
     baseUrl,
     pool,
     basePath: basePathOf(config.kind, url.pathname),
+    query: url.search,
     headers: ['host', url.host, ...credential, ...Object.entries(config.headers ?? {}).flat()],
   };
 }

@@ -1,7 +1,7 @@
 import { bareModel } from '../pricing/model-limits.ts';
 import { addAudio, addFile, addImage, noMedia, type MediaBound } from './media.ts';
 import { asArray, asObject, asText, parseObject } from './json.ts';
-import { FieldReader } from './fields.ts';
+import { FieldReader, otherModels } from './fields.ts';
 import { generatedBytes } from './generated.ts';
 import { reasonsUnseen, requestedRate, servedRate, TEMPLATE_TOKENS, TOOLS_TEMPLATE_TOKENS, unboundedField } from './openai-call.ts';
 import { believable, openaiUsage } from './openai-usage.ts';
@@ -63,6 +63,7 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
       ? { hiddenReasoning: true as const }
       : {}),
     ratePercentMax: requestedRate(model, body['service_tier']),
+    otherModels: otherModels(body['models'], body['fallbacks']),
     unbounded: unboundedField(body) ?? providerTools(body),
   };
   return { type: 'call', call };

@@ -1,4 +1,5 @@
 import type { Refusal } from '@runpurse/core';
+import { asArray, asObject, asText } from './json.ts';
 import type { JsonObject } from './wire.ts';
 
 /**
@@ -74,6 +75,20 @@ export class FieldReader {
   #mistyped(name: string, wanted: string): void {
     this.refuse(name, `Invalid type for '${name}': expected ${wanted}, but got ${typeName(this.#body[name])} instead.`);
   }
+}
+
+/**
+ * The models that a list of stand-ins (`models`, `fallbacks`) names, as text or as objects with a `model`. One that can't
+ * be read, such as `"default"` for the provider's own choice, is null. Undefined when the body has none.
+ */
+export function otherModels(...lists: readonly unknown[]): readonly (string | null)[] | undefined {
+  let models: (string | null)[] | undefined;
+  for (const list of lists) {
+    if (list === undefined || list === null) continue;
+    if (!Array.isArray(list)) (models ??= []).push(null);
+    for (const item of asArray(list)) (models ??= []).push(asText(item) ?? asText(asObject(item)?.['model']) ?? null);
+  }
+  return models;
 }
 
 function typeName(value: unknown): string {

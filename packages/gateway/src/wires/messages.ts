@@ -1,6 +1,6 @@
 import { tierPercent } from '../pricing/service-tier.ts';
 import type { Usage } from '../store/entry.ts';
-import { FieldReader } from './fields.ts';
+import { FieldReader, otherModels } from './fields.ts';
 import { generatedBytes } from './generated.ts';
 import { countInput } from './input-tokens.ts';
 import { asArray, asCount, asObject, asText, parseObject } from './json.ts';
@@ -62,6 +62,7 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
     outputTokensLeast: (asCount(thinking?.['budget_tokens']) ?? 0) + 1,
     ...(hidesThinking(model, thinking) ? { hiddenReasoning: true as const } : {}),
     ratePercentMax: requestedRate(model, body),
+    otherModels: otherModels(body['fallbacks']),
     unbounded: unboundedField(body) ?? tools.unbounded,
   };
   return { type: 'call', call };

@@ -195,6 +195,17 @@ describe('what admission must know', () => {
     expect(unbounded?.param).toBe(param);
     expect(unbounded?.reason.length).toBeGreaterThan(20);
   });
+
+  it.each<[Parameters<typeof call>[0], Record<string, unknown>, readonly (string | null)[] | undefined]>([
+    ['chat', {}, undefined],
+    ['chat', { models: ['a/one', 'b/two'] }, ['a/one', 'b/two']],
+    ['chat', { fallbacks: [{ model: 'a/one' }, 7] }, ['a/one', null]],
+    ['responses', { models: 'auto' }, [null]],
+    ['messages', { fallbacks: 'default' }, [null]],
+    ['messages', { fallbacks: [{ model: 'claude-opus-5' }] }, ['claude-opus-5']],
+  ])('%s %j names the models that may answer instead: %j', (name, some, expected) => {
+    expect(call(name, some).otherModels).toEqual(expected);
+  });
 });
 
 describe('the input bound', () => {

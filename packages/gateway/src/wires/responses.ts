@@ -1,5 +1,5 @@
 import { boundTools, usedTools } from './built-in-tools.ts';
-import { FieldReader } from './fields.ts';
+import { FieldReader, otherModels } from './fields.ts';
 import { generatedBytes } from './generated.ts';
 import { countInput } from './input-tokens.ts';
 import { asArray, asObject, asText, parseObject } from './json.ts';
@@ -65,6 +65,7 @@ function readCall(body: JsonObject, bodyBytes: number): ReturnType<Wire['readCal
     ...(reasonsUnseen(model, reasoning?.['effort']) || isBackground ? { hiddenReasoning: true as const } : {}),
     ratePercentMax: requestedRate(model, body['service_tier']),
     ...(tools.fees > 0n ? { feesMax: tools.fees } : {}),
+    otherModels: otherModels(body['models'], body['fallbacks']),
     unbounded: unboundedField(body) ?? storedTools(body) ?? tools.unbounded,
   };
   return { type: 'call', call };

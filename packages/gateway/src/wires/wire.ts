@@ -41,6 +41,8 @@ export interface ModelCall {
   readonly hiddenReasoning?: true | undefined;
   /** Every call is billed `webSearchesMax` searches and the reply does not count them. */
   readonly webSearchesUnreported?: true | undefined;
+  /** Models the body lets the provider answer with instead; null: one it does not name. */
+  readonly otherModels?: readonly (string | null)[] | undefined;
   /** Upper bound of flat fees (containers, file searches). */
   readonly feesMax?: Nanos | undefined;
 }
