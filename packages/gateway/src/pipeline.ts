@@ -38,7 +38,7 @@ export async function handleModelCall(
 
   // admit: policy, bounds and every matching budget; the hold is durable when this resolves
   const id = gateway.ids.next('req');
-  const planned = planCall({ ...gateway, wire, body: parsed.body, text: read.text, subject, id });
+  const planned = planCall({ providers: gateway.providers, prices: gateway.prices, wire, body: parsed.body, text: read.text, subject, id });
   if (planned.type === 'refused') return refuse(planned.refusal, id);
   const { plan } = planned;
   const admitted = await gateway.admission.admit(plan.request).catch((fault: unknown) => {

@@ -2,7 +2,7 @@ import type { GatewayConfig } from '../config/config.ts';
 import type { Clock, Ids } from '../gateway.ts';
 import { auditsOf, decisionsOf } from '../policy/index.ts';
 import type { Policy, RuleMatch } from '../policy/policy.ts';
-import type { DecisionEntry, Entry } from '../store/entry.ts';
+import type { Entry } from '../store/entry.ts';
 import type { Store } from '../store/store.ts';
 import { createBalances, inherit } from './balances.ts';
 import { createBudgetBook, counterKey } from './budget-book.ts';
@@ -59,8 +59,9 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     return { run: known ?? newRunState(subject, now), isNew: known === undefined };
   };
 
-  const matchEntries = (call: CallRequest, subject: Subject, matches: readonly RuleMatch[], now: number): DecisionEntry[] =>
-    decisionsOf({ matches })
+  const matchEntries = (call: CallRequest, subject: Subject, matches: readonly RuleMatch[], now: number): Entry[] => {
+    if (matches.length === 0) return [];
+    return decisionsOf({ matches })
       .filter(({ outcome }) => outcome !== 'denied')
       .map(({ match, outcome }) =>
         decisionEntry(
@@ -77,6 +78,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
           now,
         ),
       );
+  };
 
   const logRefusal = (call: CallRequest, run: RunState, isNew: boolean, decided: DecidedRefused, now: number): void => {
     const { refusal } = decided;
@@ -152,7 +154,8 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
       if (isNew) registry.add(run);
       runLife.adopt(run, subject, now);
       const reservation = reservations.hold(call, run, decided, now);
-      const entries: Entry[] = [...matchEntries(call, reservation.subject, decided.matches, now), reserveEntry(reservation)];
+      const entries = matchEntries(call, reservation.subject, decided.matches, now);
+      entries.push(reserveEntry(reservation));
       if (decided.resumes) {
         resumeRun(run);
         entries.unshift(runEntry(run, 'resume', now, { reason: 'the budget has room again' }));

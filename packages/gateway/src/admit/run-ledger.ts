@@ -14,11 +14,13 @@ export function createRunLedger(store: Pick<Store, 'append' | 'appendBehind' | '
   const introduced = (run: RunState, entries: readonly Entry[], now: number): readonly Entry[] =>
     run.startDurable ? entries : [startEntry(run, now), ...entries];
   return {
-    async append(run, entries, now) {
+    append(run, entries, now) {
       const appended = store.append(introduced(run, entries, now));
       run.lastSeq = store.lastSeq;
-      await appended;
-      run.startDurable = true;
+      if (run.startDurable) return appended;
+      return appended.then(() => {
+        run.startDurable = true;
+      });
     },
     appendBehind(run, entries, now) {
       store.appendBehind(introduced(run, entries, now));

@@ -35,8 +35,12 @@ describe('group commit', () => {
     jest.useRealTimers();
   });
 
-  /** Lets what waits for the end of the event loop's turn go. */
-  const turn = (): void => void jest.advanceTimersByTime(0);
+  /** Lets what waits for a turn of the event loop that brings nothing more go. */
+  const turn = (): void => {
+    oneTurn();
+    oneTurn();
+  };
+  const oneTurn = (): void => void jest.advanceTimersByTime(0);
   const state = async (promise: Promise<void>): Promise<string> => {
     let outcome = 'waits';
     promise.then(
@@ -63,6 +67,29 @@ describe('group commit', () => {
     turn();
     expect(sent[1]).toEqual({ ranges: [104, 1], ids: ['d'] });
     expect([commit.lastSeq, commit.settledSeq]).toEqual([104, 103]);
+  });
+
+  it('waits while each turn brings more, but not for ever', () => {
+    for (const id of ['a', 'b', 'c']) {
+      void commit.append([entry(id)]);
+      oneTurn();
+    }
+    expect(sent).toEqual([]);
+    oneTurn();
+    expect(sent.map(({ ids }) => ids)).toEqual([['a', 'b', 'c']]);
+    commit.written(undefined);
+    for (let number = 0; number < 20; number += 1) {
+      void commit.append([entry(`${number}`)]);
+      oneTurn();
+    }
+    expect(sent[1]?.ids.length).toBeLessThan(12);
+  });
+
+  it('waits no longer once there is much to flush', () => {
+    void commit.append([entry('first')]);
+    void commit.append(Array.from({ length: 200 }, (_, index) => entry(`${index}`)));
+    oneTurn();
+    expect(sent[0]?.ids).toHaveLength(201);
   });
 
   it('keeps a call’s entries in one batch and cuts a long queue into several', () => {

@@ -44,6 +44,10 @@ export interface GroupCommit {
 const BATCH_LINES_MAX = 5_000;
 const BATCH_CHARACTERS_MAX = 8_000_000;
 
+/** While each turn of the event loop brings more, the next batch waits for it, up to this many entries or turns. */
+const WORTH_A_FLUSH = 128;
+const TURNS_WAITED_MAX = 8;
+
 const RETRY_FIRST_MS = 50;
 const RETRY_LAST_MS = 2_000;
 
@@ -108,10 +112,19 @@ export function createGroupCommit({ lastSeq: lastSeqAtOpen, sink, onAttempt, isH
   const schedule = (): void => {
     if (scheduled || onItsWay !== undefined) return;
     scheduled = true;
-    setImmediate(() => {
+    let seen = filling.lines.length;
+    let turns = 0;
+    const sendWhenQuiet = (): void => {
+      turns += 1;
+      if (filling.lines.length > seen && filling.lines.length < WORTH_A_FLUSH && turns < TURNS_WAITED_MAX) {
+        seen = filling.lines.length;
+        setImmediate(sendWhenQuiet);
+        return;
+      }
       scheduled = false;
       if (onItsWay === undefined) send();
-    });
+    };
+    setImmediate(sendWhenQuiet);
   };
 
   const takeNext = (): Batch | undefined => {
