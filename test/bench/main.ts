@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchAdapters } from './adapters.ts';
 import { benchIngest } from './ingest.ts';
 import { interleave, LoadGenerator, median, medianRatio, type Sample } from './measure.ts';
 import { canPin, residentMegabytes } from './process.ts';
@@ -13,7 +14,7 @@ const { values: flags } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     long: { type: 'boolean', default: false },
-    only: { type: 'string', default: 'throughput,streams,latency,events,store,ingest' },
+    only: { type: 'string', default: 'throughput,streams,latency,events,store,ingest,adapters' },
     rounds: { type: 'string' },
   },
 });
@@ -154,6 +155,17 @@ async function ingest(): Promise<void> {
   say(`\nIngestion without HTTP\n${JSON.stringify(await benchIngest({ seconds: milliseconds / 1000 }), rounded, 2)}`);
 }
 
+/** Each adapter against its framework without it: real gateway, one call at a time. */
+async function adapters(): Promise<void> {
+  const calls = flags.quick ? 50 : 200;
+  say(`\nAdded by each adapter to one call, median of ${calls} with it less median of ${calls} without, in turn`);
+  say('adapter         model call carried  model call direct   tool call');
+  for (const { adapter, carriedModelCallMs, directModelCallMs, toolCallMs } of await benchAdapters(calls))
+    say(
+      `${adapter.padEnd(15)} ${milli(carriedModelCallMs).padStart(18)} ${milli(directModelCallMs).padStart(18)} ${milli(toolCallMs).padStart(11)}`,
+    );
+}
+
 const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Math.round(value * 10) / 10 : value);
 
 /** Resident memory over a million requests: after the first tenth it must not grow. */
@@ -199,7 +211,8 @@ if (busy > 0.5)
   );
 const load = await LoadGenerator.start();
 try {
-  for (const [name, part] of Object.entries({ throughput, streams, latency, events, store, ingest })) if (parts.has(name)) await part(load);
+  for (const [name, part] of Object.entries({ throughput, streams, latency, events, store, ingest, adapters }))
+    if (parts.has(name)) await part(load);
   if (flags.long) await memory(load);
 } finally {
   await load.stop();

@@ -1,3 +1,4 @@
+export { measureAddedTime, type AddedTime, type AddedTimeOptions, type AddedTimeStage } from './added-time.ts';
 export { MODES, type AdapterHarness, type Mode, type PlayEnv, type PlayOutcome } from './harness.ts';
 export { loadScenarios } from './load-scenarios.ts';
 export { judge, type Verdict } from './judge.ts';

@@ -1,89 +1,48 @@
-import { startGateway } from '@runpurse/conformance';
-import { createClient } from '@runpurse/core/axios';
-import { generateText, isStepCount } from 'ai';
-import { createRunpurse, type AgentRun } from '../src/index.ts';
-import { lookup, scripted } from './stage.ts';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { measureAddedTime, type AddedTime, type AddedTimeOptions } from '@runpurse/conformance';
+import { generateText, type LanguageModel } from 'ai';
+import { createRunpurse } from '../src/index.ts';
+import { lookup } from './stage.ts';
 
-/** Microseconds the adapter adds, median of many: what the same call takes with it, less what it takes without. */
-export interface AdapterFigures {
-  readonly adapter: string;
-  /** A model call through the gateway: the adapter's own work; the gateway's is measured elsewhere. */
-  readonly modelCarriedMicros: number;
-  /** A model call past the gateway: with the question before it, on a gateway of this machine and process. */
-  readonly modelDirectMicros: number;
-  /** A tool call: with the question before it, likewise. */
-  readonly toolMicros: number;
+/** What `generateText` and a tool take longer in a run of ours; see `measureAddedTime`. */
+export function benchAdapter(options?: AddedTimeOptions): Promise<AddedTime> {
+  return measureAddedTime(
+    'ai-sdk',
+    async ({ client, gatewayUrl, apiKey, carriedUrl, directUrl, runHeaders, compare }) => {
+      const runpurse = createRunpurse({ baseUrl: gatewayUrl, apiKey, client });
+      const modelAt = (baseURL: string, headers = {}) => createOpenAICompatible({ name: 'bench', baseURL, apiKey, headers })('model');
+      const [carried, direct] = [modelAt(carriedUrl), modelAt(directUrl)];
+      const headed = modelAt(carriedUrl, runHeaders);
+      const { tools } = lookup();
+      return runpurse.run({}, async (run) => {
+        const [carriedInRun, directInRun, guarded] = [run.model(carried), run.model(direct), run.tools(tools)];
+        return {
+          carriedModelCallMs: await compare(
+            () => ask(headed),
+            () => ask(carriedInRun),
+          ),
+          directModelCallMs: await compare(
+            () => ask(direct),
+            () => ask(directInRun),
+          ),
+          toolCallMs: await compare(
+            () => use(tools),
+            () => use(guarded),
+          ),
+        };
+      });
+    },
+    options,
+  );
 }
 
-const ROUNDS = 200;
-const WARM_UP = 50;
-
-export async function benchAdapter(): Promise<AdapterFigures> {
-  const gateway = await startGateway({
-    config: {
-      rate: { requests_per_minute: 1_000_000_000 },
-      providers: [
-        { name: 'sandbox', kind: 'sandbox', scripts: { mock: [{ text: 'done', usage: { input_tokens: 1, output_tokens: 1 } }] } },
-      ],
-      tools: [{ name: 'lookup', price_usd: '0.000001' }],
-      budgets: [{ scope: 'run', id: '*', limit_usd: '1000' }],
-    } as never,
-  });
-  const client = createClient({ baseUrl: gateway.url, apiKey: gateway.apiKey, source: 'ai-sdk', flushOnExit: false });
-  const runpurse = createRunpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey, client });
-  const model = scripted(() => ({ text: 'done' }));
-  const { tools } = lookup();
-  const call = { toolCallId: '', messages: [], context: {} };
-  try {
-    return await runpurse.run({}, async (run: AgentRun) => {
-      const carried = run.model(model, { carried: true });
-      const direct = run.model(model, { carried: false });
-      const guarded = run.tools(tools);
-      const ask = (asked: typeof carried | typeof model) =>
-        generateText({ model: asked, prompt: 'hi', maxOutputTokens: 100, stopWhen: isStepCount(1) });
-      let count = 0;
-      const use = (lookups: typeof tools) =>
-        lookups.lookup.execute?.({ q: String(count) }, { ...call, toolCallId: `call_${(count += 1)}` });
-      return {
-        adapter: 'ai-sdk',
-        modelCarriedMicros: await added(
-          () => ask(model),
-          () => ask(carried),
-        ),
-        modelDirectMicros: await added(
-          () => ask(model),
-          () => ask(direct),
-        ),
-        toolMicros: await added(
-          async () => use(tools),
-          async () => use(guarded),
-        ),
-      };
-    });
-  } finally {
-    await client.close();
-    await gateway.remove();
-  }
+async function ask(model: LanguageModel): Promise<void> {
+  await generateText({ model, prompt: 'hi', maxOutputTokens: 100 });
 }
 
-/** Both in turn, so that whatever else the machine does hits both alike. */
-async function added(without: () => Promise<unknown>, withIt: () => Promise<unknown>): Promise<number> {
-  const times: Record<'without' | 'withIt', number[]> = { without: [], withIt: [] };
-  for (let round = 0; round < WARM_UP + ROUNDS; round += 1) {
-    for (const [name, work] of [
-      ['without', without],
-      ['withIt', withIt],
-    ] as const) {
-      const began = performance.now();
-      await work();
-      if (round >= WARM_UP) times[name].push(performance.now() - began);
-    }
-  }
-  return Math.round((median(times.withIt) - median(times.without)) * 1000);
-}
+let toolCalls = 0;
 
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+async function use({ lookup: { execute } }: ReturnType<typeof lookup>['tools']): Promise<void> {
+  toolCalls += 1;
+  await execute?.({ q: String(toolCalls) }, { toolCallId: `call_${toolCalls}`, messages: [], context: {} });
 }
-
-if (import.meta.main) console.log(await benchAdapter());

@@ -5,6 +5,7 @@ import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, isStepCount, streamText, type LanguageModel } from 'ai';
 import { createRunpurse, type Runpurse } from '../src/index.ts';
 import { lookup } from './stage.ts';
+import { benchAdapter } from './bench.ts';
 
 let gateway: RunningGateway;
 let runpurse: Runpurse;
@@ -105,4 +106,10 @@ describe('on a real gateway', () => {
     expect(error).toMatchObject({ name: 'RefusedError', code: 'budget_exceeded' });
     expect(await gateway.readRun('run-1')).toMatchObject({ status: 'failed', cost: { total_usd: '0' }, counts: { requests: 0 } });
   });
+
+  it('what the adapter adds to a call can be measured', async () => {
+    const { adapter, ...added } = await benchAdapter({ rounds: 3 });
+    expect([adapter, Object.keys(added).length]).toEqual(['ai-sdk', 3]);
+    for (const milliseconds of Object.values(added)) expect(Math.abs(milliseconds)).toBeLessThan(1_000);
+  }, 30_000);
 });

@@ -5,6 +5,7 @@ import { tool } from 'langchain';
 import { z } from 'zod';
 import { RunpurseCallbackHandler, withRunpurse } from '../src/index.ts';
 import { plainModel } from './stage.ts';
+import { benchAdapter } from './bench.ts';
 
 const RUNS = ['0192f8a0-0000-7000-8000-000000000001', '0192f8a0-0000-7000-8000-000000000002'] as const;
 let gateway: RunningGateway;
@@ -108,4 +109,10 @@ describe('on a real gateway', () => {
     ]);
     expect(run?.counts).toMatchObject({ requests: 3, retries: 2 });
   });
+
+  it('what the adapter adds to a call can be measured', async () => {
+    const { adapter, ...added } = await benchAdapter({ rounds: 3 });
+    expect([adapter, Object.keys(added).length]).toEqual(['langgraph', 3]);
+    for (const milliseconds of Object.values(added)) expect(Math.abs(milliseconds)).toBeLessThan(1_000);
+  }, 30_000);
 });

@@ -85,8 +85,8 @@ describe('on a real gateway', () => {
   });
 
   it('what the adapter adds to a call can be measured', async () => {
-    const { adapter, modelCallMs, toolCallMs } = await benchAdapter({ rounds: 3, calls: 5 });
-    expect(adapter).toBe('openai-agents');
-    for (const milliseconds of [modelCallMs, toolCallMs]) expect(milliseconds).toBeLessThan(1_000);
+    const { adapter, ...added } = await benchAdapter({ rounds: 3 });
+    expect([adapter, Object.keys(added).length]).toEqual(['openai-agents', 3]);
+    for (const milliseconds of Object.values(added)) expect(Math.abs(milliseconds)).toBeLessThan(1_000);
   }, 30_000);
 });
