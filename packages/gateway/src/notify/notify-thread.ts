@@ -1,10 +1,9 @@
-import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { BudgetStateShape } from '@runpurse/core';
 import { readAdminTables } from '../store/sqlite/admin-tables.ts';
 import { FILES, openForReading } from '../store/sqlite/database.ts';
-import { createQuestions } from '../store/sqlite/threads.ts';
+import { createQuestions, yieldToCalls } from '../store/sqlite/threads.ts';
 import { createViewQueries } from '../store/sqlite/view-queries.ts';
 import { createDeliverer } from './deliver.ts';
 import type { FromNotify, HostQuestion, ListedSubscription, NotifyOptions, NotifyQuestion, ToNotify } from './messages.ts';
@@ -26,8 +25,7 @@ const say = (message: FromNotify): void => parentPort?.postMessage(message);
 const describe = (fault: unknown): string => (fault instanceof Error ? (fault.stack ?? fault.message) : String(fault));
 
 function start(options: NotifyOptions): void {
-  // The calls come first.
-  setPriority(0, 10);
+  yieldToCalls();
   const { directory } = options;
   const file = openSubscriptionFile(directory);
   file.clamp(options.lastSeq);

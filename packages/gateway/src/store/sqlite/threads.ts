@@ -1,3 +1,4 @@
+import { platform, setPriority } from 'node:os';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { StoreError } from '../store.ts';
@@ -64,4 +65,14 @@ export function createQuestions<Message>(send: (id: number, message: Message) =>
       asked.clear();
     },
   };
+}
+
+const BACKGROUND_NICE = 10;
+
+/**
+ * Called on a thread whose work can wait: where it shares a core with the calls they go first, and it catches up after a
+ * burst. Elsewhere than on Linux a priority is the whole process's, and stays as it is.
+ */
+export function yieldToCalls(): void {
+  if (platform() === 'linux') setPriority(0, BACKGROUND_NICE);
 }

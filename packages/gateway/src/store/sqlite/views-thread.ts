@@ -1,9 +1,9 @@
-import { platform, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { FILES, errorCode, openForReading } from './database.ts';
 import type { FolderOptions, FromFolder, ToFolder } from './messages.ts';
 import { rebuildViews } from './rebuild.ts';
+import { yieldToCalls } from './threads.ts';
 import { createViewQueries } from './view-queries.ts';
 import { createLedgerFold, openViewsFile } from './views-file.ts';
 
@@ -18,14 +18,6 @@ function describe(error: unknown): string {
   const code = errorCode(error);
   const message = error instanceof Error ? error.message : String(error);
   return code === '' ? message : `${message} (${code})`;
-}
-
-/** Nice value of this thread: where it shares a core with the calls, they go first and the views catch up after a burst. */
-const BACKGROUND = 10;
-
-/** Elsewhere than on Linux a priority is the whole process's, and stays as it is. */
-function yieldToCalls(): void {
-  if (platform() === 'linux') setPriority(0, BACKGROUND);
 }
 
 function start(options: FolderOptions): void {
