@@ -22,7 +22,7 @@ export default tseslint.config(
   { ignores: ['**/node_modules/', '**/dist/', '.toolchain/', '**/.runpurse/', '**/.scratch/', '**/fixtures/', 'coverage/'] },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   {
-    files: ['**/*.ts'],
+    files: ['**/*.ts', '**/*.mts'],
     extends: [tseslint.configs.base],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {

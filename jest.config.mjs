@@ -2,9 +2,9 @@
 export default {
   testEnvironment: 'node',
   testEnvironmentOptions: { customExportConditions: ['runpurse-source', 'node', 'node-addons', 'import', 'default'] },
-  extensionsToTreatAsEsm: ['.ts'],
-  transform: { '\\.ts$': '<rootDir>/scripts/strip-types-transform.mjs' },
-  testMatch: ['**/*.test.ts'],
+  extensionsToTreatAsEsm: ['.ts', '.mts'],
+  transform: { '\\.m?ts$': '<rootDir>/scripts/strip-types-transform.mjs' },
+  testMatch: ['**/*.test.ts', '**/*.test.mts'],
   testPathIgnorePatterns: ['/node_modules/', '/dist/', '/.toolchain/'],
   modulePathIgnorePatterns: ['/dist/', '<rootDir>/.toolchain/'],
   testTimeout: 60_000,

@@ -1,6 +1,7 @@
 // Builds dist/ of every published package, dependencies first: JavaScript, types and the assets beside the sources.
 // `node scripts/build.mjs [PACKAGE_NAME …]` builds only those (and nothing they depend on).
-import { cpSync, globSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, globSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -27,7 +28,13 @@ export function publishedPackages() {
   return sorted;
 }
 
+/** A package that its platform wants in a form of its own says how in its build.mjs. */
+function buildItself(folder) {
+  return spawnSync(process.execPath, ['build.mjs'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] }).status === 0;
+}
+
 function build({ folder }) {
+  if (existsSync(join(folder, 'build.mjs'))) return buildItself(folder);
   const source = join(folder, 'src');
   const output = join(folder, 'dist');
   rmSync(output, { recursive: true, force: true });

@@ -22,7 +22,14 @@ export interface RunningGateway {
   remove(): Promise<void>;
 }
 
-export async function startGateway({ config }: { readonly config: NonNullable<GatewayOptions['config']> }): Promise<RunningGateway> {
+export async function startGateway({
+  config,
+  admin = false,
+}: {
+  readonly config: NonNullable<GatewayOptions['config']>;
+  /** The key may make budgets. */
+  readonly admin?: boolean | undefined;
+}): Promise<RunningGateway> {
   const dataFolder = await mkdtemp(join(tmpdir(), 'runpurse-test-'));
   const gateway = await createGateway({ config, directory: dataFolder });
   const server = await startServer(gateway, { host: '127.0.0.1', port: 0 });
@@ -35,7 +42,7 @@ export async function startGateway({ config }: { readonly config: NonNullable<Ga
     agentId: undefined,
     memberId: undefined,
     label: 'conformance',
-    admin: false,
+    admin,
     createdAt: Date.now(),
     revokedAt: undefined,
   });

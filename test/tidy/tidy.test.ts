@@ -5,8 +5,8 @@ import { linesMatching, read, repositoryFiles, ROOT } from './tree.ts';
 
 const files = repositoryFiles();
 const text = files.filter((path) => /\.(?:ts|mts|js|mjs|cjs|json|ya?ml|md|sh|py|html|css)$/.test(path) || path === '.ci/run');
-const sources = text.filter((path) => /\.(?:ts|mjs|py)$/.test(path));
-const tests = sources.filter((path) => path.endsWith('.test.ts'));
+const sources = text.filter((path) => /\.(?:m?ts|mjs|py)$/.test(path));
+const tests = sources.filter((path) => /\.test\.m?ts$/.test(path));
 /** What is shipped: not tests, nor the suites and processes only tests use. */
 const inSource = (path: string) =>
   /^packages\/(?:[^/]+|adapters\/[^/]+)\/src\//.test(path) &&

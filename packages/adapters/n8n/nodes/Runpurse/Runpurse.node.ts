@@ -1,0 +1,75 @@
+import { NodeConnectionTypes, NodeOperationError } from 'n8n-workflow';
+import type { IDataObject, IExecuteFunctions, INodeExecutionData, INodeType, INodeTypeDescription } from 'n8n-workflow';
+import { settingsOf } from '../shared/transport.ts';
+import { loadOptions } from './methods/load-options.ts';
+import { budget } from './resources/budget/index.ts';
+import { chat } from './resources/chat/index.ts';
+import { event } from './resources/event/index.ts';
+import { itemOf, propertiesOf } from './resources/operation.ts';
+import { run } from './resources/run/index.ts';
+import { session } from './resources/session/index.ts';
+import { spend } from './resources/spend/index.ts';
+
+const RESOURCES = [budget, chat, event, run, session, spend];
+
+/** Runs, spend, sessions, budgets, events and model calls at the gateway, each item on its own. */
+export class Runpurse implements INodeType {
+  description: INodeTypeDescription = {
+    displayName: 'Runpurse',
+    name: 'runpurse',
+    icon: { light: 'file:../../icons/runpurse.svg', dark: 'file:../../icons/runpurse.dark.svg' },
+    group: ['transform'],
+    version: 1,
+    subtitle: '={{ $parameter["operation"] + ": " + $parameter["resource"] }}',
+    description: 'Give every execution a cost, a cap, a policy and a margin',
+    defaults: { name: 'Runpurse' },
+    usableAsTool: true,
+    inputs: [NodeConnectionTypes.Main],
+    outputs: [NodeConnectionTypes.Main],
+    credentials: [{ name: 'runpurseApi', required: true }],
+    properties: [
+      {
+        displayName: 'Resource',
+        name: 'resource',
+        type: 'options',
+        noDataExpression: true,
+        options: RESOURCES.map(({ name, value }) => ({ name, value })),
+        default: 'run',
+      },
+      ...RESOURCES.flatMap(propertiesOf),
+    ],
+  };
+
+  methods = { loadOptions };
+
+  async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
+    const settings = await settingsOf(this);
+    const output: INodeExecutionData[] = [];
+    for (let index = 0; index < this.getInputData().length; index += 1) {
+      try {
+        const resource = this.getNodeParameter('resource', index);
+        const operation = this.getNodeParameter('operation', index);
+        const found = RESOURCES.find(({ value }) => value === resource)?.operations.find(({ value }) => value === operation);
+        if (found === undefined)
+          throw new NodeOperationError(this.getNode(), `Runpurse has no operation ${String(operation)} of ${String(resource)}`, {
+            itemIndex: index,
+          });
+        const json = await found.execute(itemOf(this, settings, index));
+        output.push({ json, pairedItem: { item: index } });
+      } catch (error) {
+        if (!this.continueOnFail()) throw new NodeOperationError(this.getNode(), error as Error, { itemIndex: index });
+        output.push({ json: failureOf(error), pairedItem: { item: index } });
+      }
+    }
+    return [output];
+  }
+}
+
+/** What an item that failed leaves behind when the workflow goes on. */
+function failureOf(error: unknown): IDataObject {
+  const { message, description } = error as { readonly message?: unknown; readonly description?: unknown };
+  return {
+    error: typeof message === 'string' ? message : String(error),
+    ...(typeof description === 'string' && { description }),
+  };
+}

@@ -1,0 +1,89 @@
+import type { IDataObject } from 'n8n-workflow';
+import { amount, askAccepted, stated, text, type Item, type Operation } from '../operation.ts';
+
+export const create: Operation = {
+  value: 'create',
+  name: 'Create',
+  action: 'Create a budget',
+  description: 'Cap what a run, session, customer … may cost. Needs a key with admin rights.',
+  properties: [
+    {
+      displayName: 'Scope',
+      name: 'scope',
+      type: 'options',
+      options: ['agent', 'customer', 'key', 'member', 'request', 'run', 'session', 'workflow', 'workspace'].map((value) => ({
+        name: value[0]?.toUpperCase() + value.slice(1),
+        value,
+      })),
+      default: 'session',
+    },
+    {
+      displayName: 'Of',
+      name: 'scopeId',
+      type: 'string',
+      default: '*',
+      description: 'ID of the one it is about; * gives each its own counter',
+    },
+    { displayName: 'Limit (USD)', name: 'limitUsd', type: 'string', required: true, default: '', placeholder: '20' },
+    {
+      displayName: 'Window',
+      name: 'window',
+      type: 'options',
+      options: [
+        { name: 'Day', value: 'day' },
+        { name: 'Lifetime', value: 'lifetime' },
+        { name: 'Month', value: 'month' },
+      ],
+      default: 'lifetime',
+    },
+    {
+      displayName: 'When It Is Spent',
+      name: 'budgetAction',
+      type: 'options',
+      options: [
+        { name: 'Only Tell', value: 'alert_only' },
+        { name: 'Pause the Run', value: 'pause' },
+        { name: 'Refuse', value: 'block' },
+      ],
+      default: 'block',
+    },
+    {
+      displayName: 'Name',
+      name: 'budgetName',
+      type: 'string',
+      default: '',
+      description: 'How refusals and alerts call it. Made again under the same name for the same one, it is replaced, not doubled.',
+    },
+    {
+      displayName: 'Budget ID',
+      name: 'budgetId',
+      type: 'string',
+      default: '',
+      description: 'Of a budget to replace; its counters stay',
+    },
+  ],
+  async execute(item) {
+    const body = stated({
+      budget_id: text(item, 'budgetId') || (await sameNamed(item)),
+      name: text(item, 'budgetName'),
+      scope: text(item, 'scope'),
+      id: text(item, 'scopeId'),
+      window: text(item, 'window'),
+      limit_usd: amount(item, 'limitUsd'),
+      action: text(item, 'budgetAction'),
+    });
+    return askAccepted(item, { method: 'POST', path: '/v1/budgets', body });
+  },
+};
+
+/** The budget made earlier under this name, so that a workflow which runs every hour makes one and not hundreds. */
+async function sameNamed(item: Item): Promise<string> {
+  const wanted = { name: text(item, 'budgetName'), scope: text(item, 'scope'), id: text(item, 'scopeId') || '*' };
+  if (wanted.name === '') return '';
+  const { data } = await askAccepted(item, { method: 'GET', path: '/v1/budgets' });
+  const found = (data as IDataObject[]).find(
+    (budget) =>
+      budget['origin'] === 'api' && budget['name'] === wanted.name && budget['scope'] === wanted.scope && budget['id'] === wanted.id,
+  );
+  return found === undefined ? '' : String(found['budget_id']);
+}

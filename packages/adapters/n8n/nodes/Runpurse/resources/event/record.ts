@@ -1,0 +1,77 @@
+import { EVENT_TYPES, redact } from '@runpurse/core';
+import { NodeOperationError, type IDataObject } from 'n8n-workflow';
+import { isObject } from '../../../shared/transport.ts';
+import { fieldsOf } from '../../../shared/attribution.ts';
+import { askAccepted, stated, text, type Item, type Operation } from '../operation.ts';
+
+export const record: Operation = {
+  value: 'record',
+  name: 'Record',
+  action: 'Record an event',
+  description: 'Put something that happened into the log of the run. Secrets are taken out before it leaves n8n.',
+  properties: [
+    {
+      displayName: 'Type',
+      name: 'eventType',
+      type: 'options',
+      options: Object.keys(EVENT_TYPES)
+        .sort()
+        .map((value) => ({ name: value, value })),
+      default: 'checkpoint.created',
+    },
+    { displayName: 'Name', name: 'eventName', type: 'string', default: '', placeholder: 'refund approved' },
+    {
+      displayName: 'Metadata',
+      name: 'metadata',
+      type: 'json',
+      default: '{}',
+      description: 'What else is to be known of it. Fields such as cost_usd, revenue_usd, model and usage carry meaning.',
+    },
+    {
+      displayName: 'Event ID',
+      name: 'eventId',
+      type: 'string',
+      default: '',
+      description: 'Recorded twice under one ID, it counts once. Default: this node and item of this run.',
+    },
+  ],
+  async execute(item) {
+    const metadata = redact(metadataOf(item)) as IDataObject;
+    const eventId = text(item, 'eventId') || [item.place.runId, item.place.stepId].filter((part) => part !== undefined).join('/');
+    const event = stated({
+      event_id: eventId,
+      type: text(item, 'eventType'),
+      source: 'n8n',
+      name: redact(text(item, 'eventName')),
+      ...fieldsOf(item.place),
+      metadata,
+    });
+    const answer = await askAccepted(item, { method: 'POST', path: '/v1/agent/events', body: { events: [event] } });
+    const [decision] = answer['decisions'] as IDataObject[];
+    return {
+      recorded: true,
+      eventId,
+      runId: item.place.runId ?? null,
+      alreadyKnown: decision?.['duplicate'] === true,
+      allowed: answer['allowed'],
+    };
+  },
+};
+
+function metadataOf(item: Item): object {
+  const said = item.context.getNodeParameter('metadata', item.index, {}) as unknown;
+  const value: unknown = typeof said === 'string' ? parsed(item, said.trim() === '' ? '{}' : said) : said;
+  if (isObject(value)) return value;
+  throw new NodeOperationError(item.context.getNode(), 'Metadata must be a JSON object such as {"order": 7}', { itemIndex: item.index });
+}
+
+function parsed(item: Item, json: string): unknown {
+  try {
+    return JSON.parse(json) as unknown;
+  } catch {
+    throw new NodeOperationError(item.context.getNode(), 'Metadata is no JSON', {
+      itemIndex: item.index,
+      description: 'Quotes and commas? It must be an object such as {"order": 7}.',
+    });
+  }
+}

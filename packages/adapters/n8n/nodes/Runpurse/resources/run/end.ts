@@ -1,0 +1,42 @@
+import { amount, askAccepted, runOf, stated, text, type Operation } from '../operation.ts';
+
+export const end: Operation = {
+  value: 'end',
+  name: 'End',
+  action: 'End a run',
+  description: 'Say how the run ended and what it earned; the output has its cost and margin',
+  properties: [
+    {
+      displayName: 'Status',
+      name: 'status',
+      type: 'options',
+      options: [
+        { name: 'Completed', value: 'completed' },
+        { name: 'Failed', value: 'failed' },
+        { name: 'Stopped', value: 'stopped' },
+      ],
+      default: 'completed',
+    },
+    {
+      displayName: 'Revenue (USD)',
+      name: 'revenueUsd',
+      type: 'string',
+      default: '',
+      placeholder: '5.00',
+      description: 'What the run earned; margin is this less its costs',
+    },
+    { displayName: 'Fees (USD)', name: 'feesUsd', type: 'string', default: '', description: 'Fees of platforms and payments' },
+    { displayName: 'Paid to Others (USD)', name: 'outboundUsd', type: 'string', default: '', description: 'Payments the run made' },
+    { displayName: 'Reason', name: 'reason', type: 'string', default: '', description: 'Why it ended so' },
+  ],
+  execute(item) {
+    const body = stated({
+      status: text(item, 'status'),
+      reason: text(item, 'reason').slice(0, 1000),
+      revenue_usd: amount(item, 'revenueUsd'),
+      fees_usd: amount(item, 'feesUsd'),
+      outbound_usd: amount(item, 'outboundUsd'),
+    });
+    return askAccepted(item, { method: 'POST', path: `/v1/runs/${encodeURIComponent(runOf(item))}/end`, body });
+  },
+};

@@ -1,0 +1,13 @@
+import { askAccepted, runOf, stated, text, type Operation } from '../operation.ts';
+
+export const stop: Operation = {
+  value: 'stop',
+  name: 'Stop',
+  action: 'Stop a run',
+  description: 'Every further call of the run is refused',
+  properties: [{ displayName: 'Reason', name: 'reason', type: 'string', default: '', description: 'Shown to whoever is refused' }],
+  execute(item) {
+    const body = stated({ reason: text(item, 'reason').slice(0, 1000) });
+    return askAccepted(item, { method: 'POST', path: `/v1/runs/${encodeURIComponent(runOf(item))}/stop`, body });
+  },
+};

@@ -1,0 +1,184 @@
+import { fork, spawnSync, type ChildProcess } from 'node:child_process';
+import { existsSync, globSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const HERE = join(import.meta.dirname, '..');
+
+/** A workflow as n8n exports it. */
+export interface WorkflowFile {
+  readonly id: string;
+  readonly name: string;
+  readonly nodes: readonly { readonly name: string; readonly type: string; readonly [field: string]: unknown }[];
+  readonly connections: Readonly<Record<string, unknown>>;
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+export interface NodeFailure {
+  readonly message: string;
+  readonly description?: string;
+  /** The whole error as text, to look for secrets. */
+  readonly said: string;
+}
+
+/** How an execution went: each node's runs, with the items they put out. */
+export interface Played {
+  readonly status: string;
+  readonly error?: NodeFailure;
+  readonly nodes: Readonly<
+    Record<
+      string,
+      readonly {
+        readonly items: readonly { readonly json: Record<string, unknown>; readonly pairedItem?: unknown; readonly error?: unknown }[];
+        readonly error?: NodeFailure;
+        readonly hints?: readonly string[];
+      }[]
+    >
+  >;
+}
+
+export type ToN8n = { readonly id: number } & (
+  | {
+      readonly kind: 'execute';
+      readonly workflow: WorkflowFile;
+      readonly executionId: string;
+      readonly start: string;
+      readonly mode: string;
+      readonly input?: readonly { readonly json: object; readonly binary?: object }[] | undefined;
+      readonly hooksFile?: string | undefined;
+    }
+  | { readonly kind: 'options'; readonly node: object & { readonly type: string }; readonly method: string }
+  | {
+      readonly kind: 'hook';
+      readonly workflow: WorkflowFile;
+      readonly node: string;
+      readonly method: 'checkExists' | 'create' | 'delete' | 'receive';
+      readonly webhookBaseUrl: string;
+      readonly headers: Readonly<Record<string, string>>;
+      readonly body: string;
+    }
+  | { readonly kind: 'test-credential'; readonly type: string; readonly data: object }
+  | { readonly kind: 'cancel'; readonly executionId: string }
+  | { readonly kind: 'describe' }
+  | { readonly kind: 'tool-answer'; readonly call: number; readonly result?: string; readonly error?: string }
+);
+
+export type FromN8n =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'answer'; readonly id: number; readonly value?: unknown; readonly error?: string }
+  | {
+      readonly kind: 'tool';
+      readonly call: number;
+      readonly executionId: string;
+      readonly name: string;
+      readonly args: Record<string, unknown>;
+    };
+
+type Without<Message> = Message extends ToN8n ? Omit<Message, 'id'> : never;
+type ToolRunner = (name: string, args: Record<string, unknown>) => Promise<string>;
+
+/** n8n's engine with the built package, in a process of its own. */
+export interface N8n {
+  execute(options: {
+    readonly workflow: WorkflowFile;
+    readonly executionId: string;
+    readonly start?: string | undefined;
+    readonly mode?: string | undefined;
+    readonly input?: readonly { readonly json: object; readonly binary?: object }[] | undefined;
+    readonly hooksFile?: string | undefined;
+    /** Cancels the execution, as the stop button does. */
+    readonly signal?: AbortSignal | undefined;
+    readonly runTool?: ToolRunner | undefined;
+  }): Promise<Played>;
+  ask(message: Without<ToN8n>): Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+/** Builds the package if a source is newer than what was built. */
+export function ensureBuilt(): void {
+  const built = join(HERE, 'dist', 'nodes', 'Runpurse', 'Runpurse.node.js');
+  const sources = globSync(['nodes/**/*', 'credentials/*', 'icons/*', 'package.json', 'build.mjs', '../../core/src/**/*.ts'], {
+    cwd: HERE,
+  });
+  const newest = Math.max(...sources.map((path) => statSync(join(HERE, path)).mtimeMs));
+  if (existsSync(built) && statSync(built).mtimeMs >= newest) return;
+  const { status, stderr } = spawnSync(process.execPath, ['build.mjs'], { cwd: HERE, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`n8n-nodes-runpurse does not build: ${stderr}`);
+}
+
+export async function startN8n(environment: Readonly<Record<string, string>> = {}): Promise<N8n> {
+  ensureBuilt();
+  const child = fork(join(import.meta.dirname, 'n8n-process.mts'), {
+    execArgv: ['--no-warnings'],
+    env: {
+      ...process.env,
+      NODE_OPTIONS: '',
+      NODE_ENV: 'production',
+      N8N_LOG_LEVEL: 'silent',
+      N8N_DIAGNOSTICS_ENABLED: 'false',
+      ...environment,
+    },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  let said = '';
+  child.stderr?.on('data', (chunk: Buffer) => (said = `${said}${chunk.toString()}`.slice(-4000)));
+  const answers = new Map<number, (answer: Extract<FromN8n, { kind: 'answer' }>) => void>();
+  const tools = new Map<string, ToolRunner>();
+  let ids = 0;
+
+  await new Promise<void>((resolve, reject) => {
+    child.on('message', (message: FromN8n) => {
+      if (message.kind === 'ready') resolve();
+      if (message.kind === 'answer') answers.get(message.id)?.(message);
+      if (message.kind === 'tool') void answerTool(child, message, tools.get(message.executionId));
+    });
+    child.on('exit', (code) => {
+      reject(new Error(`n8n ended with ${code}: ${said}`));
+      for (const answer of answers.values()) answer({ kind: 'answer', id: 0, error: `n8n ended with ${code}: ${said}` });
+    });
+  });
+
+  const ask = async (message: Without<ToN8n>): Promise<unknown> => {
+    const id = (ids += 1);
+    const { value, error } = await new Promise<Extract<FromN8n, { kind: 'answer' }>>((resolve) => {
+      answers.set(id, resolve);
+      child.send({ ...message, id });
+    });
+    answers.delete(id);
+    if (error !== undefined) throw new Error(error);
+    return value;
+  };
+
+  return {
+    ask,
+    async execute({ workflow, executionId, start, mode = 'trigger', input, hooksFile, signal, runTool }) {
+      if (runTool !== undefined) tools.set(executionId, runTool);
+      const cancel = () => void ask({ kind: 'cancel', executionId });
+      signal?.addEventListener('abort', cancel);
+      try {
+        const first = start ?? workflow.nodes[0]?.name ?? '';
+        return (await ask({ kind: 'execute', workflow, executionId, start: first, mode, input, hooksFile })) as Played;
+      } finally {
+        signal?.removeEventListener('abort', cancel);
+        tools.delete(executionId);
+      }
+    },
+    async stop() {
+      if (child.exitCode !== null) return;
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      child.disconnect();
+      await ended;
+    },
+  };
+}
+
+async function answerTool(
+  child: ChildProcess,
+  { call, name, args }: Extract<FromN8n, { kind: 'tool' }>,
+  run: ToolRunner | undefined,
+): Promise<void> {
+  const answer = await (run ?? (() => Promise.reject(new Error(`nobody runs ${name}`))))(name, args).then(
+    (result) => ({ result }),
+    (error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }),
+  );
+  child.send({ id: 0, kind: 'tool-answer', call, ...answer });
+}

@@ -1,0 +1,499 @@
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import type { RunShape } from '@runpurse/core';
+import { startN8n, type N8n, type Played } from './n8n.mts';
+import { chainOf, credentialOf, nodeOf, type Credential, type NodeSpec } from './workflows.mts';
+
+let gateway: RunningGateway;
+let n8n: N8n;
+let credential: Credential;
+let executions = 100;
+const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+
+beforeAll(async () => {
+  gateway = await startGateway({
+    admin: true,
+    config: {
+      rate: { requests_per_minute: 10_000 },
+      providers: [
+        {
+          name: 'sandbox',
+          kind: 'sandbox',
+          scripts: {
+            talk: [{ text: 'hello', usage: { input_tokens: 1000, output_tokens: 100 } }],
+            ill: [{ error: { status: 500, message: 'overloaded' } }],
+            json: [{ text: '{"mood":"good"}', usage: { input_tokens: 10, output_tokens: 10 } }],
+            asks: [{ tool_calls: [{ name: 'lookup', arguments: { id: '7' } }], usage: { input_tokens: 10, output_tokens: 10 } }],
+          },
+        },
+      ],
+      prices: ['talk', 'json', 'asks', 'ill'].map((model) => ({ provider: 'sandbox', model, input_mtok_usd: '2', output_mtok_usd: '10' })),
+      tools: [{ name: 'lookup', price_usd: '0.002' }],
+      policy: { tools: { deny: ['refund'] } },
+      budgets: [
+        { name: 'cap-per-run', scope: 'run', id: '*', limit_usd: '0.02' },
+        { scope: 'session', id: '*', limit_usd: '1' },
+      ],
+    } as never,
+  });
+  credential = credentialOf(gateway);
+  n8n = await startN8n();
+}, 60_000);
+
+afterAll(async () => {
+  await (n8n as N8n | undefined)?.stop();
+  await gateway.remove();
+});
+
+const chat = (name: string, more: object = {}): NodeSpec => ({
+  name,
+  parameters: { resource: 'chat', operation: 'complete', model: 'talk', prompt: 'hi', options: { maxTokens: 200 }, ...more },
+});
+const authorize = (name: string, more: object = {}, fields: object = {}): NodeSpec => ({
+  name,
+  parameters: { resource: 'spend', operation: 'authorize', tool: 'lookup', ...more },
+  ...fields,
+});
+const settle = (name: string, more: object = {}): NodeSpec => ({ name, parameters: { resource: 'spend', operation: 'settle', ...more } });
+const run = (name: string, operation: string, more: object = {}): NodeSpec => ({
+  name,
+  parameters: { resource: 'run', operation, ...more },
+});
+
+async function play(
+  nodes: readonly NodeSpec[],
+  input?: readonly { json: object; binary?: object }[],
+  as = credential,
+): Promise<Played & { id: string }> {
+  const id = String((executions += 1));
+  return { id, ...(await n8n.execute({ workflow: chainOf(as, nodes), executionId: id, input })) };
+}
+
+function first(played: Played, node: string): Record<string, unknown> {
+  const task = played.nodes[node]?.[0];
+  if (task?.error !== undefined) throw new Error(`${node} failed: ${task.error.message}`);
+  return task?.items[0]?.json ?? {};
+}
+
+async function ledgerOf(runId: string): Promise<RunShape> {
+  const run = await gateway.readRun(runId);
+  if (run === undefined) throw new Error(`no run ${runId}`);
+  return run;
+}
+
+describe('an execution', () => {
+  it('is a run: its cap, its calls, its tool, its revenue and its margin, with no id typed', async () => {
+    const played = await play([
+      run('Begin', 'start', { limitUsd: '0.01', bounds: { maxRequests: 3 } }),
+      chat('Ask'),
+      authorize('May I'),
+      settle('Paid'),
+      run('Earned', 'end', { revenueUsd: '5' }),
+    ]);
+    expect(played).toMatchObject({ status: 'success' });
+    expect(first(played, 'Ask')).toMatchObject({
+      text: 'hello',
+      costUsd: '0.003',
+      runCostUsd: '0.003',
+      runRemainingUsd: '0.007',
+      runId: played.id,
+    });
+    expect(first(played, 'May I')).toMatchObject({ allowed: true, heldUsd: '0.002', toolCallId: 'May I' });
+    expect(first(played, 'Paid')).toMatchObject({ settled: true, chargedUsd: '0.002', alreadySettled: false });
+    expect(first(played, 'Earned')).toMatchObject({ status: 'completed', margin: { known_usd: '4.995', percent: '99.9' } });
+
+    const ledger = await ledgerOf(played.id);
+    expect(ledger).toMatchObject({
+      run_id: played.id,
+      workflow_id: 'wf1',
+      agent_id: null,
+      status: 'completed',
+      cost: { model_usd: '0.003', tool_usd: '0.002', retry_usd: '0', total_usd: '0.005' },
+    });
+    expect(ledger.steps.map(({ step_id, kind }) => [step_id, kind])).toEqual([
+      ['Ask', 'llm_call'],
+      ['May I', 'tool_call'],
+    ]);
+  });
+
+  it('goes under other ids when the user says so, numbers from expressions too', async () => {
+    const attribution = {
+      runId: '={{ 4000 + $json.n }}',
+      sessionId: 'customer_1',
+      agentId: 'support',
+      customerId: 'c-1',
+      stepId: 's',
+      workflowId: 'w9',
+    };
+    const played = await play([chat('Ask', { attribution })], [{ json: { n: 7 } }]);
+    expect(first(played, 'Ask')).toMatchObject({ runId: '4007', sessionRemainingUsd: '0.997' });
+    expect(await ledgerOf('4007')).toMatchObject({
+      session_id: 'customer_1',
+      agent_id: 'support',
+      customer_id: 'c-1',
+      workflow_id: 'w9',
+      steps: [{ step_id: 's' }],
+    });
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
+  it('of one n8n is not that of another when the credential names its instance', async () => {
+    const played = await play([chat('Ask')], undefined, { ...credential, instance: 'prod' });
+    expect(await ledgerOf(`prod-${played.id}`)).toMatchObject({ cost: { total_usd: '0.003' } });
+  });
+
+  it('is stopped by its cap before the call that would pass it, in words a person understands', async () => {
+    const asks = Array.from({ length: 9 }, (_, at) => chat(`Ask ${at}`));
+    const played = await play(asks);
+    expect(played.status).toBe('error');
+    const refused = Object.keys(played.nodes).at(-1) ?? '';
+    const { cost, requests } = await ledgerOf(played.id);
+    expect(cost.total_usd).toBe('0.018');
+    expect(requests.filter(({ status }) => status === 'completed')).toHaveLength(6);
+    expect(played.error?.message).toContain('Budget "cap-per-run" refused the call to model talk before it was made');
+    expect(played.error?.description).toContain('Nothing was spent');
+    expect(refused).toBe('Ask 6');
+  });
+
+  it('that ended takes no more calls, and says what to do', async () => {
+    const played = await play([chat('Ask'), run('Stop', 'stop', { reason: 'enough' }), chat('Again')]);
+    expect(played.error?.message).toMatch(/enough/);
+    expect(played.error?.description).toContain('This run has ended');
+    expect((await ledgerOf(played.id)).requests.filter(({ status }) => status === 'completed')).toHaveLength(1);
+  });
+
+  it('is read with what it cost so far', async () => {
+    const played = await play([chat('Ask'), run('Look', 'get')]);
+    expect(first(played, 'Look')).toMatchObject({ run_id: played.id, cost: { total_usd: '0.003' }, counts: { requests: 1 } });
+  });
+});
+
+describe('fifty executions of one workflow at once', () => {
+  it('are fifty runs, each with its own calls, holds and costs', async () => {
+    const workflow = chainOf(credential, [
+      chat('Ask', { attribution: { sessionId: '={{ "person " + $execution.id }}' } }),
+      authorize('May I'),
+      settle('Paid'),
+      run('End', 'end', { revenueUsd: '0.1' }),
+    ]);
+    const ids = Array.from({ length: 50 }, (_, at) => `p${at}`);
+    const all = await Promise.all(ids.map((executionId) => n8n.execute({ workflow, executionId })));
+    expect(all.map(({ status }) => status)).toEqual(ids.map(() => 'success'));
+    for (const id of ids) {
+      const { cost, session_id, steps, counts } = await ledgerOf(id);
+      expect([id, cost.total_usd, session_id, counts.requests, counts.tool_calls]).toEqual([id, '0.005', `person ${id}`, 1, 1]);
+      expect(steps.map(({ step_id }) => step_id)).toEqual(['Ask', 'May I']);
+    }
+  }, 60_000);
+});
+
+describe('each item', () => {
+  it('is asked for on its own, keeps its pair, and a failed one does not take the others along', async () => {
+    const played = await play(
+      [
+        { ...authorize('May I', { tool: '={{ $json.tool }}' }), onError: 'continueRegularOutput' },
+        settle('Paid', { toolCallId: '={{ $json.toolCallId }}' }),
+      ].slice(0, 1),
+      [{ json: { tool: 'lookup' } }, { json: { tool: 'refund' } }, { json: { tool: 'lookup' } }],
+    );
+    const items = played.nodes['May I']?.[0]?.items ?? [];
+    expect(items.map(({ pairedItem }) => pairedItem)).toEqual([{ item: 0 }, { item: 1 }, { item: 2 }]);
+    expect(items.map(({ json }) => json['allowed'])).toEqual([true, undefined, true]);
+    expect(items[1]?.json['error']).toContain('refund');
+    expect((await ledgerOf(played.id)).tools.map(({ tool_call_id, status }) => [tool_call_id, status])).toEqual([
+      ['May I', 'open'],
+      ['May I #1.2', 'denied'],
+      ['May I #1.3', 'open'],
+    ]);
+  });
+
+  it('goes under its own ids: two people in one execution are two sessions', async () => {
+    const played = await play(
+      [chat('Ask', { model: '={{ $json.model }}', attribution: { sessionId: '={{ $json.who }}', runId: '={{ $json.who }}-run' } })],
+      [{ json: { who: 'ann', model: 'talk' } }, { json: { who: 'bob', model: 'json' } }],
+    );
+    expect(played.nodes['Ask']?.[0]?.items.map(({ json }) => [json['text'], json['runId']])).toEqual([
+      ['hello', 'ann-run'],
+      ['{"mood":"good"}', 'bob-run'],
+    ]);
+    expect((await ledgerOf('ann-run')).cost.total_usd).toBe('0.003');
+    expect((await ledgerOf('bob-run')).cost.total_usd).toBe('0.00012');
+  });
+
+  it('in parallel branches is a step of its own, of one run', async () => {
+    const workflow = chainOf(credential, [chat('Left'), chat('Right')]);
+    const both = [['Left', 'Right'].map((node) => ({ node, type: 'main', index: 0 }))];
+    const id = 'branches';
+    const played = await n8n.execute({ workflow: { ...workflow, connections: { Start: { main: both } } }, executionId: id });
+    expect(played.status).toBe('success');
+    const { steps, cost } = await ledgerOf(id);
+    expect(steps.map(({ step_id }) => step_id).toSorted()).toEqual(['Left', 'Right']);
+    expect(cost.total_usd).toBe('0.006');
+  });
+
+  it('of a loop is a step of its own in each round', async () => {
+    const round = chat('Ask');
+    const workflow = chainOf(credential, [
+      { name: 'Loop', type: 'n8n-nodes-base.splitInBatches', version: 3, parameters: { batchSize: 1 } },
+      round,
+    ]);
+    const connections = {
+      Start: { main: [[{ node: 'Loop', type: 'main', index: 0 }]] },
+      Loop: { main: [[], [{ node: 'Ask', type: 'main', index: 0 }]] },
+      Ask: { main: [[{ node: 'Loop', type: 'main', index: 0 }]] },
+    };
+    const played = await n8n.execute({
+      workflow: { ...workflow, connections },
+      executionId: 'rounds',
+      input: [{ json: {} }, { json: {} }],
+    });
+    expect(played.status).toBe('success');
+    expect((await ledgerOf('rounds')).steps.map(({ step_id }) => step_id)).toEqual(['Ask', 'Ask #2.1']);
+  });
+});
+
+describe('spend', () => {
+  it('is charged once, however often it is asked for and settled', async () => {
+    const same = { toolCallId: 'invoice-7' };
+    const played = await play([authorize('A', same), authorize('B', same), settle('C', same), settle('D', same)]);
+    expect(first(played, 'D')).toMatchObject({ alreadySettled: true, chargedUsd: '0.002' });
+    expect(await ledgerOf(played.id)).toMatchObject({ cost: { tool_usd: '0.002' }, counts: { tool_calls: 1 } });
+  });
+
+  it('of a tool without price is what was expected, then what it was', async () => {
+    const played = await play([authorize('A', { tool: 'sms', estimatedUsd: '={{ 0.01 }}' }), settle('B', { costUsd: '$0.004' })]);
+    expect(first(played, 'A')).toMatchObject({ heldUsd: '0.01' });
+    expect(first(played, 'B')).toMatchObject({ chargedUsd: '0.004' });
+  });
+
+  it('of what was not called costs nothing', async () => {
+    const played = await play([authorize('A'), settle('B', { status: 'released' })]);
+    expect(await ledgerOf(played.id)).toMatchObject({ cost: { total_usd: '0' } });
+  });
+
+  it('that is refused stops the execution with the reason, or goes on as `allowed: false`', async () => {
+    const stopped = await play([authorize('A', { tool: 'refund' }), chat('Never')]);
+    expect(stopped.error?.message).toMatch(/refund/);
+    expect(stopped.nodes['Never']).toBeUndefined();
+    const went = await play([authorize('A', { tool: 'refund', onRefusal: 'output' })]);
+    expect(first(went, 'A')).toMatchObject({
+      allowed: false,
+      code: 'policy_denied',
+      tool: 'refund',
+      reason: expect.stringMatching(/refund/),
+    });
+  });
+
+  it.each([
+    ['open', true],
+    ['closed', false],
+  ] as const)('with the gateway away follows the failure policy %s and says so', async (failurePolicy, goesOn) => {
+    const away = { ...credential, baseUrl: 'http://127.0.0.1:9', failurePolicy };
+    const played = await play([authorize('A')], undefined, away);
+    expect(played.status).toBe(goesOn ? 'success' : 'error');
+    if (goesOn) {
+      expect(first(played, 'A')).toMatchObject({
+        allowed: true,
+        unchecked: true,
+        reason: expect.stringContaining('Nobody checked this spend'),
+      });
+      expect(played.nodes['A']?.[0]?.hints?.join()).toContain("can't be reached");
+    } else expect(played.error?.message).toBe("The Runpurse gateway at http://127.0.0.1:9 can't be reached");
+  });
+});
+
+describe('a chat', () => {
+  it('takes images from the item and from the web, tools, and a whole conversation', async () => {
+    const bodies: { messages: { role: string; content: unknown }[]; tools?: unknown[] }[] = [];
+    const provider = createServer((request, response) => {
+      let text = '';
+      request.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      request.on('end', () => {
+        bodies.push({ ...(JSON.parse(text) as (typeof bodies)[number]) });
+        response.setHeader('content-type', 'application/json');
+        response.setHeader('x-runpurse-request-cost-usd', '0.5');
+        response.end(JSON.stringify({ model: 'm', choices: [{ message: { role: 'assistant', content: 'seen' }, finish_reason: 'stop' }] }));
+      });
+    }).listen(0, '127.0.0.1');
+    await once(provider, 'listening');
+    const there = { ...credential, baseUrl: `http://127.0.0.1:${(provider.address() as AddressInfo).port}/v1/` };
+    const tool = { type: 'function', function: { name: 'lookup', parameters: { type: 'object', properties: {} } } };
+    const history = [
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content: null, tool_calls: [{ id: 'c1', type: 'function', function: { name: 'lookup', arguments: '{}' } }] },
+      { role: 'tool', tool_call_id: 'c1', content: 'r' },
+    ];
+    const played = await play(
+      [
+        chat('See', {
+          system: 'be brief',
+          images: { urls: 'https://x.test/a.png', binaryFields: 'data', detail: 'low' },
+          tools: JSON.stringify([tool]),
+        }),
+        chat('Talk', { inputMode: 'messages', messages: JSON.stringify(history) }),
+      ],
+      [{ json: {}, binary: { data: { data: PNG, mimeType: 'image/png' } } }],
+      there,
+    );
+    provider.close();
+    expect(first(played, 'See')).toMatchObject({ text: 'seen', costUsd: '0.5', runCostUsd: null });
+    expect(bodies[0]?.messages).toEqual([
+      { role: 'system', content: 'be brief' },
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'hi' },
+          { type: 'image_url', image_url: { url: 'https://x.test/a.png', detail: 'low' } },
+          { type: 'image_url', image_url: { url: `data:image/png;base64,${PNG}`, detail: 'low' } },
+        ],
+      },
+    ]);
+    expect(bodies[0]?.tools).toEqual([tool]);
+    expect(bodies[1]?.messages).toEqual(history);
+  });
+
+  it('gives JSON as data, and tool calls as they were asked for', async () => {
+    const played = await play([chat('J', { model: 'json', responseFormat: 'json_object' }), chat('T', { model: 'asks' })]);
+    expect(first(played, 'J')).toMatchObject({ json: { mood: 'good' } });
+    expect(first(played, 'T')).toMatchObject({ toolCalls: [{ function: { name: 'lookup', arguments: '{"id":"7"}' } }] });
+    const failed = await play([chat('J', { responseFormat: 'json_object' })]);
+    expect(failed.error).toMatchObject({ message: 'The model did not answer in JSON', description: 'It answered: hello' });
+  });
+
+  it('that fails is not sent again by itself; tried again by n8n it is a retry of its step', async () => {
+    const once = await play([chat('Ask', { model: 'ill' })]);
+    expect(once.error?.message).toContain('overloaded');
+    expect((await ledgerOf(once.id)).requests).toHaveLength(1);
+    const twice = await play([{ ...chat('Ask', { model: 'ill' }), retryOnFail: true, maxTries: 2, waitBetweenTries: 0 }]);
+    const { steps, requests } = await ledgerOf(twice.id);
+    expect(steps.map(({ step_id }) => step_id)).toEqual(['Ask']);
+    expect(requests.map(({ attempt }) => attempt)).toEqual([1, 2]);
+  });
+
+  it('of a model nobody knows says so', async () => {
+    expect((await play([chat('Ask', { model: 'nobody-knows' })])).error?.message).toContain('nobody-knows');
+  });
+
+  it('with the gateway away fails, whatever the failure policy', async () => {
+    const played = await play([chat('Ask')], undefined, { ...credential, baseUrl: 'http://127.0.0.1:9' });
+    expect(played.error?.message).toContain("can't be reached");
+  });
+});
+
+describe('sessions, budgets and events', () => {
+  it('are read, made and recorded', async () => {
+    const session = { attribution: { sessionId: 'session-7' } };
+    const played = await play([
+      chat('Ask', session),
+      { name: 'Session', parameters: { resource: 'session', operation: 'get', ...session } },
+      {
+        name: 'Cap',
+        parameters: {
+          resource: 'budget',
+          operation: 'create',
+          scope: 'session',
+          scopeId: 'session-7',
+          limitUsd: '0.004',
+          budgetName: 'tight',
+        },
+      },
+      {
+        name: 'Again',
+        parameters: {
+          resource: 'budget',
+          operation: 'create',
+          scope: 'session',
+          scopeId: 'session-7',
+          limitUsd: '0.0035',
+          budgetName: 'tight',
+        },
+      },
+      { name: 'Status', parameters: { resource: 'budget', operation: 'status', budget: 'tight', ...session } },
+      {
+        name: 'Note',
+        parameters: {
+          resource: 'event',
+          operation: 'record',
+          eventType: 'checkpoint.created',
+          eventName: 'half way',
+          metadata: '{"order":7}',
+        },
+      },
+    ]);
+    expect(first(played, 'Session')).toMatchObject({ session_id: 'session-7', cost: { total_usd: '0.003' } });
+    expect(first(played, 'Cap')).toMatchObject({ limit_usd: '0.004' });
+    expect(first(played, 'Again')).toMatchObject({ budget_id: first(played, 'Cap')['budget_id'], limit_usd: '0.0035' });
+    expect(first(played, 'Status')).toMatchObject({ maySpend: true, budgets: [{ name: 'tight', limit_usd: '0.0035' }] });
+    expect(first(played, 'Note')).toMatchObject({ recorded: true, alreadyKnown: false, runId: played.id });
+    const refused = await play([chat('Ask', session)]);
+    expect(refused.error?.message).toContain('tight');
+  });
+
+  it('without a session id says where to state it', async () => {
+    const played = await play([{ name: 'S', parameters: { resource: 'session', operation: 'get' } }]);
+    expect(played.error?.message).toContain('state Session ID under Attribution');
+  });
+
+  it('hold no secret that was in an event', async () => {
+    const secret = 'sk-live-0123456789abcdef0123';
+    const played = await play([
+      {
+        name: 'Note',
+        parameters: {
+          resource: 'event',
+          operation: 'record',
+          eventName: `used ${secret}`,
+          metadata: { password: 'hunter2-correct', note: `Bearer ${secret}` },
+        },
+      },
+    ]);
+    expect(played.status).toBe('success');
+    const response = await fetch(`${gateway.url}/v1/events?run_id=${played.id}`, {
+      headers: { authorization: `Bearer ${gateway.apiKey}` },
+    });
+    const log = await response.text();
+    expect(log).toContain('Note');
+    expect(log).not.toMatch(/sk-live|hunter2/);
+  });
+
+  it('say in an error nothing of the key', async () => {
+    const played = await play([chat('Ask')], undefined, { ...credential, apiKey: 'rp_wrong-key-0123456789abcdef' });
+    expect(played.error?.description).toContain('Check the virtual key');
+    expect(JSON.stringify(played)).not.toContain('rp_wrong-key-0123456789abcdef');
+  });
+});
+
+describe('the node as n8n sees it', () => {
+  it('fills its lists from the gateway', async () => {
+    const node = nodeOf(credential, { name: 'N' });
+    const list = async (method: string) => (await n8n.ask({ kind: 'options', node, method })) as { name: string; value: string }[];
+    expect((await list('getModels')).map(({ value }) => value)).toEqual(expect.arrayContaining(['sandbox/talk']));
+    expect((await list('getBudgets')).map(({ name }) => name)).toContain('cap-per-run');
+    await play([authorize('A'), settle('B')]);
+    expect((await list('getTools')).map(({ value }) => value)).toContain('lookup');
+    expect((await list('getWorkflows')).map(({ value }) => value)).toContain('wf1');
+    await expect(
+      n8n.ask({ kind: 'options', node: nodeOf({ ...credential, apiKey: 'rp_no' }, { name: 'N' }), method: 'getModels' }),
+    ).rejects.toThrow();
+  });
+
+  it('can be a tool, and has an icon for light and one for dark', async () => {
+    const nodes = (await n8n.ask({ kind: 'describe' })) as { name: string; usableAsTool?: boolean; iconUrl?: object }[];
+    expect(nodes.find(({ name }) => name === 'runpurse')).toMatchObject({
+      usableAsTool: true,
+      iconUrl: { light: expect.stringContaining('runpurse.svg'), dark: expect.stringContaining('runpurse.dark.svg') },
+    });
+  });
+
+  it.each([
+    ['a good key', {}, 200],
+    ['an address with /v1/', { v1: true }, 200],
+    ['a wrong key', { apiKey: 'rp_wrong' }, 401],
+  ])('tests its credential with a real request: %s', async (_, { v1 = false, ...more }: { v1?: boolean; apiKey?: string }, status) => {
+    const data = { ...credential, ...more, ...(v1 && { baseUrl: `${gateway.url}/v1/` }) };
+    expect(await n8n.ask({ kind: 'test-credential', type: 'runpurseApi', data })).toBe(status);
+  });
+});
