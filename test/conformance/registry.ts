@@ -7,4 +7,5 @@ export const ADAPTERS: readonly { readonly name: string; readonly load: () => Pr
   { name: 'openai-agents', load: () => import('../../packages/adapters/openai-agents/test/harness.ts') },
   { name: 'ai-sdk', load: () => import('../../packages/adapters/ai-sdk/test/harness.ts') },
   { name: 'crewai', load: () => import('../../packages/adapters/crewai/test/harness.ts') },
+  { name: 'zapier', load: () => import('../../packages/adapters/zapier/test/harness.ts') },
 ];

@@ -198,7 +198,7 @@ class ReportingRun implements Run {
       ...fields,
       event_phase: 'before',
       policy_stage: 'pre_action',
-      metadata: { tool_name: call.tool },
+      metadata: { tool_name: call.tool, cost_usd: this.#amount('estimatedCostUsd', call.estimatedCostUsd) },
     }).then((answer) => {
       if (!answer.proceed) this.#closeTool(key);
       return answer;

@@ -88,6 +88,8 @@ export interface ToolCall extends CallPlace {
   readonly stepId: string;
   /** Never sent: only its hash is, so that the gateway sees identical calls in a row. */
   readonly input?: unknown;
+  /** What it may cost at most, if somebody knows: held where the gateway has no price of its own. */
+  readonly estimatedCostUsd?: string | undefined;
 }
 
 export interface ToolResult {

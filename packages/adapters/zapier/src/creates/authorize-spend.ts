@@ -1,0 +1,163 @@
+import type { Bundle, Create, ZObject } from 'zapier-platform-core';
+import { attach, mayGoOn } from '../attach.ts';
+import { CALL_ID, DECISION_OUT, ON_REFUSAL, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
+import { amountOf, contextOf, numberOf, placeOf, textOf, tightest } from '../translate.ts';
+import { attemptOf, readRun, readRunIfReachable, triesOf } from '../tries.ts';
+
+/**
+ * Asks before another app's step spends: policy and budget decide, and the price is held. Zapier lets no app stand before
+ * another one's step, so this one comes before it and halts the Zap.
+ */
+async function perform(z: ZObject, bundle: Bundle): Promise<object> {
+  const input = bundle.inputData;
+  const [callId, name] = [textOf(input, 'call_id'), textOf(input, 'name')];
+  if (callId === undefined || name === undefined)
+    throw new z.errors.Error('Fill in Call ID and Name: they say which call is asked for.', 'invalid_input', 400);
+  const attached = attach(z, bundle, contextOf(input, bundle.meta?.zap?.id));
+  const { run } = attached;
+  const kind = textOf(input, 'kind') === 'model' ? 'model' : 'tool';
+  const attempt = attemptOf(triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId));
+  const place = { ...placeOf(input, callId), ...(attempt > 1 ? { attempt } : {}) };
+  const decision =
+    kind === 'model'
+      ? await run.authorizeModel({
+          ...place,
+          model: name,
+          maxOutputTokens: numberOf(input, 'max_output_tokens'),
+          inputTokensMax: numberOf(input, 'max_input_tokens'),
+          carried: false,
+        })
+      : await run.authorizeTool({
+          ...place,
+          tool: name,
+          toolCallId: callId,
+          input: textOf(input, 'details'),
+          estimatedCostUsd: amountOf(input, 'estimated_cost_usd'),
+        });
+  const said = { id: callId, call_id: callId, run_id: run.runId, name };
+  if (decision.type === 'denied' && textOf(input, 'on_refusal') === 'continue')
+    return {
+      ...said,
+      allowed: false,
+      decision: decision.refusal.code,
+      reason: decision.refusal.message,
+      warning: '',
+      ...(await left(z, bundle, run.runId)),
+    };
+  const warning = await mayGoOn(z, attached, decision);
+  if (warning !== undefined) return { ...said, allowed: true, decision: 'unavailable', reason: '', warning, ...tightest([]) };
+  return {
+    ...said,
+    allowed: true,
+    decision: 'allowed',
+    reason: '',
+    warning: decision.type === 'allowed' ? decision.warnings.join(' ') : '',
+    ...(await left(z, bundle, run.runId)),
+  };
+}
+
+/** What the budgets leave. The decision stands whether or not this can be read. */
+async function left(z: ZObject, bundle: Bundle, runId: string): Promise<object> {
+  try {
+    return tightest((await readRun(z, bundle, runId))?.budgets ?? []);
+  } catch {
+    return tightest([]);
+  }
+}
+
+export const authorizeSpend: Create = {
+  key: 'authorize_spend',
+  noun: 'Spend',
+  display: {
+    label: 'Authorize Spend',
+    description: 'Asks whether a tool or a model call may be made, holds its price, and stops the Zap when it may not.',
+  },
+  operation: {
+    perform,
+    inputFields: [
+      RUN_ID,
+      {
+        key: 'kind',
+        label: 'Kind of Call',
+        type: 'string',
+        required: true,
+        default: 'tool',
+        choices: { tool: 'Tool or API', model: 'Model (by another AI app)' },
+        altersDynamicFields: true,
+      },
+      nameField,
+      CALL_ID,
+      costFields,
+      {
+        key: 'details',
+        label: 'Details',
+        type: 'string',
+        required: false,
+        helpText: 'What the call is asked to do. Never sent: only its fingerprint is, so that a loop of the same call is seen.',
+      },
+      ON_REFUSAL,
+      ...PLACE,
+      PARENT_STEP,
+    ] as Create['operation']['inputFields'] & object,
+    sample: {
+      id: 'call_7',
+      call_id: 'call_7',
+      run_id: 'run_492',
+      name: 'customer_lookup',
+      allowed: true,
+      decision: 'allowed',
+      reason: '',
+      warning: '',
+      remaining_usd: '0.414',
+      budget_state: 'ok',
+    },
+    outputFields: [
+      outText('id', 'ID'),
+      outText('call_id', 'Call ID'),
+      outText('run_id', 'Run ID'),
+      outText('name', 'Model or Tool'),
+      ...DECISION_OUT,
+      outUsd('remaining_usd', 'Remaining (USD)'),
+      outText('budget_state', 'Budget State'),
+    ] as Create['operation']['outputFields'] & object,
+  },
+};
+
+/** The list that fits the kind. */
+function nameField(_z: ZObject, { inputData }: Bundle): object[] {
+  const isModel = inputData['kind'] === 'model';
+  return [
+    {
+      key: 'name',
+      label: isModel ? 'Model' : 'Tool',
+      type: 'string',
+      required: true,
+      dynamic: isModel ? 'list_models.id.label' : 'list_tools.id.label',
+      helpText: isModel ? 'As the gateway prices it, such as openai/gpt-5-mini.' : 'The name your gateway’s price list and policy know.',
+    },
+  ];
+}
+
+function costFields(_z: ZObject, { inputData }: Bundle): object[] {
+  return inputData['kind'] === 'model'
+    ? [
+        {
+          key: 'max_output_tokens',
+          label: 'Most Output Tokens',
+          type: 'integer',
+          required: false,
+          helpText: 'As the AI step is limited to; what the call can cost depends on it.',
+        },
+        { key: 'max_input_tokens', label: 'Most Input Tokens', type: 'integer', required: false },
+      ]
+    : [
+        {
+          key: 'estimated_cost_usd',
+          label: 'Estimated Cost (USD)',
+          type: 'string',
+          required: false,
+          placeholder: '0.01',
+          helpText: 'Held until its cost is recorded. A price configured in the gateway wins.',
+        },
+      ];
+}

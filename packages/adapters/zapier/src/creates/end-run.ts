@@ -1,0 +1,65 @@
+import type { Bundle, Create, ZObject } from 'zapier-platform-core';
+import { attach } from '../attach.ts';
+import { RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
+import { amountOf, contextOf, runRow, textOf } from '../translate.ts';
+import { readRunIfReachable } from '../tries.ts';
+
+const STATUSES = ['completed', 'failed', 'stopped'] as const;
+
+/** Ends a run with what it earned. Ended twice, its revenue counts once. */
+async function perform(z: ZObject, bundle: Bundle): Promise<object> {
+  const input = bundle.inputData;
+  // Who ends a run says nothing of where it belongs: that was said when it began.
+  const { run, deliver } = attach(z, bundle, { runId: contextOf(input, undefined).runId });
+  const status = STATUSES.find((one) => one === textOf(input, 'status')) ?? 'completed';
+  const wasOver = ((await readRunIfReachable(z, bundle, run.runId))?.ended_at ?? null) !== null;
+  await run.end({
+    status,
+    reason: textOf(input, 'reason'),
+    revenueUsd: amountOf(input, 'revenue_usd'),
+    outboundUsd: amountOf(input, 'outbound_usd'),
+    feesUsd: amountOf(input, 'fees_usd'),
+  });
+  const warning = await deliver();
+  if (warning !== undefined) return { id: run.runId, run_id: run.runId, recorded: false, already_recorded: false, warning };
+  const shape = await readRunIfReachable(z, bundle, run.runId);
+  return {
+    ...(shape === undefined ? { id: run.runId, run_id: run.runId } : runRow(shape)),
+    recorded: true,
+    already_recorded: wasOver,
+    warning: '',
+  };
+}
+
+export const endRun: Create = {
+  key: 'end_run',
+  noun: 'Run',
+  display: { label: 'End Run', description: 'Ends a run and books what it earned, so that its margin is known.' },
+  operation: {
+    perform,
+    inputFields: [
+      RUN_ID,
+      {
+        key: 'status',
+        label: 'Outcome',
+        type: 'string',
+        required: false,
+        default: 'completed',
+        choices: { completed: 'Completed', failed: 'Failed', stopped: 'Stopped' },
+      },
+      { key: 'reason', label: 'Reason', type: 'string', required: false, helpText: 'Why it failed or was stopped.' },
+      {
+        key: 'revenue_usd',
+        label: 'Revenue (USD)',
+        type: 'string',
+        required: false,
+        placeholder: '0.10',
+        helpText: 'What the work was sold for.',
+      },
+      { key: 'outbound_usd', label: 'Payments to Others (USD)', type: 'string', required: false },
+      { key: 'fees_usd', label: 'Fees (USD)', type: 'string', required: false },
+    ] as Create['operation']['inputFields'] & object,
+    sample: { ...RUN_SAMPLE, recorded: true, already_recorded: false, warning: '' },
+    outputFields: [...RUN_OUT, ...RECORDED_OUT] as Create['operation']['outputFields'] & object,
+  },
+};

@@ -1,0 +1,132 @@
+import type { Bundle, Create, ZObject } from 'zapier-platform-core';
+import { usageOfTotals } from '@runpurse/core';
+import { attach } from '../attach.ts';
+import { CALL_ID, outText, PARENT_STEP, PLACE, RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
+import { amountOf, contextOf, numberOf, placeOf, runRow, textOf } from '../translate.ts';
+import { attemptOf, readRunIfReachable, triesOf, type Try } from '../tries.ts';
+
+/** Says what a call came to. The same call recorded twice is charged once. */
+async function perform(z: ZObject, bundle: Bundle): Promise<object> {
+  const input = bundle.inputData;
+  const [callId, name] = [textOf(input, 'call_id'), textOf(input, 'name')];
+  if (callId === undefined || name === undefined)
+    throw new z.errors.Error('Fill in Call ID and Name: they say which call this is the cost of.', 'invalid_input', 400);
+  const { run, deliver } = attach(z, bundle, contextOf(input, bundle.meta?.zap?.id));
+  const kind = textOf(input, 'kind') === 'model' ? 'model' : 'tool';
+  const error = textOf(input, 'error');
+  const status = textOf(input, 'status') === 'failed' || error !== undefined ? 'failed' : 'completed';
+  const tries = triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId);
+  const isRecorded = wasRecorded(tries, status);
+  const said = { id: callId, call_id: callId, run_id: run.runId, already_recorded: isRecorded };
+  if (!isRecorded) {
+    const attempt = attemptOf(tries);
+    const place = { ...placeOf(input, callId), ...(attempt > 1 ? { attempt } : {}) };
+    const failure = error === undefined ? {} : { error };
+    if (kind === 'model') run.recordModel({ ...place, model: name, usage: usageOf(input), status, ...failure });
+    else run.settleTool({ toolCallId: callId, tool: name, status, costUsd: amountOf(input, 'cost_usd'), place, ...failure });
+    const warning = await deliver();
+    if (warning !== undefined) return { ...said, recorded: false, warning };
+  }
+  const shape = await readRunIfReachable(z, bundle, run.runId);
+  return { ...(shape === undefined ? {} : runRow(shape)), ...said, recorded: true, warning: '' };
+}
+
+/** It worked before, or it failed before and is said to have failed: the same report. A success after a failure is another try. */
+function wasRecorded(tries: readonly Try[], status: 'completed' | 'failed'): boolean {
+  if (tries.some((one) => one.status === 'open')) return false;
+  return tries.some((one) => one.status === 'completed') || (status === 'failed' && tries.some((one) => one.status === 'failed'));
+}
+
+/** As AI apps tell tokens, totals that contain their parts. Unknown is unknown: then the gateway charges what was held, not nothing. */
+function usageOf(input: Bundle['inputData']) {
+  return usageOfTotals({
+    input: numberOf(input, 'input_tokens'),
+    cacheRead: numberOf(input, 'cached_tokens'),
+    output: numberOf(input, 'output_tokens'),
+    reasoning: numberOf(input, 'reasoning_tokens'),
+  });
+}
+
+export const recordCost: Create = {
+  key: 'record_cost',
+  noun: 'Cost',
+  display: { label: 'Record a Cost', description: 'Records what a tool (or a model call of another AI app) cost, as part of its run.' },
+  operation: {
+    perform,
+    inputFields: [
+      RUN_ID,
+      {
+        key: 'kind',
+        label: 'Kind of Call',
+        type: 'string',
+        required: true,
+        default: 'tool',
+        choices: { tool: 'Tool or API', model: 'Model (by another AI app)' },
+        altersDynamicFields: true,
+      },
+      {
+        key: 'name',
+        label: 'Tool or Model',
+        type: 'string',
+        required: true,
+        helpText: 'As in the Authorize Spend step before it, if there is one.',
+      },
+      { ...CALL_ID, helpText: `${String(CALL_ID['helpText'])} After an **Authorize Spend** step, map its Call ID.` },
+      costFields,
+      {
+        key: 'status',
+        label: 'Outcome',
+        type: 'string',
+        required: false,
+        default: 'completed',
+        choices: { completed: 'It worked', failed: 'It failed' },
+      },
+      {
+        key: 'error',
+        label: 'Error',
+        type: 'string',
+        required: false,
+        helpText: 'What went wrong; whatever looks like a secret is taken out.',
+      },
+      ...PLACE,
+      PARENT_STEP,
+    ] as Create['operation']['inputFields'] & object,
+    sample: {
+      ...RUN_SAMPLE,
+      id: 'call_7',
+      call_id: 'call_7',
+      status: 'running',
+      ended_at: null,
+      recorded: true,
+      already_recorded: false,
+      warning: '',
+    },
+    outputFields: [...RUN_OUT, outText('call_id', 'Call ID'), ...RECORDED_OUT] as Create['operation']['outputFields'] & object,
+  },
+};
+
+function costFields(_z: ZObject, { inputData }: Bundle): object[] {
+  return inputData['kind'] === 'model'
+    ? [
+        {
+          key: 'input_tokens',
+          label: 'Input Tokens',
+          type: 'integer',
+          required: false,
+          helpText: 'Priced by the gateway. Left empty, what was held is charged.',
+        },
+        { key: 'output_tokens', label: 'Output Tokens', type: 'integer', required: false },
+        { key: 'cached_tokens', label: 'Of the Input, From a Cache', type: 'integer', required: false },
+        { key: 'reasoning_tokens', label: 'Of the Output, Reasoning', type: 'integer', required: false },
+      ]
+    : [
+        {
+          key: 'cost_usd',
+          label: 'Cost (USD)',
+          type: 'string',
+          required: false,
+          placeholder: '0.01',
+          helpText: 'A price configured in the gateway wins. Left empty without such a price, the cost is unknown, never zero.',
+        },
+      ];
+}

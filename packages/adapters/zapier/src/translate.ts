@@ -1,0 +1,192 @@
+import { createHash } from 'node:crypto';
+import type { AgentContext, BudgetStateShape, CallPlace, RunShape, RunSummaryShape, SessionShape } from '@runpurse/core';
+
+/** Between the gateway's shapes and what Zapier shows in one line per field. Pure. */
+
+type Inputs = Readonly<Record<string, unknown>>;
+type Row = Readonly<Record<string, string | number | boolean | null>>;
+
+/** A field's text; empty is as if not filled in. Numbers and booleans come from earlier steps. */
+export function textOf(input: Inputs, name: string): string | undefined {
+  const value = input[name];
+  const text = typeof value === 'string' ? value.trim() : typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
+  return text === '' ? undefined : text;
+}
+
+/** A dollar amount as people write it (`$1,234.50`, `0,5` is refused downstream), as decimal text. */
+export function amountOf(input: Inputs, name: string): string | undefined {
+  const value = input[name];
+  if (typeof value === 'number') return Number.isFinite(value) ? decimal(value) : undefined;
+  return textOf(input, name)
+    ?.replace(/^\$\s*/, '')
+    .replace(/(?<=\d),(?=\d{3}(?:\D|$))/g, '');
+}
+
+/** `1e-7` is a number to JavaScript and no amount to anybody else. */
+function decimal(value: number): string {
+  return value.toFixed(9).replace(/\.?0+$/, '');
+}
+
+export function numberOf(input: Inputs, name: string): number | undefined {
+  const text = textOf(input, name);
+  const value = text === undefined ? Number.NaN : Number(text);
+  return Number.isFinite(value) ? value : undefined;
+}
+
+export function flagOf(input: Inputs, name: string): boolean {
+  const value = input[name];
+  return value === true || value === 1 || (typeof value === 'string' && /^(?:true|yes|y|1)$/i.test(value.trim()));
+}
+
+/** Whom a step works for. The Zap's own id, where Zapier tells it, is the workflow unless the user says another. */
+export function contextOf(input: Inputs, zapId: string | undefined): AgentContext {
+  return {
+    runId: textOf(input, 'run_id'),
+    sessionId: textOf(input, 'session_id'),
+    workflowId: textOf(input, 'workflow_id') ?? (zapId === undefined ? undefined : `zap_${zapId}`),
+    agentId: textOf(input, 'agent_id'),
+    customerId: textOf(input, 'customer_id'),
+  };
+}
+
+/** Where in its run a call stands: its call id is its step, so a replay comes back to the same one. */
+export function placeOf(input: Inputs, callId: string): CallPlace & { readonly stepId: string } {
+  const parentStepId = textOf(input, 'parent_step_id');
+  return { stepId: callId, ...(parentStepId === undefined ? {} : { parentStepId }) };
+}
+
+/** The same inputs give the same key, in whatever order their fields stand. */
+export function keyOf(...parts: readonly unknown[]): string {
+  return createHash('sha256')
+    .update(JSON.stringify(parts.map(sorted)))
+    .digest('hex')
+    .slice(0, 32);
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, item]) => [name, sorted(item)]),
+  );
+}
+
+/** A run, one value a field. */
+export function runRow(run: RunShape | RunSummaryShape): Row {
+  return {
+    id: run.run_id,
+    run_id: run.run_id,
+    session_id: run.session_id,
+    workflow_id: run.workflow_id,
+    agent_id: run.agent_id,
+    customer_id: run.customer_id,
+    status: run.status,
+    status_reason: run.status_reason,
+    started_at: run.started_at,
+    ended_at: run.ended_at,
+    ...moneyRow(run),
+    ...('budgets' in run ? tightest(run.budgets) : {}),
+    steps: run.counts.steps,
+  };
+}
+
+export function sessionRow(session: SessionShape): Row {
+  return {
+    id: session.session_id,
+    session_id: session.session_id,
+    workflow_id: session.workflow_id,
+    agent_id: session.agent_id,
+    customer_id: session.customer_id,
+    started_at: session.started_at,
+    ended_at: session.ended_at,
+    runs: session.counts.runs,
+    failed_runs: session.runs.filter(({ status }) => status === 'failed').length,
+    ...moneyRow(session),
+    ...tightest(session.budgets),
+  };
+}
+
+type Money = Pick<RunSummaryShape, 'cost' | 'revenue_usd' | 'margin' | 'counts'>;
+
+function moneyRow({ cost, revenue_usd, margin, counts }: Omit<Money, 'counts'> & { readonly counts: Omit<Money['counts'], 'steps'> }): Row {
+  return {
+    total_usd: cost.total_usd,
+    model_usd: cost.model_usd,
+    tool_usd: cost.tool_usd,
+    retry_usd: cost.retry_usd,
+    revenue_usd,
+    margin_usd: margin.known_usd,
+    margin_percent: margin.percent,
+    margin_unknown: margin.unknown.join(', '),
+    requests: counts.requests,
+    tool_calls: counts.tool_calls,
+    retries: counts.retries,
+  };
+}
+
+/** What the tightest of the budgets leaves; null without one. */
+export function tightest(budgets: readonly BudgetStateShape[]): Row {
+  const [first] = byRemaining(budgets);
+  return { remaining_usd: first?.remaining_usd ?? null, budget_state: first?.state ?? 'ok' };
+}
+
+/** The tightest first. Compared as numbers only to put them in order; what is shown stays exact. */
+export function byRemaining(budgets: readonly BudgetStateShape[]): readonly BudgetStateShape[] {
+  return budgets.toSorted((a, b) => Number(a.remaining_usd) - Number(b.remaining_usd));
+}
+
+export function budgetRow(budget: BudgetStateShape): Row {
+  return {
+    id: `${budget.scope}:${budget.id}:${budget.window}:${budget.limit_usd}`,
+    level: budget.scope,
+    scope_id: budget.id,
+    window: budget.window,
+    action: budget.action,
+    cap_usd: budget.limit_usd,
+    spent_usd: budget.settled_usd,
+    reserved_usd: budget.held_usd,
+    remaining_usd: budget.remaining_usd,
+    state: budget.state,
+    within_budget: budget.state !== 'exceeded',
+  };
+}
+
+/** A notice of the gateway (docs/protocol.md), as its trigger hands it on. */
+export interface Notice {
+  readonly id: string;
+  readonly type: string;
+  readonly created_at: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+export function noticeRow({ id, type, created_at, data }: Notice): Row {
+  const head = { id, created_at };
+  switch (type) {
+    case 'run.ended': {
+      const run = data['run'] as RunShape | null;
+      return { ...(run === null ? {} : runRow(run)), ...head, denied_calls: run === null ? 0 : denials(run) };
+    }
+    case 'budget.threshold': {
+      const { id: budgetId, name, ...budget } = data['budget'] as Record<string, string>;
+      return {
+        ...head,
+        threshold_percent: data['threshold_percent'] as number,
+        budget_id: budgetId ?? null,
+        budget_name: name ?? budgetId ?? null,
+        ...budget,
+        run_id: (data['run_id'] as string | undefined) ?? null,
+        session_id: (data['session_id'] as string | undefined) ?? null,
+      };
+    }
+    default: {
+      const { model, tool, rule, budget, ...rest } = data as Record<string, string | null | undefined>;
+      return { ...head, ...(rest as Row), call: model ?? tool ?? null, blocked_by: budget ?? rule ?? null };
+    }
+  }
+}
+
+function denials(run: RunShape): number {
+  return run.decisions.filter(({ outcome }) => outcome === 'denied').length;
+}

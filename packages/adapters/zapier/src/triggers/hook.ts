@@ -1,0 +1,146 @@
+import type { Bundle, Trigger, ZObject } from 'zapier-platform-core';
+import { verifyWebhook } from '@runpurse/core';
+import { call } from '../attach.ts';
+import { keyOf, noticeRow, textOf, type Notice } from '../translate.ts';
+
+/** Triggers on the gateway's notices. */
+
+/** A notice told twice (the gateway sends at least once) starts the Zap once: its id is remembered this long. */
+const REMEMBERED_S = 3 * 24 * 3_600;
+const LISTED = 100;
+/** Zapier polls every 1 to 15 minutes and knows by their ids what it had; this many pages of notices fit in between. */
+const PAGES = 5;
+const SAMPLES = 3;
+
+type Row = ReturnType<typeof noticeRow>;
+
+interface Told {
+  readonly key: string;
+  readonly noun: string;
+  readonly label: string;
+  readonly description: string;
+  readonly event: 'run.ended' | 'budget.threshold' | 'call.refused';
+  readonly sample: Readonly<Record<string, unknown>>;
+  readonly outputFields: readonly object[];
+  /** Fields beside workflow and agent. */
+  readonly inputFields?: readonly object[];
+  /** What the gateway doesn't narrow, narrowed here. */
+  readonly isWanted?: (row: Readonly<Record<string, unknown>>, input: Bundle['inputData']) => boolean;
+}
+
+/** The trigger as a REST hook, and as its fallback by polling; both give the same rows with the same ids. */
+export function noticeTriggers({ event, isWanted = () => true, ...told }: Told): readonly [Trigger, Trigger] {
+  const subscribe = async (z: ZObject, bundle: Bundle): Promise<object> => {
+    const [workflow, agent] = [textOf(bundle.inputData, 'workflow'), textOf(bundle.inputData, 'agent')];
+    const { body } = await call(z, bundle, {
+      method: 'POST',
+      path: '/v1/webhooks',
+      body: {
+        url: bundle.targetUrl,
+        events: [event],
+        ...(workflow === undefined ? {} : { workflow }),
+        ...(agent === undefined ? {} : { agent }),
+        description: `Zapier: ${told.label}`,
+      },
+    });
+    return JSON.parse(body) as object;
+  };
+
+  const unsubscribe = async (z: ZObject, bundle: Bundle): Promise<object> => {
+    const id = bundle.subscribeData?.id;
+    // Gone already: the Zap is off all the same.
+    if (id !== undefined) await call(z, bundle, { method: 'DELETE', path: `/v1/webhooks/${encodeURIComponent(id)}` }, 404);
+    return {};
+  };
+
+  const receive = async (z: ZObject, bundle: Bundle): Promise<object[]> => {
+    const refusal = forgery(bundle);
+    if (refusal !== undefined) throw new z.errors.HaltedError(`A call to this Zap's address is not from your gateway: ${refusal}.`);
+    const notice = bundle.cleanedRequest as Notice | undefined;
+    if (notice?.type !== event || typeof notice.id !== 'string') return [];
+    const row = noticeRow(notice);
+    if (!isWanted(row, bundle.inputData) || (await wasTold(z, bundle, notice.id))) return [];
+    return [row];
+  };
+
+  const list = async (z: ZObject, bundle: Bundle): Promise<object[]> => {
+    const isSample = bundle.meta?.isLoadingSample === true;
+    const query = new URLSearchParams({ type: event, limit: String(isSample ? SAMPLES : LISTED) });
+    for (const name of ['workflow', 'agent']) {
+      const value = textOf(bundle.inputData, name);
+      if (value !== undefined) query.set(name, value);
+    }
+    const rows: Row[] = [];
+    for (let page = 1; ; page += 1) {
+      const { body } = await call(z, bundle, { method: 'GET', path: `/v1/notices?${query.toString()}` });
+      const { data, next } = JSON.parse(body) as { readonly data: readonly Notice[]; readonly next: string | null };
+      rows.push(...data.map(noticeRow).filter((row) => isWanted(row, bundle.inputData)));
+      if (isSample || next === null || page >= PAGES) return rows;
+      query.set('after', next);
+    }
+  };
+
+  const shown = {
+    inputFields: [
+      {
+        key: 'workflow',
+        label: 'Workflow',
+        type: 'string',
+        required: false,
+        dynamic: 'list_workflows.id.label',
+        helpText: 'Left empty, of all.',
+      },
+      { key: 'agent', label: 'Agent', type: 'string', required: false, dynamic: 'list_agents.id.label', helpText: 'Left empty, of all.' },
+      ...((told.inputFields ?? []) as []),
+    ],
+    sample: told.sample,
+    outputFields: told.outputFields as [],
+  };
+  const hook = {
+    key: told.key,
+    noun: told.noun,
+    display: { label: told.label, description: told.description },
+    operation: {
+      ...shown,
+      type: 'hook',
+      performSubscribe: subscribe,
+      performUnsubscribe: unsubscribe,
+      perform: receive,
+      performList: list,
+    },
+  };
+  const polled = {
+    key: `${told.key}_polled`,
+    noun: told.noun,
+    display: {
+      label: `${told.label} (Polled)`,
+      description: `${told.description.slice(0, -1)}. Asks every few minutes, for a gateway that may not call Zapier.`,
+    },
+    operation: { ...shown, type: 'polling', perform: list, canPaginate: false },
+  };
+  return [hook as unknown as Trigger, polled as unknown as Trigger];
+}
+
+/** Why a delivery is not the gateway's. Checked where Zapier hands over the secret and the body as received. */
+function forgery({ subscribeData, rawRequest }: Bundle): string | undefined {
+  const secret = (subscribeData as { readonly secret?: unknown } | undefined)?.secret;
+  if (typeof secret !== 'string' || rawRequest?.content === undefined) return undefined;
+  // Zapier writes `Http-Webhook-Id` for what arrived as `webhook-id`.
+  const headers = Object.fromEntries(
+    Object.entries(rawRequest.headers ?? {}).map(([name, value]) => [name.toLowerCase().replace(/^http-/, ''), value]),
+  );
+  const verdict = verifyWebhook({ secret, headers, body: rawRequest.content, now: Date.now() });
+  return verdict.type === 'refused' ? verdict.reason : undefined;
+}
+
+/** Zapier runs a hook each time it is called. Without its cache a notice told twice starts the Zap twice, which beats not at all. */
+async function wasTold(z: ZObject, bundle: Bundle, noticeId: string): Promise<boolean> {
+  const key = `told_${keyOf(bundle.subscribeData?.id ?? bundle.targetUrl, bundle.authData['base_url'], noticeId)}`;
+  try {
+    if ((await z.cache.get(key)) !== null) return true;
+    await z.cache.set(key, 1, REMEMBERED_S);
+    return false;
+  } catch {
+    return false;
+  }
+}
