@@ -23,6 +23,8 @@ os.environ.update(
     OTEL_SDK_DISABLED="true",
 )
 
+import crews  # noqa: E402
+import measure  # noqa: E402
 import stories  # noqa: E402
 
 _writing = threading.Lock()
@@ -69,7 +71,8 @@ async def main() -> None:
         message = json.loads(line)
         match message["type"]:
             case "call":
-                story = getattr(stories, message["story"])
+                name = message["story"]
+                story = next(getattr(place, name) for place in (stories, crews, measure) if hasattr(place, name))
                 _tasks[message["id"]] = asyncio.create_task(answer(message["id"], story, message["args"]))
             case "cancel":
                 stories.cancel(message["id"], message["args"])

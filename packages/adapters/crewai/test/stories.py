@@ -10,7 +10,6 @@ from typing import Any
 from crewai import LLM, Agent, Crew, Task
 from crewai.tools import BaseTool
 from pydantic import BaseModel, create_model
-
 from runpurse_crewai import GatewayUnavailable, Run, Runpurse, refusal_of
 
 RunTool = Callable[[str, dict[str, Any]], str]

@@ -1,0 +1,263 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import type { RunShape, SessionShape } from '@runpurse/core';
+import { pythonEnvironment, PYTHON } from './environment.ts';
+import { PythonHost } from './python-host.ts';
+
+const usage = { input_tokens: 10, output_tokens: 500 };
+/** Of one model call, and of the tool. */
+const CALL_USD = '0.00101';
+const found = { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage };
+const done = { text: 'done', usage };
+const SCRIPTS = {
+  desk: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
+  again: { cases: [{ prompt_contains: 'lookup', turns: [found, found, done] }], turns: [done] },
+};
+
+let python: PythonHost;
+let gateway: RunningGateway;
+/** Stands for a provider that the gateway has no part in. */
+let provider: RunningGateway;
+
+const start = (more: object = {}): Promise<RunningGateway> =>
+  startGateway({
+    config: {
+      providers: [{ name: 'sandbox', kind: 'sandbox', scripts: SCRIPTS }],
+      tools: [{ name: 'lookup', price_usd: '0.002' }],
+      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
+      rate: { requests_per_minute: 100_000 },
+      ...more,
+    } as never,
+  });
+
+beforeAll(async () => {
+  python = new PythonHost();
+  provider = await start();
+});
+beforeEach(async () => {
+  gateway = await start();
+});
+afterEach(() => gateway.remove());
+afterAll(async () => {
+  await python.close();
+  await provider.remove();
+});
+
+const at = ({ url, apiKey: key }: RunningGateway): object => ({ url, key });
+
+async function read<Shape>(from: RunningGateway, path: string): Promise<Shape> {
+  const response = await fetch(`${from.url}${path}`, { headers: { authorization: `Bearer ${from.apiKey}` } });
+  return (await response.json()) as Shape;
+}
+
+/** The runs of a session, whole. */
+async function runsOf(sessionId: string): Promise<readonly RunShape[]> {
+  const { runs } = await read<SessionShape>(gateway, `/v1/sessions/${sessionId}`);
+  return Promise.all(runs.map(({ run_id }) => read<RunShape>(gateway, `/v1/runs/${run_id}`)));
+}
+
+const steps = (run: RunShape | undefined): unknown => run?.steps.map(({ name, agent_id, status }) => `${agent_id}: ${name} ${status}`);
+const DESK = ['researcher: desk completed', 'researcher: lookup completed', 'researcher: desk completed', 'writer: desk completed'];
+
+describe('a crew of two agents', () => {
+  it.each([
+    ['through the gateway', { model_at: 'gateway' }, 'gateway'],
+    ['through the gateway, natively async', { model_at: 'gateway', native_async: true }, 'gateway'],
+    ['past the gateway', { model_at: 'provider' }, 'self_reported'],
+    ['past the gateway, with the interceptor', { model_at: 'provider', intercepted: true }, 'self_reported'],
+  ])('is a run by itself: its steps, agents and costs, %s', async (_title, { model_at, ...how }, source) => {
+    const place = model_at === 'gateway' ? gateway : provider;
+    const options = { context: { session_id: 's-1', customer_id: 'c-1' } };
+    const result = await python.call('desk', { gateway: at(gateway), model_at: at(place), options, ...how });
+    expect(result).toEqual({ output: 'done', problems: [], tool_calls: ['x'] });
+    const [run, ...others] = await runsOf('s-1');
+    expect(others).toEqual([]);
+    expect(run).toMatchObject({
+      status: 'completed',
+      agent_id: 'desk',
+      customer_id: 'c-1',
+      cost: { model_usd: '0.00303', tool_usd: '0.002', retry_usd: '0', total_usd: '0.00503' },
+      counts: { requests: 3, tool_calls: 1, retries: 0, steps: 4 },
+    });
+    expect(steps(run)).toEqual(DESK);
+    expect(run?.requests.map((request) => request.source)).toEqual([source, source, source]);
+    expect(run?.budgets).toMatchObject([{ held_usd: '0' }]);
+  });
+
+  it('whose tasks run side by side is one run, and each agent is charged for its own calls', async () => {
+    for (const [index, place] of [gateway, provider].entries()) {
+      const session_id = `s-${index}`;
+      const result = await python.call('side_by_side', { gateway: at(gateway), model_at: at(place), session_id });
+      expect(result).toEqual({ output: 'done', problems: [] });
+      const [run, ...others] = await runsOf(session_id);
+      expect(others).toEqual([]);
+      expect(run).toMatchObject({ status: 'completed', cost: { model_usd: '0.00505', tool_usd: '0.004', total_usd: '0.00905' } });
+      const byAgent = Map.groupBy(run?.steps ?? [], ({ agent_id }) => agent_id);
+      expect([...byAgent].map(([agent, own]) => [agent, own.map(({ name }) => name)]).toSorted()).toEqual([
+        ['last', ['desk']],
+        ['left', ['desk', 'lookup', 'desk']],
+        ['right', ['desk', 'lookup', 'desk']],
+      ]);
+    }
+  });
+
+  it('fifty at once, every other one past the gateway, each have their own calls, tool and cost', async () => {
+    const result = await python.call('many', { gateway: at(gateway), provider: at(provider), count: 50 });
+    expect(result).toMatchObject({ problems: [] });
+    for (let number = 0; number < 50; number += 1) {
+      const run = await gateway.readRun(`run ${number}`);
+      expect(run).toMatchObject({
+        status: 'completed',
+        session_id: `session of ${number}`,
+        cost: { model_usd: '0.00202', tool_usd: '0.002', retry_usd: '0', total_usd: '0.00402' },
+        counts: { requests: 2, tool_calls: 1, steps: 3 },
+      });
+      const source = number % 2 === 0 ? 'gateway' : 'self_reported';
+      expect(run?.requests.map((request) => [request.source, request.agent_id])).toEqual(Array(2).fill([source, `agent ${number}`]));
+      expect(new Set(run?.steps.map(({ step_id }) => step_id)).size).toBe(3);
+    }
+  }, 60_000);
+
+  it('two of them in a flow are one run, which ends with the flow', async () => {
+    expect(await python.call('one_flow', { gateway: at(gateway), session_id: 's-1' })).toEqual({ output: 'done', problems: [] });
+    const [run, ...others] = await runsOf('s-1');
+    expect(others).toEqual([]);
+    expect(steps(run)).toEqual([...DESK, ...DESK]);
+    expect(run).toMatchObject({ status: 'completed', cost: { total_usd: '0.01006' } });
+  });
+
+  it('asks for nothing that it remembers, and pays for it once', async () => {
+    const options = { context: { session_id: 's-1' } };
+    const result = await python.call('desk', { gateway: at(gateway), model_at: at(provider), model: 'again', cache: true, options });
+    expect(result).toMatchObject({ output: 'done', problems: [], tool_calls: ['x'] });
+    const [run] = await runsOf('s-1');
+    expect(run).toMatchObject({ cost: { tool_usd: '0.002' }, counts: { requests: 4, tool_calls: 1 } });
+  });
+});
+
+describe('outside any kickoff', () => {
+  it('a call is a run of its own, and many are one where the user says so', async () => {
+    await gateway.remove();
+    gateway = await start({ budgets: [] });
+    expect(await python.call('loose', { gateway: at(gateway), provider: at(provider), session_id: 's-1' })).toEqual({ problems: [] });
+    const [first, together] = (await runsOf('s-1')).toSorted((a, b) => a.started_at.localeCompare(b.started_at));
+    expect(first).toMatchObject({ status: 'completed', cost: { total_usd: CALL_USD }, counts: { requests: 1 } });
+    expect(together).toMatchObject({ run_id: 'together', status: 'completed', revenue_usd: '0.1', counts: { requests: 2 } });
+    expect(steps(together)).toEqual(['null: desk completed', 'helper: desk completed']);
+  });
+});
+
+describe('a refusal', () => {
+  const options = { context: { session_id: 's-1' } };
+
+  it.each([
+    ['through the gateway', true],
+    ['past it', false],
+  ])('of a model call is made once, %s, however often the crew would try again', async (_title, isCarried) => {
+    await gateway.remove();
+    gateway = await start({ policy: { models: { deny: ['desk'] } } });
+    const before = (await read<{ data: unknown[] }>(provider, '/v1/runs')).data.length;
+    const result = await python.call('desk', { gateway: at(gateway), model_at: at(isCarried ? gateway : provider), options });
+    expect(result).toMatchObject({ error: 'Refused', is_hook_aborted: true, code: 'policy_denied', problems: [], tool_calls: [] });
+    expect((await read<{ data: unknown[] }>(provider, '/v1/runs')).data).toHaveLength(before);
+    const [run] = await runsOf('s-1');
+    expect(run).toMatchObject({ status: 'failed', cost: { total_usd: '0' }, counts: { requests: 0 } });
+    expect(run?.decisions).toHaveLength(1);
+  });
+
+  it('of a whole run keeps the crew from starting', async () => {
+    await gateway.remove();
+    gateway = await start({ policy: { rules: [{ id: 'closed', phase: 'run_update', when: 'true', effect: 'block', reason: 'closed' }] } });
+    const result = await python.call('desk', { gateway: at(gateway), model_at: at(gateway), options });
+    expect(result).toMatchObject({ error: 'Refused', code: 'policy_denied', tool_calls: [] });
+  });
+});
+
+describe('a fault of ours', () => {
+  const broken = (failure_policy: string) => ({
+    gateway: at(gateway),
+    model_at: at(provider),
+    broken: true,
+    options: { failure_policy },
+  });
+
+  it('is not felt by the crew', async () => {
+    const result = (await python.call('desk', broken('open'))) as { readonly problems: readonly string[] };
+    expect(result).toMatchObject({ output: 'done', tool_calls: ['x'] });
+    expect(result.problems).toContainEqual(expect.stringMatching(/^adapter_fault: .*a bug of ours/));
+  });
+
+  it('lets nothing through when the failure policy is closed', async () => {
+    expect(await python.call('desk', broken('closed'))).toMatchObject({
+      error: 'GatewayUnavailable',
+      is_hook_aborted: true,
+      tool_calls: [],
+    });
+  });
+});
+
+describe('a process that just ends', () => {
+  it('has told everything: at its end, by an exception, and within a run', async () => {
+    await Promise.all(
+      [
+        ['s-end', ''],
+        ['s-exit', 'raise SystemExit(3)'],
+        ['s-left', 'runpurse.run(run_id="left").__enter__()'],
+      ].map(async ([sessionId = '', last = '']) => {
+        const script = `
+import sys
+sys.path[:0] = ${JSON.stringify([join(PYTHON, 'src'), import.meta.dirname])}
+from crews import Lookup, Runpurse, desk_crew, llm_at
+place = ${JSON.stringify(at(gateway))}
+runpurse = Runpurse(place["url"], place["key"], context={"session_id": "${sessionId}"})
+print(desk_crew(llm_at(${JSON.stringify(at(provider))}, "desk"), Lookup()).kickoff().raw)
+${last}
+`;
+        const env = { ...process.env, CREWAI_DISABLE_TELEMETRY: 'true', CREWAI_TRACING_ENABLED: 'false', PYTHONDONTWRITEBYTECODE: '1' };
+        const ended = promisify(execFile)(pythonEnvironment(), ['-c', script], { env });
+        expect((await ended.catch((error: unknown) => error as { stdout: string })).stdout).toContain('done');
+        const runs = await runsOf(sessionId);
+        expect(runs.find(({ run_id }) => run_id !== 'left')).toMatchObject({ status: 'completed', cost: { total_usd: '0.00503' } });
+        expect(runs.find(({ run_id }) => run_id === 'left')?.status).toBe(last.includes('left') ? 'stopped' : undefined);
+      }),
+    );
+  });
+});
+
+describe('the bridge', () => {
+  interface CrewEvent {
+    readonly event_id: string;
+    readonly type: string;
+    readonly timestamp: string;
+  }
+
+  it.each([
+    [
+      'in its envelope, as webhooks post them',
+      (event: CrewEvent) => ({ id: event.event_id, execution_id: 'run-1', type: event.type, timestamp: event.timestamp, data: event }),
+      '',
+    ],
+    ['bare', (event: CrewEvent) => event, '&run_id=run-1'],
+  ])('reads the events of a real crew, %s, as the same run', async (_title, wrap, query) => {
+    const wrapped: (event: CrewEvent) => object = wrap;
+    const { events } = (await python.call('events_of', { provider: at(provider) })) as { readonly events: readonly CrewEvent[] };
+    const path = `/v1/ingest/crewai?session_id=s-1${query}`;
+    // One by one, in any order and twice, as an unlucky network brings them.
+    for (const event of events.toReversed()) await gateway.post(path, wrapped(event));
+    const reply = await gateway.post(path, { events: events.map(wrapped) });
+    expect(reply).toMatchObject({ accepted: 14, rejected: 0 });
+    const run = await gateway.readRun('run-1');
+    expect(run).toMatchObject({
+      status: 'completed',
+      session_id: 's-1',
+      cost: { model_usd: '0.00303', tool_usd: '0.002', retry_usd: '0', total_usd: '0.00503' },
+      counts: { requests: 3, tool_calls: 1, retries: 0, steps: 4 },
+    });
+    expect((steps(run) as string[]).toSorted()).toEqual(DESK.toSorted());
+    const log = JSON.stringify(await read(gateway, '/v1/events?run_id=run-1&limit=200'));
+    expect(log).not.toMatch(/hunter2|Find it|found x/);
+  });
+});
