@@ -20,6 +20,8 @@ interface Stage {
   readonly received: { readonly url: string; readonly id: string; readonly notice: Notice }[];
   readonly faults: unknown[];
   answer: (url: string) => Sent | 'hang';
+  /** The run that can't be read. */
+  failRun: string | undefined;
   /** Keys that were revoked. */
   readonly revoked: Set<string>;
   now: number;
@@ -64,7 +66,10 @@ function open(seed = 1): Stage {
       const start = rows.find(({ entry }) => entry.type === 'run' && entry.workspaceId === workspaceId && entry.runId === runId)?.entry;
       return start === undefined ? undefined : rowOf(start);
     },
-    budgetStates: async () => [],
+    async budgetStates({ runId }) {
+      if (runId === stage.failRun) throw new Error('no budgets');
+      return [];
+    },
     budgetName: async () => 'the cap',
   };
   const start = (): Deliverer =>
@@ -102,6 +107,7 @@ function open(seed = 1): Stage {
     received: [],
     faults: [],
     answer: () => OK,
+    failRun: undefined,
     revoked: new Set(),
     now: START,
     subscribe(more = {}) {
@@ -377,6 +383,32 @@ describe('delivering notices', () => {
     stage.now = stage.file.nextDue(id) ?? 0;
     await stage.work();
     expect(stage.received.filter(({ id: one }) => one === poison)).toHaveLength(2);
+  });
+
+  it('lets one notice that can not be made hold up no other, and tells it once it can', async () => {
+    const stage = open();
+    const { id } = stage.subscribe();
+    stage.failRun = 'broken';
+    stage.write(runStart('broken'));
+    const broken = stage.write(runEnd('broken'));
+    const others = Array.from({ length: 30 }, (_, index) => stage.write(runEnd(`r${index}`)));
+    await stage.work();
+    expect(new Set(stage.received.map((one) => one.id))).toEqual(new Set(others));
+    expect(stage.faults).toHaveLength(1);
+    stage.failRun = undefined;
+    stage.now = stage.file.nextDue(id) ?? 0;
+    await stage.work();
+    expect(stage.received.map((one) => one.id)).toContain(broken);
+  });
+
+  it('tells many in one go, without waiting for the next look', async () => {
+    const stage = open();
+    stage.subscribe();
+    await stage.work();
+    const ids = Array.from({ length: 900 }, (_, index) => stage.write(runEnd(`r${index}`)));
+    deliverer?.tick();
+    await deliverer?.idle();
+    expect(stage.received.map((one) => one.id)).toEqual(ids);
   });
 
   it('lets one receiver that hangs hold up no other', async () => {

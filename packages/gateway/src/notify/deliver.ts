@@ -1,7 +1,7 @@
 import { GIVE_UP_MS, backoffMs } from './backoff.ts';
 import { noticeId, noted, type Notice, type Noted } from './notice.ts';
 import { readNoted, writeNotice, type NoticeSource } from './read-notices.ts';
-import type { Sender } from './send.ts';
+import type { Sender, Sent } from './send.ts';
 import { signedHeaders } from './sign.ts';
 import type { LastDelivery, SubscriptionFile, Tried } from './subscription-file.ts';
 import type { Parked, Subscription } from './subscription.ts';
@@ -38,6 +38,8 @@ export interface Deliverer {
 /** Notices of one subscription under way at once, and subscriptions at work at once. */
 const NOTICES_AT_ONCE = 4;
 const JOBS_MAX = 32;
+/** Batches of one subscription in a row before others get a turn. */
+const BATCHES_PER_JOB = 250;
 /** Notices of one subscription that wait to be tried again; with so many its cursor stands still, and the ledger keeps the rest. */
 const PARKED_MAX = 100;
 /** Failures in a row after which a receiver counts as away: it gets what is due, one at a time, and nothing new. */
@@ -45,6 +47,11 @@ const AWAY_AFTER = 5;
 /** An idle cursor is written down when it has moved this far; a restart looks at these entries again and finds nothing in them. */
 const CURSOR_STRIDE = 5_000;
 const REST_MS = 5_000;
+
+/** `stopped`: closed or removed in between, nothing was written. */
+type Told = 'delivered' | 'failed' | 'stopped';
+
+const UNWRITTEN: Sent = { status: null, error: 'the notice could not be made; the gateway log has the cause' };
 
 interface Known {
   readonly subscription: Subscription;
@@ -94,33 +101,32 @@ export function createDeliverer(parts: DelivererParts): Deliverer {
     const isAway = standing.failures >= AWAY_AFTER;
     const due = file.due(id, now(), isAway ? 1 : NOTICES_AT_ONCE);
     if (due.length > 0) await tell(one, await Promise.all(due.map((parked) => again(one, parked))), undefined, isAway);
-    if (one.stop.signal.aborted || standing.parked >= PARKED_MAX || (isAway && standing.parked > 0)) return;
-    await tellNew(one, isAway);
+    if (standing.parked >= PARKED_MAX || (isAway && standing.parked > 0)) return;
+    for (let batch = 1; batch <= BATCHES_PER_JOB && !one.stop.signal.aborted; batch += 1) {
+      if (!(await tellNew(one, isAway))) return;
+    }
   };
 
-  const tellNew = async (one: Known, isAway: boolean): Promise<void> => {
+  /** True: all that was sent arrived, and there may be more. */
+  const tellNew = async (one: Known, isAway: boolean): Promise<boolean> => {
     const { workspaceId, events, workflow, agent } = one.subscription;
     const upTo = parts.foldedSeq();
-    if (upTo <= one.cursor) return;
+    if (upTo <= one.cursor) return false;
     const query = { workspaceId, types: events, workflow, agent };
     const page = await readNoted(source, query, { afterSeq: one.cursor }, isAway ? 1 : NOTICES_AT_ONCE);
     const cursor = page.isEnd ? Math.max(upTo, page.lastSeq ?? 0) : (page.lastSeq ?? one.cursor);
+    let outcome: Told = 'delivered';
     if (page.noted.length > 0) {
-      if (
-        !(await tell(
-          one,
-          page.noted.map((fresh) => ({ fresh, parked: undefined })),
-          cursor,
-          isAway,
-        ))
-      )
-        return;
+      const batch = page.noted.map((fresh) => ({ fresh, parked: undefined }));
+      outcome = await tell(one, batch, cursor, isAway);
+      if (outcome === 'stopped') return false;
       one.storedCursor = cursor;
     } else if (cursor - one.storedCursor >= CURSOR_STRIDE) {
       file.moveCursor(one.subscription.id, cursor);
       one.storedCursor = cursor;
     }
     one.cursor = cursor;
+    return outcome === 'delivered' && !page.isEnd;
   };
 
   /** A parked notice as its ledger entry tells it; an entry that is gone, or another now, has nothing to tell any more. */
@@ -132,24 +138,25 @@ export function createDeliverer(parts: DelivererParts): Deliverer {
     return { fresh: noted(row, run, events, {}), parked };
   };
 
-  /** Sends a few notices side by side and writes down what became of each. False: stopped in between, nothing was written. */
+  /** Sends a few notices side by side and writes down what became of each. */
   const tell = async (
     one: Known,
     batch: readonly { readonly fresh: Noted | undefined; readonly parked: Parked | undefined }[],
     cursor: number | undefined,
     wasAway: boolean,
-  ): Promise<boolean> => {
+  ): Promise<Told> => {
     const { id, url } = one.subscription;
     const secret = file.find(id)?.secret;
-    if (secret === undefined) return false;
+    if (secret === undefined) return 'stopped';
     let last: LastDelivery | undefined;
     const tried = await Promise.all(
       batch.map(async ({ fresh, parked }): Promise<Tried> => {
         const seq = fresh?.seq ?? parked?.seq ?? 0;
         const told = parked?.noticeId ?? fresh?.id ?? '';
         if (fresh === undefined) return { seq, noticeId: told, outcome: 'dropped' };
-        const body = JSON.stringify((await writeNotice(source, fresh)) satisfies Notice);
-        const sent = await sender.send(url, signedHeaders(secret, fresh.id, now(), body), body, one.stop.signal);
+        const body = await bodyOf(fresh);
+        const sent =
+          body === undefined ? UNWRITTEN : await sender.send(url, signedHeaders(secret, fresh.id, now(), body), body, one.stop.signal);
         const at = now();
         // A success among failures says that the receiver is there.
         if (last?.error !== undefined || last === undefined) last = { at, status: sent.status, error: sent.error };
@@ -164,11 +171,21 @@ export function createDeliverer(parts: DelivererParts): Deliverer {
     if (one.stop.signal.reason === 'gone') {
       file.remove(id);
       remove(id);
-      return false;
+      return 'stopped';
     }
-    if (isClosed || one.stop.signal.aborted) return false;
+    if (isClosed || one.stop.signal.aborted) return 'stopped';
     file.record(id, tried, cursor, last, wasAway && last !== undefined && last.error === undefined);
-    return true;
+    return tried.every(({ outcome }) => typeof outcome === 'string') ? 'delivered' : 'failed';
+  };
+
+  /** A notice that can't be made is tried again later like one that did not arrive, and holds up no other. */
+  const bodyOf = async (one: Noted): Promise<string | undefined> => {
+    try {
+      return JSON.stringify((await writeNotice(source, one)) satisfies Notice);
+    } catch (fault) {
+      if (!isClosed) parts.onFault(fault);
+      return undefined;
+    }
   };
 
   const start = (one: Known): void => {

@@ -20,6 +20,8 @@ import { openSubscriptionFile } from './subscription-file.ts';
 const LOOK_MS = 200;
 /** `pending` is counted so far; more is as much. */
 const PENDING_COUNTED_MAX = 1_000;
+/** … as far as so many entries of the ledger tell. */
+const PENDING_SCANNED_MAX = 1_000;
 
 const say = (message: FromNotify): void => parentPort?.postMessage(message);
 const describe = (fault: unknown): string => (fault instanceof Error ? (fault.stack ?? fault.message) : String(fault));
@@ -59,7 +61,7 @@ function start(options: NotifyOptions): void {
         const { id, events, workflow, agent } = state.subscription;
         const afterSeq = deliverer.cursorOf(id) ?? file.standing(id)?.cursor ?? 0;
         const query = { workspaceId, types: events, workflow, agent };
-        const { noted } = await readNoted(source, query, { afterSeq }, PENDING_COUNTED_MAX);
+        const { noted } = await readNoted(source, query, { afterSeq }, PENDING_COUNTED_MAX, PENDING_SCANNED_MAX);
         return { ...state, pending: state.parked + noted.length };
       }),
     );

@@ -26,7 +26,8 @@ export interface NotedPage {
   readonly isEnd: boolean;
 }
 
-/** Entries looked at in one read. */
+/** Entries looked at in one read: few at first, since a webhook takes only a few notices at once. */
+const FIRST_PAGE_ENTRIES = 16;
 const PAGE_ENTRIES = 200;
 /** Entries looked at before a page is given back unfilled: a filter that matches nothing must not read a whole ledger at once. */
 const SCAN_ENTRIES_MAX = 5_000;
@@ -40,17 +41,19 @@ export async function readNoted(
   query: NoticeQuery,
   page: { readonly afterSeq: number } | { readonly beforeSeq: number | undefined },
   limit: number,
+  scanMax = SCAN_ENTRIES_MAX,
 ): Promise<NotedPage> {
   const order = 'afterSeq' in page ? 'asc' : 'desc';
   const types = [...new Set(query.types.map((type) => ENTRY_TYPES[type]))];
   const found: Noted[] = [];
   let lastSeq: number | undefined;
-  for (let scanned = 0; scanned < SCAN_ENTRIES_MAX;) {
+  for (let scanned = 0; scanned < scanMax;) {
+    const asked = scanned === 0 ? Math.min(PAGE_ENTRIES, FIRST_PAGE_ENTRIES + limit) : PAGE_ENTRIES;
     const rows = await source.entries({
       workspaceId: query.workspaceId,
       types,
       order,
-      limit: PAGE_ENTRIES,
+      limit: asked,
       ...('afterSeq' in page ? { afterSeq: lastSeq ?? page.afterSeq } : { beforeSeq: lastSeq ?? page.beforeSeq }),
     });
     for (const row of rows) {
@@ -62,7 +65,7 @@ export async function readNoted(
       if (found.length >= limit) return { noted: found, lastSeq, isEnd: false };
     }
     scanned += rows.length;
-    if (rows.length < PAGE_ENTRIES) return { noted: found, lastSeq, isEnd: true };
+    if (rows.length < asked) return { noted: found, lastSeq, isEnd: true };
   }
   return { noted: found, lastSeq, isEnd: false };
 }
