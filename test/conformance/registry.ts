@@ -8,4 +8,5 @@ export const ADAPTERS: readonly { readonly name: string; readonly load: () => Pr
   { name: 'ai-sdk', load: () => import('../../packages/adapters/ai-sdk/test/harness.ts') },
   { name: 'crewai', load: () => import('../../packages/adapters/crewai/test/harness.ts') },
   { name: 'zapier', load: () => import('../../packages/adapters/zapier/test/harness.ts') },
+  { name: 'mastra', load: () => import('../../packages/adapters/mastra/test/harness.ts') },
 ];

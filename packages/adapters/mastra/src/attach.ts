@@ -1,0 +1,138 @@
+import type { AgentConfig } from '@mastra/core/agent';
+import type { ObservabilityExporter } from '@mastra/core/observability';
+import type { GatewayClient, Run, RunOptions } from '@runpurse/core';
+import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
+import { endRun, frames, makeLive, obstacleOf, type Host, type Live } from './live.ts';
+import { exporterOf } from './exporter.ts';
+import { attachmentOf, overheard } from './processor.ts';
+import { hooksAround } from './tools.ts';
+import { workflowsOf, type Gate, type GateOptions, type StepLike, type WorkflowLike } from './workflow.ts';
+import { defined, endpointOf, isCancellation, modelKey } from './translate.ts';
+
+/** What belongs to no run in particular (`workflowId`, `limitUsd`, …) is the default of each run. */
+export interface RunpurseOptions extends Omit<RunOptions, 'runId'>, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
+  /** The gateway's address. A model call sent there is carried; any other is authorized before and reported after. */
+  readonly baseUrl: string;
+  /** The virtual key. */
+  readonly apiKey: string;
+  /** A client of your own instead of one made from these options. */
+  readonly client?: GatewayClient | undefined;
+  /** Told about faults of this adapter, which the host never feels. Default: a warning on the console. */
+  readonly onFault?: ((fault: unknown) => void) | undefined;
+}
+
+export interface Runpurse {
+  readonly client: GatewayClient;
+  /**
+   * An agent's options, bounded and accounted for: each `generate` or `stream` is a run, which ends with it. `carried`:
+   * whether its models' calls go through the gateway, for models that hide their address.
+   */
+  withRunpurse<Options extends AttachableOptions>(options: Options, more?: { readonly carried?: boolean | undefined }): Options;
+  /** A workflow's options (for `createWorkflow`): each of its runs is a run here, and one that may not begin does not. */
+  withWorkflow<Options extends WorkflowLike>(options: Options): Options;
+  /** A workflow's step that is told of, and what agents and tools inside it do, in the workflow's run. */
+  step<Shown extends StepLike>(step: Shown): Shown;
+  /** A step that asks the gateway before the workflow goes on. */
+  gate<Data>(options: GateOptions<Data>): Gate<Data>;
+  /** An exporter for Mastra's `Observability`, for agents and workflows that are not attached: they are told of, not bounded. */
+  exporter(): ObservabilityExporter;
+  /** Does work as one run, whatever agents it uses. Throws RefusedError when the run may not begin; ends however `work` ends. */
+  run<Result>(context: RunOptions, work: (run: Run) => Result | PromiseLike<Result>): Promise<Result>;
+}
+
+/** The parts of Mastra's `AgentConfig` that are looked at, whatever its tools, output and request context. */
+type AttachableOptions = Pick<AgentConfig, 'id' | 'inputProcessors' | 'outputProcessors' | 'hooks'> & { readonly model: unknown };
+
+/** Attaches Runpurse to Mastra; one serves any number of agents and runs at once. */
+export function createRunpurse(options: RunpurseOptions): Runpurse {
+  const { baseUrl, apiKey, client: own, failurePolicy, dialect, onProblem, onFault = warn, ...defaults } = options;
+  const client = own ?? createClient({ source: 'mastra', baseUrl, apiKey, failurePolicy, dialect, ...(onProblem && { onProblem }) });
+  const host: Host = { client, gateway: baseUrl, onFault, defaults: defined(defaults), attached: new Set(), traced: new Map() };
+  const workflows = workflowsOf(host);
+  return {
+    client,
+    withWorkflow: workflows.attach,
+    step: workflows.step,
+    gate: workflows.gate,
+    exporter: () => exporterOf(host),
+    withRunpurse: (agentOptions, { carried } = {}) => attached(host, agentOptions, carried),
+    async run(context, work) {
+      const run = client.run({ ...host.defaults, ...context });
+      const obstacle = obstacleOf(await run.start());
+      if (obstacle !== undefined) throw obstacle;
+      return untilOver(makeLive(host, run), () => work(run));
+    },
+  };
+}
+
+function attached<Options extends AttachableOptions>(host: Host, options: Options, carried: boolean | undefined): Options {
+  const endpoints = new Map<string, string>();
+  const { processor, executionFor } = attachmentOf({ host, id: options.id, carried, endpoints });
+  host.attached.add(`agent_run ${options.id}`);
+  const { inputProcessors: inputs = [], outputProcessors: outputs = [] } = options;
+  return {
+    ...options,
+    model: noted(options.model, endpoints),
+    // Last of all before the model, first after it: what another processor stops has not been asked for.
+    inputProcessors:
+      typeof inputs === 'function'
+        ? async (context) => [...(await inputs(context)).map(overheard), processor]
+        : [...inputs.map(overheard), processor],
+    outputProcessors:
+      typeof outputs === 'function'
+        ? async (context) => [processor, ...(await outputs(context)).map(overheard)]
+        : [processor, ...outputs.map(overheard)],
+    hooks: hooksAround(options.hooks, executionFor),
+  };
+}
+
+/** Notes where a provider's models send their requests, before Mastra wraps and hides them. */
+function noted(model: unknown, endpoints: Map<string, string>): unknown {
+  if (typeof model === 'function') {
+    const resolve = model as (...args: readonly unknown[]) => unknown;
+    return async (...args: readonly unknown[]) => noted(await resolve(...args), endpoints);
+  }
+  if (Array.isArray(model)) return model.map((each: { readonly model: unknown }) => ({ ...each, model: noted(each.model, endpoints) }));
+  const endpoint = endpointOf(model);
+  const named = model as { readonly provider?: string; readonly modelId?: string } | undefined;
+  if (endpoint !== undefined && named?.provider !== undefined && named.modelId !== undefined)
+    endpoints.set(modelKey({ provider: named.provider, modelId: named.modelId }), endpoint);
+  return model;
+}
+
+/** What `agent.stream` resolves to. */
+interface Output {
+  readonly _waitUntilFinished?: () => Promise<void>;
+  readonly error?: unknown;
+  readonly status?: string;
+  readonly tripwire?: { readonly reason: string } | undefined;
+}
+
+async function untilOver<Result>(live: Live, work: () => Result | PromiseLike<Result>): Promise<Result> {
+  const end = (error: unknown): Promise<void> =>
+    isCancellation(error, undefined) ? endRun(live, { type: 'stopped' }) : endRun(live, { type: 'failed', error });
+  try {
+    const result = await frames.run({ live, place: {} }, work);
+    const output = result as Output | undefined;
+    if (typeof output?._waitUntilFinished === 'function') void output._waitUntilFinished().then(() => endWith(live, output));
+    else await endWith(live, output);
+    return result;
+  } catch (error) {
+    await end(error);
+    throw error;
+  }
+}
+
+/** Mastra's results tell of a refusal, an error or a cancel without throwing it. */
+async function endWith(live: Live, output: Output | undefined): Promise<void> {
+  const { tripwire, error }: Output = typeof output === 'object' && output !== null ? output : {};
+  if (tripwire !== undefined) return endRun(live, { type: 'failed', error: tripwire.reason });
+  if (error !== undefined) return endRun(live, { type: 'failed', error });
+  const { finishReason, status } = (output ?? {}) as { readonly finishReason?: unknown; readonly status?: unknown };
+  if (finishReason === 'aborted' || status === 'canceled') return endRun(live, { type: 'stopped' });
+  return endRun(live, { type: 'completed' });
+}
+
+function warn(fault: unknown): void {
+  console.warn('Runpurse: a fault in the Mastra adapter, your run goes on.', fault);
+}

@@ -1,0 +1,201 @@
+import type { MastraLanguageModel } from '@mastra/core/agent';
+import { REFUSALS, RefusedError, refusalOf, type CallPlace, type RunpurseError } from '@runpurse/core';
+import { guarded, obstacleOf, type Live, type Place } from './live.ts';
+import {
+  answerOf,
+  answerWith,
+  boundsOf,
+  failureOf,
+  requestIdOf,
+  type Answer,
+  type Answered,
+  type CallOptions,
+  type PromptMessage,
+} from './translate.ts';
+import { watched } from './watch.ts';
+
+/** A model step of an agent, from the processor that announces it to its last try. */
+export interface ModelStep {
+  readonly live: Live;
+  readonly place: Place;
+  readonly stepId: string;
+  readonly number: number;
+  readonly modelId: string;
+  readonly isCarried: boolean;
+  /** Tries so far: Mastra's own retries, and those of error processors and fallback models. */
+  tries: number;
+  hasFailed: boolean;
+  /** Why no call was made, until the processor has tripped over it. */
+  obstacle?: RunpurseError | undefined;
+}
+
+/** One try of a model step. */
+interface Call {
+  readonly step: ModelStep;
+  readonly place: CallPlace & { readonly stepId: string };
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The step a prompt belongs to, by each of its messages and their parts: Mastra may still put a message to them. */
+const steps = new WeakMap<object, ModelStep>();
+
+/** The prompt of a step, copied so that no other call has it: the model is told nothing else about whose call it makes. */
+export function announced<Prompt extends readonly PromptMessage[]>(prompt: Prompt, step: ModelStep): Prompt {
+  const known = <Part extends object>(part: Part): Part => {
+    const own = { ...part };
+    steps.set(own, step);
+    return own;
+  };
+  return prompt.map((message) =>
+    known({ ...message, content: Array.isArray(message.content) ? message.content.map((part: object) => known(part)) : message.content }),
+  ) as unknown as Prompt;
+}
+
+function stepOf({ prompt }: CallOptions): ModelStep | undefined {
+  const parts = prompt.flatMap((message) => [message, ...(Array.isArray(message.content) ? (message.content as object[]) : [])]);
+  return parts.map((part) => steps.get(part)).find((step) => step !== undefined);
+}
+
+type Ask = (options: CallOptions) => PromiseLike<Answered>;
+interface Asked {
+  doGenerate: Ask;
+  doStream: Ask;
+  [IS_METERED]?: true;
+}
+const IS_METERED = Symbol.for('runpurse.mastra.metered');
+
+/**
+ * Makes a model ask before, and report after, each call of a step that was announced; any other call passes as it is. It
+ * is the blocking and metering point: the last thing before the wire, whoever chose the model (fallbacks, `prepareStep`).
+ */
+export function meter(model: MastraLanguageModel): void {
+  const asked = model as unknown as Asked;
+  if (asked[IS_METERED] === true) return;
+  for (const method of ['doGenerate', 'doStream'] as const) {
+    const ask: Ask = asked[method].bind(model);
+    asked[method] = (options) => {
+      const step = stepOf(options);
+      return step === undefined ? ask(options) : make(step, options, ask);
+    };
+  }
+  asked[IS_METERED] = true;
+}
+
+async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<Answered> {
+  const { live, isCarried } = step;
+  step.tries += 1;
+  step.hasFailed = false;
+  const place = { ...step.place, stepId: step.stepId, attempt: step.tries };
+  const call: Call = { step, place, signal: options.abortSignal };
+  const bounds = isCarried ? {} : guarded(live.host, () => boundsOf(options), {});
+  const decision = await live.run.authorizeModel({ ...place, ...bounds, model: step.modelId, carried: isCarried });
+  const obstacle = obstacleOf(decision);
+  if (obstacle !== undefined) return obstructed(call, obstacle);
+  live.open.set(call, () => report(call, { status: 'aborted', error: new Error('its run ended first') }));
+  if (call.signal?.aborted === true) {
+    report(call, { ...failureOf(call.signal.reason, call.signal), usage: { input_tokens: 0, output_tokens: 0 } }); // never sent
+    call.signal.throwIfAborted();
+  }
+  const headers = isCarried ? { ...options.headers, ...live.run.headers({ ...place, stepKind: 'llm_call' }) } : options.headers;
+  try {
+    const answer = await ask({ ...options, headers });
+    if (answer.usage === undefined) answer.stream = metered(call, answer);
+    else
+      succeed(
+        call,
+        guarded(live.host, () => answerOf(answer), {}),
+      );
+    return answer;
+  } catch (error) {
+    const refusal = isCarried ? refusalOf(error) : undefined;
+    if (refusal === undefined) {
+      fail(call, error);
+      throw error;
+    }
+    live.open.delete(call); // refused: there was no call to report
+    if (!REFUSALS[refusal.code].retry) return obstructed(call, Object.assign(new RefusedError(refusal), { cause: error }));
+    step.tries -= 1; // Mastra waits and tries again
+    live.failure = { error };
+    throw error;
+  }
+}
+
+/**
+ * The answer to a call that was not made: a stream without an answer, whose first part the output processor trips over, so
+ * that a refusal is a tripwire wherever it was found out. With no such processor around it is the stream's error.
+ */
+function obstructed({ step }: Call, obstacle: RunpurseError): Answered {
+  step.live.failure = { error: obstacle };
+  step.obstacle = obstacle;
+  let hasBegun = false;
+  const stream = new ReadableStream<{ readonly type: string; readonly warnings?: readonly never[] }>(
+    {
+      async pull(controller) {
+        if (!hasBegun) {
+          hasBegun = true;
+          return controller.enqueue({ type: 'stream-start', warnings: [] });
+        }
+        await new Promise((resolve) => setTimeout(resolve, TRIP_WITHIN_MS));
+        controller.error(obstacle);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return { stream };
+}
+
+const TRIP_WITHIN_MS = 250;
+
+/** A stream that is reported when it ends, with what its parts said. */
+function metered(call: Call, { stream, response }: Answered): Answered['stream'] {
+  const { host } = call.step.live;
+  let answer: Answer = { requestId: requestIdOf(response?.headers) };
+  let isFinished = false;
+  return watched(
+    stream,
+    (failure) => {
+      const error = answer.error ?? (isFinished ? undefined : failure?.error);
+      if (error === undefined) succeed(call, answer);
+      else fail(call, error, answer);
+    },
+    (part) => {
+      answer = guarded(host, () => answerWith(answer, part), answer);
+      if (part.type !== 'finish') return;
+      isFinished = true;
+      if (answer.error === undefined) succeed(call, answer);
+    },
+  );
+}
+
+function succeed(call: Call, answer: Answer): void {
+  call.step.live.failure = undefined;
+  report(call, answer);
+}
+
+/** A call that was made and failed; the same step made again is its retry. */
+function fail(call: Call, error: unknown, { model, usage, requestId }: Answer = {}): void {
+  const { step, signal } = call;
+  const answer = failureOf(error, signal);
+  step.hasFailed = true;
+  step.live.failure = { error };
+  report(call, { ...answer, model, usage: usage ?? answer.usage, requestId: requestId ?? answer.requestId });
+}
+
+/** Reports how the call ended; the first end counts. */
+function report(call: Call, answer: Answer): void {
+  const { step, place } = call;
+  const { live, isCarried } = step;
+  if (!live.open.delete(call)) return;
+  if (!isCarried && answer.requestId !== undefined) warnOfHidden();
+  live.run.recordModel({ ...place, ...answer, model: answer.model ?? step.modelId, carried: isCarried });
+}
+
+let hasWarned = false;
+function warnOfHidden(): void {
+  if (hasWarned) return;
+  hasWarned = true;
+  process.emitWarning(
+    'A model points at the gateway but hides it, so its calls count twice: here, and as runs of their own. Say withRunpurse(options, { carried: true }).',
+    'RunpurseWarning',
+  );
+}

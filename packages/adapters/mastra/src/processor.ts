@@ -1,0 +1,158 @@
+import { TripWire } from '@mastra/core/agent';
+import type { Processor } from '@mastra/core/processors';
+import type { RunpurseError } from '@runpurse/core';
+import { beginExecution, failExecution, watchAbort, type AttachedAgent, type Execution } from './execution.ts';
+import { endRun, guarded, linkTrace, tripwireOf, type Live, type RunpurseTripwire } from './live.ts';
+import { announced, meter, type ModelStep } from './model.ts';
+import { guardTools, type ToolContext } from './tools.ts';
+import { endpointOf, isAt, modelKey, type Context } from './translate.ts';
+
+/** Where an execution is kept: in the state that Mastra hands to all of a processor's methods, and to nobody else. */
+const EXECUTION = Symbol.for('runpurse.mastra.execution');
+const executionIn = (state: object): Execution | undefined => (state as { [EXECUTION]?: Execution })[EXECUTION];
+
+/** Executions by their list of messages, which the other processors of an agent see too. */
+const executions = new WeakMap<object, Execution>();
+
+/** What stands between an agent and its models: asks before each step, and tells how the run ended. */
+export interface Attachment {
+  readonly processor: Processor<'runpurse', RunpurseTripwire>;
+  /** The execution a tool call belongs to. */
+  executionFor(context: ToolContext, known?: Execution): Promise<Execution>;
+}
+
+export function attachmentOf(agent: AttachedAgent): Attachment {
+  const { host } = agent;
+  /** Executions that go on under another RequestContext than they began with: their next step has no state yet. */
+  const resumed = new WeakMap<object, Execution>();
+
+  async function executionFor({ requestContext }: ToolContext, known?: Execution): Promise<Execution> {
+    // What outlives its run is refused by the gateway; only what is resumed may begin another.
+    if (known !== undefined && (requestContext === undefined || requestContext === known.context)) return known;
+    const last = known ?? (requestContext && resumed.get(requestContext));
+    const execution = last?.live.isEnded === false ? last : await beginExecution(agent, requestContext as Context | undefined);
+    if (requestContext !== undefined) resumed.set(requestContext, execution);
+    return execution;
+  }
+
+  function taken(requestContext: object | undefined): Execution | undefined {
+    const execution = requestContext && resumed.get(requestContext);
+    if (requestContext !== undefined) resumed.delete(requestContext);
+    return execution?.live.isEnded === false ? execution : undefined;
+  }
+
+  const processor: Attachment['processor'] = {
+    id: 'runpurse',
+    name: 'Runpurse',
+
+    async processInputStep({ state, requestContext, tools, abortSignal, abort, messages, messageList, tracingContext }) {
+      const execution = executionIn(state) ?? taken(requestContext) ?? (await begun(requestContext, threadOf(messages), abort));
+      Object.assign(state, { [EXECUTION]: execution });
+      executions.set(messageList, execution);
+      watchAbort(execution, abortSignal);
+      guarded(host, () => linkTrace(execution.live, tracingContext?.currentSpan?.traceId), undefined);
+      return tools === undefined ? {} : { tools: guarded(host, () => guardTools(execution, tools, executionFor), tools) };
+    },
+
+    processLLMRequest({ state, model, prompt, stepNumber }) {
+      const execution = executionIn(state);
+      if (execution === undefined) return undefined;
+      return guarded(
+        host,
+        () => {
+          const { step: last, live, place } = execution;
+          const isCarried = agent.carried ?? isAt(host.gateway, endpointOf(model) ?? agent.endpoints.get(modelKey(model)));
+          // The same step again, by an error processor or with a fallback model, is its retry.
+          const isRetry = last?.number === stepNumber && last.hasFailed;
+          const step: ModelStep = {
+            live,
+            place,
+            stepId: isRetry ? last.stepId : crypto.randomUUID(),
+            number: stepNumber,
+            modelId: model.modelId,
+            isCarried,
+            tries: isRetry ? last.tries : 0,
+            hasFailed: false,
+          };
+          execution.step = step;
+          meter(model);
+          return { prompt: announced(prompt, step) };
+        },
+        undefined,
+      );
+    },
+
+    async processOutputStream({ state, part, abort }) {
+      const execution = executionIn(state);
+      const obstacle = execution?.step?.obstacle;
+      if (execution === undefined || obstacle === undefined) return part;
+      await failExecution(execution, obstacle);
+      return abort(obstacle.message, { metadata: tripwireOf(execution.live, obstacle) });
+    },
+
+    async processOutputResult({ state, result, messages }) {
+      const execution = executionIn(state);
+      if (execution?.isOwner !== true) return messages;
+      const { live } = execution;
+      if (result?.finishReason === 'aborted') await endRun(live, { type: 'stopped' });
+      else if (result?.finishReason === 'error') await endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
+      else await endRun(live, { type: 'completed' });
+      return messages;
+    },
+  };
+  return { processor, executionFor };
+
+  async function begun(context: Context | undefined, thread: string | undefined, abort: Abort): Promise<Execution> {
+    try {
+      return await beginExecution(agent, context, thread);
+    } catch (error) {
+      const { live } = error as { readonly live?: Live };
+      if (live === undefined) throw error;
+      return abort((error as RunpurseError).message, { metadata: tripwireOf(live, error as RunpurseError) });
+    }
+  }
+}
+
+/** The thread of the agent's memory; the messages know it also where the RequestContext does not. */
+function threadOf(messages: readonly { readonly threadId?: string | undefined }[]): string | undefined {
+  return messages.findLast(({ threadId }) => threadId !== undefined)?.threadId;
+}
+
+type Abort = (reason: string, options: { readonly metadata: RunpurseTripwire }) => never;
+
+const HOOKS = [
+  'processInputStep',
+  'processLLMRequest',
+  'processLLMResponse',
+  'processOutputStream',
+  'processOutputStep',
+  'processOutputResult',
+  'processToolResult',
+  'processAPIError',
+] as const;
+
+/**
+ * Another processor of the agent, as it is, but for one thing: when it stops an execution (a tripwire, or a throw), Mastra
+ * tells no processor of the end, so that is told from here.
+ */
+export function overheard<Other>(other: Other): Other {
+  if (typeof other !== 'object' || other === null || !HOOKS.some((hook) => hook in other) || 'steps' in other) return other;
+  return new Proxy(other, {
+    get(target, key) {
+      const value: unknown = Reflect.get(target, key, target);
+      if (typeof value !== 'function') return value;
+      const method = value.bind(target) as (...args: readonly unknown[]) => unknown;
+      if (!HOOKS.some((hook) => hook === key)) return method;
+      return async (args: { readonly messageList?: object }, ...rest: readonly unknown[]) => {
+        try {
+          return await method(args, ...rest);
+        } catch (error) {
+          const execution = args.messageList && executions.get(args.messageList);
+          const goesOn = error instanceof TripWire && error.options.retry === true;
+          if (execution !== undefined && !goesOn) await failExecution(execution, error);
+          throw error;
+        }
+      };
+    },
+  });
+}
