@@ -58,6 +58,7 @@ export async function startStubGateway({ answer, deny }: StubGatewayOptions = {}
         const taken = takeEvents(body, log, deny);
         return sendJson(response, taken?.status ?? 503, taken?.json ?? {}, OURS);
       }
+      if (request.method !== 'POST') return sendJson(response, 404, { error: { message: `the stub has no ${path}` } });
       const call: SentCall = { path, headers: request.headers, body: JSON.parse(body || '{}') as SentCall['body'] };
       requests.push(call);
       const n = requests.length;

@@ -11,8 +11,10 @@ import {
   type GatewayClient,
 } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
+import { Departure } from './departure.ts';
 import { endCall, reportCall, startCall, type Call } from './carry.ts';
 import { Spans, type Live, type Span } from './spans.ts';
+import { allowedBefore, ToolNames } from './tool-calls.ts';
 import {
   agentOf,
   answerOf,
@@ -22,6 +24,7 @@ import {
   isBubbleUp,
   isCancellation,
   isNode,
+  isResume,
   modelOf,
   namespaceOf,
   nodeOf,
@@ -72,7 +75,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   /** LangChain declares another order of arguments than it calls with: the fourth is the parent, the eighth the name. */
   override async handleChainStart(
     chain: unknown,
-    _inputs: unknown,
+    inputs: unknown,
     runId: string,
     parentRunId?: string,
     tags?: string[],
@@ -81,9 +84,10 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     runName?: string,
   ): Promise<void> {
     await this.#guard(async () => {
-      const span = await this.#open(runId, parentRunId, runName, metadata);
+      const span = await this.#open(runId, parentRunId, runName, metadata, isResume(inputs));
       if (span.isRoot) return;
       const node = isNode(metadata, tags) ? namespaceOf(metadata) : undefined;
+      if (node !== undefined) span.live.departure.nodeBegan(runId);
       const agent = agentOf(chain, runName);
       // An agent behind a tool is that tool's call; elsewhere it is a step of its own.
       const isTool = this.#spans.get(parentRunId)?.tool !== undefined;
@@ -98,6 +102,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   override async handleChainEnd(_outputs: unknown, runId: string): Promise<void> {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
+      span?.live.departure.nodeEnded(runId);
       span?.step?.complete();
       if (span?.isRoot === true) await this.#end(span.live, undefined);
     });
@@ -107,6 +112,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
       if (span === undefined) return;
+      span.live.departure.nodeEnded(runId);
       if (span.node !== undefined && !isBubbleUp(error)) this.#failNode(span.live, span.node, error);
       if (isBubbleUp(error)) span.step?.complete();
       else span.step?.fail(error);
@@ -136,6 +142,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const place = this.#place(runId, span, metadata);
       const asked = modelOf(messages, extra, metadata);
       const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked }, endpointOf(llm));
+      live.departure.watch(call.graphSignal);
       await this.#ask(
         span,
         () => live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }),
@@ -179,18 +186,15 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const span = await this.#open(runId, parentRunId, runName, metadata);
       const { live } = span;
       const name = runName ?? (tool as { readonly name?: string }).name ?? 'tool';
-      const attempt = attemptOf(namespaceOf(metadata), live.failures);
-      const given = `${toolCallId ?? `${name}@${namespaceOf(metadata)}`}#${attempt}`;
-      const uses = (live.toolUses.get(given) ?? 0) + 1;
-      live.toolUses.set(given, uses);
-      const key = `${namespaceOf(metadata)}|${given}|${uses}`;
-      const id = toolCallId === undefined ? runId : uses === 1 ? toolCallId : `${toolCallId}~${uses}`;
-      const paid = this.#spans.paidFor(live, key);
+      const namespace = namespaceOf(metadata);
+      const call = { namespace, tool: name, attempt: attemptOf(namespace, live.failures), given: toolCallId };
+      const { stepId, toolCallId: id } = live.toolNames.nameOf(call, runId);
+      const paid = live.paid.get(stepId);
       if (paid === undefined)
-        await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(id, span, metadata), tool: name, toolCallId: id, input }));
-      const hold = paid ?? { run: live.run, toolCallId: id };
-      live.tools.set(key, hold);
-      this.#spans.set(runId, { ...span, tool: hold, parentStepId: paid === undefined ? id : span.parentStepId });
+        await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(stepId, span, metadata), tool: name, toolCallId: id, input }));
+      const hold = paid ?? { settle: (result) => live.run.settleTool({ toolCallId: id, ...result }) };
+      live.tools.set(stepId, hold);
+      this.#spans.set(runId, { ...span, tool: hold, parentStepId: paid === undefined ? stepId : span.parentStepId });
     });
   }
 
@@ -218,25 +222,38 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     );
   }
 
-  async #open(runId: string, parentRunId: string | undefined, name: string | undefined, metadata: Metadata | undefined): Promise<Span> {
+  async #open(
+    runId: string,
+    parentRunId: string | undefined,
+    name: string | undefined,
+    metadata: Metadata | undefined,
+    isResumed = false,
+  ): Promise<Span> {
     const parent = this.#spans.get(parentRunId);
-    if (parent !== undefined)
-      return this.#spans.set(runId, { live: parent.live, isRoot: false, parentStepId: parent.parentStepId, agentId: parent.agentId });
-    const threadId = metadata?.['thread_id'];
+    if (parent !== undefined) {
+      const { live, parentStepId, agentId } = parent;
+      return this.#spans.set(runId, { live, isRoot: false, parentStepId, agentId });
+    }
+    const { thread_id } = metadata ?? {};
+    const threadId = typeof thread_id === 'string' ? thread_id : undefined;
     const run = this.client.run(runOf(runId, name, metadata, this.#defaults));
     const live: Live = {
       run,
-      threadId: typeof threadId === 'string' ? threadId : undefined,
+      threadId,
       failures: new Map(),
-      toolUses: new Map(),
+      toolNames: new ToolNames(threadId),
+      paid: this.#spans.paidIn(threadId),
       tools: new Map(),
       spanIds: new Set(),
+      departure: new Departure(() => void this.#guard(() => this.#end(live, new DOMException('left before its end', 'AbortError')))),
       isInterrupted: false,
+      isEnded: false,
     };
     const span = this.#spans.set(runId, { live, isRoot: true });
     const decision = await run.start();
     if (!decision.proceed) this.#spans.forget(live);
     refuseUnless(decision);
+    if (isResumed && threadId !== undefined) live.paid = new Map([...(await allowedBefore(this.client, run.sessionId)), ...live.paid]);
     return span;
   }
 
@@ -268,12 +285,14 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   async #endTool(runId: string, status: 'completed' | 'failed', error: unknown): Promise<void> {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
-      if (span?.tool !== undefined) span.tool.run.settleTool({ toolCallId: span.tool.toolCallId, status, error });
+      span?.tool?.settle({ status, error });
       if (span?.isRoot === true) await this.#end(span.live, status === 'failed' ? error : undefined);
     });
   }
 
   async #end(live: Live, error: unknown): Promise<void> {
+    if (live.isEnded) return;
+    live.isEnded = true;
     const { run } = live;
     if (error !== undefined && !isBubbleUp(error)) this.#abandon(live);
     const isPaused = live.isInterrupted || isBubbleUp(error);
@@ -306,8 +325,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     for (const id of spanIds) {
       const call = endCall(id);
       if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
-      const hold = this.#spans.get(id)?.tool;
-      hold?.run.settleTool({ toolCallId: hold.toolCallId, status: 'failed', error: new Error('its run ended first') });
+      this.#spans.get(id)?.tool?.settle({ status: 'failed', error: new Error('its run ended first') });
     }
   }
 

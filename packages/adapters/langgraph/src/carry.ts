@@ -15,6 +15,8 @@ export interface Call {
   readonly place: CallPlace & { readonly stepId: string };
   readonly asked?: Pick<ModelCall, 'model' | 'maxOutputTokens' | 'inputTokensMax'> | undefined;
   readonly isCarried: boolean;
+  /** Aborts when the graph around is left; known for wrapped models. */
+  readonly graphSignal?: AbortSignal | undefined;
   /** Requests sent so far: a model client tries again by itself. */
   tries: number;
   requestId?: string | undefined;
@@ -22,8 +24,15 @@ export interface Call {
   failure?: unknown;
 }
 
+/** A call of a wrapped model: where it points, the signal of the graph it is made in, and its LangChain run. */
+interface Inside {
+  readonly endpoint?: string | undefined;
+  readonly graphSignal?: AbortSignal | undefined;
+  langchainRunId?: string | undefined;
+}
+
 const calls = new Map<string, Call>();
-const inside = new AsyncLocalStorage<{ readonly endpoint?: string | undefined; langchainRunId?: string | undefined }>();
+const inside = new AsyncLocalStorage<Inside>();
 
 /**
  * Called by the handler when LangChain announces a model call; `isCarried` tells whether its model points at the gateway.
@@ -32,7 +41,8 @@ const inside = new AsyncLocalStorage<{ readonly endpoint?: string | undefined; l
 export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' | 'tries'>, endpoint: string | undefined): Call {
   const model = inside.getStore();
   if (model !== undefined) model.langchainRunId = langchainRunId;
-  const started = { ...call, isCarried: isAt(call.gateway, model === undefined ? endpoint : model.endpoint), tries: 0 };
+  const isCarried = isAt(call.gateway, model === undefined ? endpoint : model.endpoint);
+  const started = { ...call, isCarried, graphSignal: model?.graphSignal, tries: 0 };
   if (started.isCarried && model === undefined) warnOfUnwrapped();
   calls.set(langchainRunId, started);
   return started;
@@ -121,14 +131,14 @@ function carryOn(chat: ChatModel): void {
     'generate',
     (generate) =>
       (...args) =>
-        inside.run({ endpoint }, () => generate(...args)),
+        inside.run({ endpoint, graphSignal: graphSignal() }, () => generate(...args)),
   );
   replace(
     chat,
     '_streamIterator',
     (stream) =>
       (...args) =>
-        pull({ endpoint }, () => stream(...args) as AsyncGenerator),
+        pull({ endpoint, graphSignal: graphSignal() }, () => stream(...args) as AsyncGenerator),
   );
   replace(chat, '_generate', (generate) => (messages, options, manager) => {
     const id = idOf(manager);
@@ -175,10 +185,7 @@ function marked(options: Options, id: string | undefined, { clientConfig }: Chat
 }
 
 /** A generator whose every step runs inside a call. */
-async function* pull(
-  store: { endpoint?: string | undefined; langchainRunId?: string | undefined },
-  start: () => AsyncGenerator,
-): AsyncGenerator {
+async function* pull(store: Inside, start: () => AsyncGenerator): AsyncGenerator {
   const inner = inside.run(store, start);
   try {
     for (let step = await inside.run(store, () => inner.next()); step.done !== true; step = await inside.run(store, () => inner.next()))
@@ -251,14 +258,28 @@ function refusalResponse(decision: Exclude<Decision, { readonly type: 'allowed' 
 
 /** A request LangChain has no callbacks for, made inside a node or a tool of a run we know. */
 function ambientCall(): Call | undefined {
-  const { callbacks, metadata } = (AsyncLocalStorageProviderSingleton.getRunnableConfig() ?? {}) as {
-    callbacks?: Callbacks;
-    metadata?: Metadata;
-  };
+  const { callbacks, metadata } = ambientConfig();
   const handler = callbacks?.handlers?.find((candidate): candidate is AmbientHandler => 'callAt' in candidate);
   return handler?.callAt(callbacks?.getParentRunId?.() ?? '', metadata);
 }
 
+/** The signal that aborts when the graph around is: by its caller, or because its stream's reader left. */
+function graphSignal(): AbortSignal | undefined {
+  return ambientConfig().configurable?.[ABORT_SIGNALS]?.externalAbortSignal;
+}
+
+function ambientConfig(): AmbientConfig {
+  return (AsyncLocalStorageProviderSingleton.getRunnableConfig() ?? {}) as AmbientConfig;
+}
+
+/** LangGraph's own name for the signals of a graph, in the config of its nodes. */
+const ABORT_SIGNALS = '__pregel_abort_signals';
+
+interface AmbientConfig {
+  readonly callbacks?: Callbacks;
+  readonly metadata?: Metadata;
+  readonly configurable?: { readonly [ABORT_SIGNALS]?: { readonly externalAbortSignal?: AbortSignal } };
+}
 interface Callbacks {
   readonly handlers?: readonly object[];
   getParentRunId?(): string | undefined;

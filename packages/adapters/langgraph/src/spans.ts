@@ -1,4 +1,6 @@
 import type { Run, Step } from '@runpurse/core';
+import type { Departure } from './departure.ts';
+import type { ToolHold, ToolNames } from './tool-calls.ts';
 
 /** One root run of LangChain's: one run of ours. */
 export interface Live {
@@ -6,18 +8,15 @@ export interface Live {
   readonly threadId: string | undefined;
   /** Failures of each execution of a node, by its namespace. */
   readonly failures: Map<string, number>;
-  /** Uses of each tool call id: models repeat ids, and so do nodes that are run again. */
-  readonly toolUses: Map<string, number>;
-  /** Tool calls the gateway allowed, by the key under which a resumed run makes them again. */
+  readonly toolNames: ToolNames;
+  /** Tool calls the gateway allowed, by step id. */
   readonly tools: Map<string, ToolHold>;
+  /** Those it allowed to the paused runs before, which are not asked for again. */
+  paid: ReadonlyMap<string, ToolHold>;
   readonly spanIds: Set<string>;
+  readonly departure: Departure;
   isInterrupted: boolean;
-}
-
-/** A tool call that was authorized: what is held, and by which run. */
-export interface ToolHold {
-  readonly run: Run;
-  readonly toolCallId: string;
+  isEnded: boolean;
 }
 
 /** One LangChain run that is open, or whose children may still begin. */
@@ -69,7 +68,8 @@ export class Spans {
     for (const id of live?.spanIds ?? []) this.#spans.delete(id);
   }
 
-  paidFor(live: Live, toolKey: string): ToolHold | undefined {
-    return live.threadId === undefined ? undefined : this.#paid.get(live.threadId)?.get(toolKey);
+  /** What a paused thread has paid for, as far as this process knows. */
+  paidIn(threadId: string | undefined): ReadonlyMap<string, ToolHold> {
+    return this.#paid.get(threadId ?? '') ?? new Map();
   }
 }

@@ -149,6 +149,12 @@ export function isBubbleUp(error: unknown): boolean {
   return (error as { readonly is_bubble_up?: unknown } | null)?.is_bubble_up === true;
 }
 
+/** What a graph is given to go on after a pause: a `Command`, or nothing. */
+export function isResume(inputs: unknown): boolean {
+  const { lg_name, input } = (inputs ?? {}) as { readonly lg_name?: unknown; readonly input?: unknown };
+  return lg_name === 'Command' || input === null;
+}
+
 /** The caller's AbortSignal ended it. LangGraph tells the root no more than `Abort`. */
 export function isCancellation(error: unknown): boolean {
   if (typeof error !== 'object' || error === null) return false;

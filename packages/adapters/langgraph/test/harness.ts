@@ -4,12 +4,7 @@ import { ChatOpenAI } from '@langchain/openai';
 import { createAgent, tool, type ReactAgent } from 'langchain';
 import { z } from 'zod';
 import { RunpurseCallbackHandler, runpurseMiddleware } from '../src/index.ts';
-
-// LangChain prints whatever a handler throws; here refusals are what is played.
-const print = console.error;
-console.error = (...said: unknown[]) => {
-  if (!String(said[0]).startsWith('Error in handler RunpurseCallbackHandler')) print(...said);
-};
+import './stage.ts';
 
 /** Plays the conformance scenarios with real LangGraph agents, attached as the README says. */
 export const harness: AdapterHarness = {

@@ -3,6 +3,12 @@ import { createClient } from '@runpurse/core/axios';
 import { ChatOpenAI, type ChatOpenAIFields } from '@langchain/openai';
 import { RunpurseCallbackHandler, withRunpurse, type RunpurseOptions } from '../src/index.ts';
 
+// LangChain prints whatever a handler throws; in tests refusals are meant.
+const print = console.error;
+console.error = (...said: unknown[]) => {
+  if (!String(said[0]).startsWith('Error in handler RunpurseCallbackHandler')) print(...said);
+};
+
 /** A stub gateway, a handler on it, and models that point at it. */
 export interface Stage extends StubGateway {
   readonly handler: RunpurseCallbackHandler;
