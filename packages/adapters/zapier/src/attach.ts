@@ -17,17 +17,23 @@ import { answerError, haltedText, unavailableError, zapierError } from './errors
 /** How a step reaches the gateway: core's client over `z.request`. A step is a process of its own, so nothing is kept between two. */
 
 /** Zapier gives an action 30 seconds; the step should still be able to say what happened. */
-export const STEP_MS = 28_000;
-const QUICK_MS = 10_000;
+export const STEP_MS = 27_000;
+/** A step makes a few exchanges; all of them fit into its time. */
+const QUICK_MS = 5_000;
 
 const ids: Ids = { next: (prefix) => `${prefix}_${Date.now().toString(16).padStart(12, '0')}${randomBytes(10).toString('hex')}` };
+
+/** Only a test reaches these; from Zapier they lead nowhere. */
+const LOOPBACK: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]']);
 
 /** The gateway of this connection, without a path. */
 export function gatewayUrl(z: ZObject, bundle: Bundle): string {
   const text = (bundle.authData['base_url'] ?? '').trim().replace(/\/+(?:v1\/*)?$/, '');
-  if (!/^https?:\/\/[^\s/]+/.test(text))
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.has(url.hostname));
+  if (url === undefined || !isSafe || url.username !== '' || url.password !== '')
     throw new z.errors.Error(
-      'The address of the gateway must begin with https://, such as https://runpurse.example.com. Correct it in the connection.',
+      'The address of the gateway must begin with https:// and hold no user or password, such as https://runpurse.example.com: the key travels along. Correct it in the connection.',
       'invalid_connection',
       400,
     );
@@ -59,12 +65,14 @@ interface Asked {
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   readonly timeoutMs?: number;
+  /** What to say when no answer came in time, where that means more than a gateway that is away. */
+  readonly slowText?: string;
 }
 
 /** An exchange outside of core's client: reads, webhooks, model calls. Every status is an answer; throws when none came. */
 export async function exchange(z: ZObject, bundle: Bundle, asked: Asked): Promise<TransportResponse> {
   const [base, key] = [gatewayUrl(z, bundle), keyOf(z, bundle)];
-  const { method, path, body, headers, timeoutMs = QUICK_MS } = asked;
+  const { method, path, body, headers, timeoutMs = QUICK_MS, slowText } = asked;
   try {
     return await send(z, {
       method: method as TransportRequest['method'],
@@ -74,6 +82,7 @@ export async function exchange(z: ZObject, bundle: Bundle, asked: Asked): Promis
       timeoutMs,
     });
   } catch (fault) {
+    if (slowText !== undefined && isSlow(fault)) throw new z.errors.Error(slowText, 'too_slow', 504);
     throw unavailableError(z, unreachable(base, fault));
   }
 }
@@ -179,9 +188,15 @@ function orThrowError(decision: Decision): unknown {
   }
 }
 
+/** As node-fetch, which Zapier uses, tells a timeout. */
+function isSlow(fault: unknown): boolean {
+  return (
+    typeof fault === 'object' && fault !== null && 'type' in fault && (fault.type === 'request-timeout' || fault.type === 'body-timeout')
+  );
+}
+
 function unreachable(base: string, fault: unknown): string {
   const code = typeof fault === 'object' && fault !== null && 'code' in fault && typeof fault.code === 'string' ? fault.code : undefined;
-  const isSlow = typeof fault === 'object' && fault !== null && 'type' in fault && fault.type === 'request-timeout';
-  const why = isSlow ? 'no answer in time' : (code ?? 'the connection failed');
+  const why = isSlow(fault) ? 'no answer in time' : (code ?? 'the connection failed');
   return `Runpurse could not be reached at ${base} (${why}). Check the gateway's address in the connection, that it is running, and that it can be reached from the internet.`;
 }

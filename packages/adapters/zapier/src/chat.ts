@@ -1,5 +1,7 @@
 import type { ZObject } from 'zapier-platform-core';
 import type { TransportResponse } from '@runpurse/core';
+import { answerError } from './errors.ts';
+import { count, invalid, required } from './inputs.ts';
 import { flagOf, numberOf, textOf } from './translate.ts';
 
 /** A chat completion between Zapier's fields and OpenAI's wire. */
@@ -8,9 +10,8 @@ type Inputs = Readonly<Record<string, unknown>>;
 
 /** The request's body; what can't be read is told with its field's name. */
 export function requestOf(z: ZObject, input: Inputs): Readonly<Record<string, unknown>> {
-  const model = textOf(input, 'model');
-  if (model === undefined) throw invalid(z, 'Choose a model.');
-  const maxTokens = numberOf(input, 'max_tokens');
+  const model = required(z, input, 'model', 'Model');
+  const maxTokens = count(z, input, 'max_tokens', 'Most Output Tokens');
   const temperature = numberOf(input, 'temperature');
   const tools = jsonList(z, input, 'tools', 'Tools');
   return {
@@ -56,10 +57,6 @@ function jsonList(z: ZObject, input: Inputs, name: string, label: string): reado
   return list as unknown[];
 }
 
-function invalid(z: ZObject, message: string): Error {
-  return new z.errors.Error(message, 'invalid_input', 400);
-}
-
 interface Completion {
   readonly model?: string;
   readonly choices?: readonly {
@@ -69,9 +66,17 @@ interface Completion {
   readonly usage?: { readonly prompt_tokens?: number; readonly completion_tokens?: number } | null;
 }
 
+function parse(z: ZObject, status: number, body: string): Completion {
+  try {
+    return JSON.parse(body) as Completion;
+  } catch {
+    throw answerError(z, status, body, {});
+  }
+}
+
 /** What the model said, what it cost and what is left. */
-export function readAnswer({ body, headers }: TransportResponse): Readonly<Record<string, unknown>> {
-  const completion = JSON.parse(body) as Completion;
+export function readAnswer(z: ZObject, { status, body, headers }: TransportResponse): Readonly<Record<string, unknown>> {
+  const completion = parse(z, status, body);
   const choice = completion.choices?.[0];
   const cost = headers['x-runpurse-request-cost-usd'];
   return {

@@ -13,20 +13,6 @@ export function textOf(input: Inputs, name: string): string | undefined {
   return text === '' ? undefined : text;
 }
 
-/** A dollar amount as people write it (`$1,234.50`, `0,5` is refused downstream), as decimal text. */
-export function amountOf(input: Inputs, name: string): string | undefined {
-  const value = input[name];
-  if (typeof value === 'number') return Number.isFinite(value) ? decimal(value) : undefined;
-  return textOf(input, name)
-    ?.replace(/^\$\s*/, '')
-    .replace(/(?<=\d),(?=\d{3}(?:\D|$))/g, '');
-}
-
-/** `1e-7` is a number to JavaScript and no amount to anybody else. */
-function decimal(value: number): string {
-  return value.toFixed(9).replace(/\.?0+$/, '');
-}
-
 export function numberOf(input: Inputs, name: string): number | undefined {
   const text = textOf(input, name);
   const value = text === undefined ? Number.NaN : Number(text);

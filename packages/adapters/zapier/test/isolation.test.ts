@@ -133,7 +133,7 @@ describe('secrets', () => {
 
   it('and the connection’s key stand in no error', async () => {
     const errors: string[] = [];
-    for (const baseUrl of ['http://127.0.0.1:1', gateway.url, 'not an address']) {
+    for (const baseUrl of ['http://127.0.0.1:1', gateway.url, `https://me:${SECRET}@example.com`]) {
       const wrong = openZap({ baseUrl, apiKey: TOKEN, failurePolicy: 'closed' });
       for (const [key, inputs] of [
         ['start_run', { run_id: 'x' }],

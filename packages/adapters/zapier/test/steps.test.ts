@@ -3,6 +3,8 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import type { RunShape } from '@runpurse/core';
+import type { Bundle, ZObject } from 'zapier-platform-core';
+import { exchange } from '../src/attach.ts';
 import app from '../src/index.ts';
 import { openZap, type Row, type Zap } from './zap.ts';
 
@@ -14,6 +16,7 @@ let providerCalls: { readonly body: Record<string, unknown>; readonly headers: N
 let provider: Server;
 /** What the provider answers next instead of an answer. */
 let providerFails: { status: number; message: string } | undefined;
+let providerWaitsMs = 0;
 let count = 0;
 const fresh = (): string => `run-${(count += 1)}`;
 const run = async (runId: string): Promise<RunShape> => {
@@ -43,15 +46,14 @@ beforeAll(async () => {
         return;
       }
       const message = { role: 'assistant', content: `answer ${providerCalls.length}` };
-      response.end(
-        JSON.stringify({
-          id: 'c',
-          object: 'chat.completion',
-          model: asked['model'],
-          choices: [{ index: 0, finish_reason: 'stop', message }],
-          usage: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 },
-        }),
-      );
+      const answer = {
+        id: 'c',
+        object: 'chat.completion',
+        model: asked['model'],
+        choices: [{ index: 0, finish_reason: 'stop', message }],
+        usage: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 },
+      };
+      setTimeout(() => response.end(JSON.stringify(answer)), providerWaitsMs);
     });
   });
   await new Promise<void>((resolve) => provider.listen(0, '127.0.0.1', resolve));
@@ -96,6 +98,7 @@ afterAll(async () => {
 beforeEach(() => {
   providerCalls = [];
   providerFails = undefined;
+  providerWaitsMs = 0;
 });
 
 describe('the connection', () => {
@@ -111,6 +114,8 @@ describe('the connection', () => {
     ['a wrong key', { apiKey: 'rp_wrong' }, 'ExpiredAuthError', /does not accept this key.*reconnect/s],
     ['no key', { apiKey: ' ' }, 'ExpiredAuthError', /no virtual key/],
     ['no address', { baseUrl: 'runpurse.example.com' }, 'AppError', /must begin with https/],
+    ['an address without TLS', { baseUrl: 'http://runpurse.example.com' }, 'AppError', /must begin with https.*the key travels along/],
+    ['a password in the address', { baseUrl: 'https://me:hunter2@runpurse.example.com' }, 'AppError', /hold no user or password/],
     [
       'an address where nothing listens',
       { baseUrl: 'http://127.0.0.1:1' },
@@ -167,7 +172,11 @@ describe('Start Run', () => {
   });
 
   it.each([
-    ['a cap that is no amount', { limit_usd: 'fifty cents' }, /dollar amount/],
+    ['a cap that is no amount', { limit_usd: 'fifty cents' }, /Cap must be an amount in dollars/],
+    ['a cap with a decimal comma', { limit_usd: '0,50' }, /Cap must be an amount in dollars such as 0\.50, not .*0,50/],
+    ['a negative cap', { limit_usd: -1 }, /Cap must be an amount/],
+    ['a bound that is no number', { max_requests: 'many' }, /Most Model Calls must be a whole number from 1 on/],
+    ['a bound of nothing', { max_tool_calls: 0 }, /Most Tool Calls must be/],
     ['a run that belongs to another session', { session_id: 'other' }, /belongs to session/],
   ])('refuses %s in words', async (_what, more, words) => {
     const run_id = fresh();
@@ -254,8 +263,24 @@ describe('Authorize Spend', () => {
     expect((await failure(zap.create('authorize_spend', { ...step, call_id: 'm6' }))).message).toContain('budget_exceeded');
   });
 
-  it('asks what it needs to know', async () => {
-    expect((await failure(zap.create('authorize_spend', { run_id: fresh(), kind: 'tool', name: 'lookup' }))).message).toContain('Call ID');
+  it.each([
+    ['run_id', 'Run ID is empty'],
+    ['call_id', 'Call ID is empty'],
+    ['name', 'name is empty'],
+  ])('asks for %s: a call of no run would stand under no cap', async (field, words) => {
+    const step = { run_id: fresh(), kind: 'tool', name: 'lookup', call_id: 'c', [field]: '' };
+    expect((await failure(zap.create('authorize_spend', step))).message).toContain(words);
+    expect((await failure(zap.create('record_cost', step))).message).toMatch(/is empty/);
+    if (field === 'run_id') expect((await failure(zap.create('end_run', step))).message).toContain(words);
+  });
+
+  it('refuses an estimate it can not read rather than hold nothing', async () => {
+    const run_id = fresh();
+    const error = await failure(
+      zap.create('authorize_spend', { run_id, kind: 'tool', name: 'search', call_id: 'c', estimated_cost_usd: '1 cent' }),
+    );
+    expect(error.message).toContain('Estimated Cost must be an amount');
+    expect(await gateway.readRun(run_id)).toBeUndefined();
   });
 });
 
@@ -303,7 +328,7 @@ describe('Record a Cost', () => {
     const error = await failure(
       zap.create('record_cost', { run_id: fresh(), kind: 'tool', name: 'search', call_id: 'c1', cost_usd: 'one cent' }),
     );
-    expect(error.message).toMatch(/one cent.*no dollar amount/);
+    expect(error.message).toMatch(/Cost must be an amount in dollars such as 0\.50, not .*one cent/);
   });
 });
 
@@ -384,11 +409,13 @@ describe('Chat Completion', () => {
     ['no question', { prompt: '' }, 'Fill in Prompt'],
     ['messages that are no JSON', { messages: '[{' }, 'Messages is no JSON'],
     ['tools that are no list', { tools: '{}' }, 'Tools must be a JSON list'],
-    ['no model', { model: '' }, 'Choose a model'],
+    ['no model', { model: '' }, 'Model is empty'],
+    ['no run', { run_id: ' ' }, 'Run ID is empty'],
+    ['a limit that is no number', { max_tokens: 'few' }, 'Most Output Tokens must be'],
     ['a model nobody serves', { model: 'openai/unheard-of/x' }, 'unheard-of'],
   ])('says what is wrong with %s, and asks nobody', async (_what, more, words) => {
     expect((await failure(zap.create('chat_completion', { run_id: fresh(), ...ask, ...more }))).message).toContain(words);
-    if (words !== 'unheard-of') expect(providerCalls).toEqual([]);
+    expect(providerCalls).toEqual([]);
   });
 
   it('answers a replayed step from its first time: one call, one charge', async () => {
@@ -411,6 +438,29 @@ describe('Chat Completion', () => {
     expect((await failure(elsewhere.create('chat_completion', { run_id, ...ask }))).message).toMatch(
       /made and paid before \(req_.*\$0\.01\).*another Call ID/,
     );
+    expect(providerCalls).toHaveLength(1);
+    expect((await run(run_id)).cost.total_usd).toBe('0.01');
+  });
+
+  it('says what an answer that takes too long means, and never pays for it again', async () => {
+    const run_id = fresh();
+    providerWaitsMs = 400;
+    const impatient = (z: ZObject, bundle: Bundle): Promise<unknown> =>
+      exchange(z, bundle, {
+        method: 'POST',
+        path: '/v1/chat/completions',
+        body: { model: 'openai/mini', max_tokens: 5, messages: [{ role: 'user', content: 'x' }] },
+        headers: { 'alephant-run-id': run_id, 'alephant-step-id': 'slow' },
+        timeoutMs: 150,
+        slowText: 'too slow, and paid',
+      });
+    expect((await failure(zap.run(impatient))).message).toContain('too slow, and paid');
+    // While it is under way Zapier is asked to come back; then it is known to be paid.
+    const replay = { run_id, ...ask, call_id: 'slow' };
+    const waiting = await failure(zap.create('chat_completion', replay));
+    expect([waiting.name, waiting.message]).toEqual(['ThrottledError', expect.stringContaining('under way already')]);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect((await failure(zap.create('chat_completion', replay))).message).toContain('made and paid before');
     expect(providerCalls).toHaveLength(1);
     expect((await run(run_id)).cost.total_usd).toBe('0.01');
   });

@@ -1,7 +1,8 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { attach, mayGoOn } from '../attach.ts';
 import { CALL_ID, DECISION_OUT, ON_REFUSAL, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
-import { amountOf, contextOf, numberOf, placeOf, textOf, tightest } from '../translate.ts';
+import { amount, count, required } from '../inputs.ts';
+import { contextOf, placeOf, textOf, tightest } from '../translate.ts';
 import { attemptOf, readRun, readRunIfReachable, triesOf } from '../tries.ts';
 
 /**
@@ -10,10 +11,9 @@ import { attemptOf, readRun, readRunIfReachable, triesOf } from '../tries.ts';
  */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
-  const [callId, name] = [textOf(input, 'call_id'), textOf(input, 'name')];
-  if (callId === undefined || name === undefined)
-    throw new z.errors.Error('Fill in Call ID and Name: they say which call is asked for.', 'invalid_input', 400);
-  const attached = attach(z, bundle, contextOf(input, bundle.meta?.zap?.id));
+  const [runId, callId] = [required(z, input, 'run_id', 'Run ID'), required(z, input, 'call_id', 'Call ID')];
+  const name = required(z, input, 'name', 'The model’s or tool’s name');
+  const attached = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
   const { run } = attached;
   const kind = textOf(input, 'kind') === 'model' ? 'model' : 'tool';
   const attempt = attemptOf(triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId));
@@ -23,8 +23,8 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
       ? await run.authorizeModel({
           ...place,
           model: name,
-          maxOutputTokens: numberOf(input, 'max_output_tokens'),
-          inputTokensMax: numberOf(input, 'max_input_tokens'),
+          maxOutputTokens: count(z, input, 'max_output_tokens', 'Most Output Tokens'),
+          inputTokensMax: count(z, input, 'max_input_tokens', 'Most Input Tokens'),
           carried: false,
         })
       : await run.authorizeTool({
@@ -32,7 +32,7 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
           tool: name,
           toolCallId: callId,
           input: textOf(input, 'details'),
-          estimatedCostUsd: amountOf(input, 'estimated_cost_usd'),
+          estimatedCostUsd: amount(z, input, 'estimated_cost_usd', 'Estimated Cost'),
         });
   const said = { id: callId, call_id: callId, run_id: run.runId, name };
   if (decision.type === 'denied' && textOf(input, 'on_refusal') === 'continue')

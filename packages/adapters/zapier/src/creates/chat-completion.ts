@@ -4,12 +4,15 @@ import { attach, endRefused, exchange, isSuccess, keyOf as connectionKey, STEP_M
 import { readAnswer, requestOf } from '../chat.ts';
 import { answerError, isHalting } from '../errors.ts';
 import { CALL_ID, DECISION_OUT, ON_REFUSAL, outCount, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
+import { required } from '../inputs.ts';
 import { contextOf, keyOf, placeOf, textOf } from '../translate.ts';
 import { attemptOf, readRun, triesOf } from '../tries.ts';
 
 /** How long an answer is kept for a replay: as long as Zapier replays by itself, and some more. */
 const KEPT_S = 24 * 3_600;
 const KEPT_CHARACTERS_MAX = 100_000;
+const TOO_SLOW =
+  'The model did not answer within the 30 seconds Zapier gives a step. The call is paid and its answer is lost; a replay does not pay again. Lower Most Output Tokens, or choose a faster model.';
 const NOTHING_SAID = {
   text: '',
   tool_calls: [],
@@ -27,8 +30,10 @@ const NOTHING_SAID = {
  */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
+  const began = Date.now();
+  const runId = required(z, input, 'run_id', 'Run ID');
   const body = requestOf(z, input);
-  const attached = attach(z, bundle, contextOf(input, bundle.meta?.zap?.id));
+  const attached = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
   const { run } = attached;
   const callId = textOf(input, 'call_id') ?? `call_${keyOf(run.runId, body)}`;
   const said = { id: callId, call_id: callId, run_id: run.runId };
@@ -54,10 +59,11 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
     path: '/v1/chat/completions',
     body,
     headers: run.headers({ ...placeOf(input, callId), ...(attempt > 1 ? { attempt } : {}) }),
-    timeoutMs: STEP_MS,
+    timeoutMs: STEP_MS - (Date.now() - began),
+    slowText: TOO_SLOW,
   });
   if (isSuccess(response)) {
-    const answer = { ...NOTHING_SAID, ...readAnswer(response), allowed: true, decision: 'allowed', reason: '', warning: '' };
+    const answer = { ...NOTHING_SAID, ...readAnswer(z, response), allowed: true, decision: 'allowed', reason: '', warning: '' };
     await keepAnswer(z, cacheKey, answer);
     return { ...answer, ...said, replayed: false };
   }

@@ -1,7 +1,8 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { attach } from '../attach.ts';
 import { RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amountOf, contextOf, runRow, textOf } from '../translate.ts';
+import { amount, required } from '../inputs.ts';
+import { runRow, textOf } from '../translate.ts';
 import { readRunIfReachable } from '../tries.ts';
 
 const STATUSES = ['completed', 'failed', 'stopped'] as const;
@@ -10,15 +11,15 @@ const STATUSES = ['completed', 'failed', 'stopped'] as const;
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
   // Who ends a run says nothing of where it belongs: that was said when it began.
-  const { run, deliver } = attach(z, bundle, { runId: contextOf(input, undefined).runId });
+  const { run, deliver } = attach(z, bundle, { runId: required(z, input, 'run_id', 'Run ID') });
   const status = STATUSES.find((one) => one === textOf(input, 'status')) ?? 'completed';
   const wasOver = ((await readRunIfReachable(z, bundle, run.runId))?.ended_at ?? null) !== null;
   await run.end({
     status,
     reason: textOf(input, 'reason'),
-    revenueUsd: amountOf(input, 'revenue_usd'),
-    outboundUsd: amountOf(input, 'outbound_usd'),
-    feesUsd: amountOf(input, 'fees_usd'),
+    revenueUsd: amount(z, input, 'revenue_usd', 'Revenue'),
+    outboundUsd: amount(z, input, 'outbound_usd', 'Payments to Others'),
+    feesUsd: amount(z, input, 'fees_usd', 'Fees'),
   });
   const warning = await deliver();
   if (warning !== undefined) return { id: run.runId, run_id: run.runId, recorded: false, already_recorded: false, warning };

@@ -2,16 +2,17 @@ import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { usageOfTotals } from '@runpurse/core';
 import { attach } from '../attach.ts';
 import { CALL_ID, outText, PARENT_STEP, PLACE, RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amountOf, contextOf, numberOf, placeOf, runRow, textOf } from '../translate.ts';
+import { amount, count, required } from '../inputs.ts';
+import { contextOf, placeOf, runRow, textOf } from '../translate.ts';
 import { attemptOf, readRunIfReachable, triesOf, type Try } from '../tries.ts';
 
 /** Says what a call came to. The same call recorded twice is charged once. */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
-  const [callId, name] = [textOf(input, 'call_id'), textOf(input, 'name')];
-  if (callId === undefined || name === undefined)
-    throw new z.errors.Error('Fill in Call ID and Name: they say which call this is the cost of.', 'invalid_input', 400);
-  const { run, deliver } = attach(z, bundle, contextOf(input, bundle.meta?.zap?.id));
+  const [runId, callId] = [required(z, input, 'run_id', 'Run ID'), required(z, input, 'call_id', 'Call ID')];
+  const name = required(z, input, 'name', 'Tool or Model');
+  const [costUsd, usage] = [amount(z, input, 'cost_usd', 'Cost'), usageOf(z, input)];
+  const { run, deliver } = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
   const kind = textOf(input, 'kind') === 'model' ? 'model' : 'tool';
   const error = textOf(input, 'error');
   const status = textOf(input, 'status') === 'failed' || error !== undefined ? 'failed' : 'completed';
@@ -22,8 +23,8 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
     const attempt = attemptOf(tries);
     const place = { ...placeOf(input, callId), ...(attempt > 1 ? { attempt } : {}) };
     const failure = error === undefined ? {} : { error };
-    if (kind === 'model') run.recordModel({ ...place, model: name, usage: usageOf(input), status, ...failure });
-    else run.settleTool({ toolCallId: callId, tool: name, status, costUsd: amountOf(input, 'cost_usd'), place, ...failure });
+    if (kind === 'model') run.recordModel({ ...place, model: name, usage, status, ...failure });
+    else run.settleTool({ toolCallId: callId, tool: name, status, costUsd, place, ...failure });
     const warning = await deliver();
     if (warning !== undefined) return { ...said, recorded: false, warning };
   }
@@ -38,12 +39,12 @@ function wasRecorded(tries: readonly Try[], status: 'completed' | 'failed'): boo
 }
 
 /** As AI apps tell tokens, totals that contain their parts. Unknown is unknown: then the gateway charges what was held, not nothing. */
-function usageOf(input: Bundle['inputData']) {
+function usageOf(z: ZObject, input: Bundle['inputData']) {
   return usageOfTotals({
-    input: numberOf(input, 'input_tokens'),
-    cacheRead: numberOf(input, 'cached_tokens'),
-    output: numberOf(input, 'output_tokens'),
-    reasoning: numberOf(input, 'reasoning_tokens'),
+    input: count(z, input, 'input_tokens', 'Input Tokens', 0),
+    cacheRead: count(z, input, 'cached_tokens', 'Of the Input, From a Cache', 0),
+    output: count(z, input, 'output_tokens', 'Output Tokens', 0),
+    reasoning: count(z, input, 'reasoning_tokens', 'Of the Output, Reasoning', 0),
   });
 }
 

@@ -2,7 +2,8 @@ import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import type { RunBounds } from '@runpurse/core';
 import { attach, mayGoOn } from '../attach.ts';
 import { DECISION_OUT, PLACE, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amountOf, contextOf, numberOf, runRow, textOf } from '../translate.ts';
+import { amount, count } from '../inputs.ts';
+import { contextOf, runRow, textOf } from '../translate.ts';
 import { readRun } from '../tries.ts';
 
 /** Begins a run. With a Run ID of the user's own a replay comes back to the same run. */
@@ -11,8 +12,8 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const attached = attach(z, bundle, {
     ...contextOf(input, bundle.meta?.zap?.id),
     name: textOf(input, 'name'),
-    limitUsd: amountOf(input, 'limit_usd'),
-    bounds: boundsOf(input),
+    limitUsd: amount(z, input, 'limit_usd', 'Cap'),
+    bounds: boundsOf(z, input),
   });
   const { run } = attached;
   const warning = await mayGoOn(z, attached, await run.start());
@@ -28,11 +29,11 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   };
 }
 
-function boundsOf(input: Bundle['inputData']): RunBounds {
+function boundsOf(z: ZObject, input: Bundle['inputData']): RunBounds {
   return {
-    max_requests: numberOf(input, 'max_requests'),
-    max_tool_calls: numberOf(input, 'max_tool_calls'),
-    max_runtime_s: numberOf(input, 'max_runtime_s'),
+    max_requests: count(z, input, 'max_requests', 'Most Model Calls'),
+    max_tool_calls: count(z, input, 'max_tool_calls', 'Most Tool Calls'),
+    max_runtime_s: count(z, input, 'max_runtime_s', 'Longest Runtime'),
   };
 }
 

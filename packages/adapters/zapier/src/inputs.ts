@@ -1,0 +1,45 @@
+import type { ZObject } from 'zapier-platform-core';
+import { parseUsd } from '@runpurse/core';
+import { textOf } from './translate.ts';
+
+/** What a user filled in or mapped, read strictly: a cap or a run that can't be read must not count as none. */
+
+type Inputs = Readonly<Record<string, unknown>>;
+
+export function invalid(z: ZObject, message: string): Error {
+  return new z.errors.Error(message, 'invalid_input', 400);
+}
+
+/** A field that must not be empty: one that is mapped to an empty value of an earlier step arrives so. */
+export function required(z: ZObject, input: Inputs, name: string, label: string): string {
+  const text = textOf(input, name);
+  if (text === undefined) throw invalid(z, `${label} is empty. Fill it in, or map it to a field of an earlier step that has a value.`);
+  return text;
+}
+
+/** A dollar amount as people write it (`$1,234.50`), as decimal text. */
+export function amount(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
+  const value = input[name];
+  const text = typeof value === 'number' ? decimal(value) : textOf(input, name);
+  if (text === undefined) return undefined;
+  const plain = text.replace(/^\$\s*/, '').replace(/^(\d{1,3})((?:,\d{3})+)(?=\.|$)/, (whole) => whole.replaceAll(',', ''));
+  const nanos = parseUsd(plain);
+  if (nanos === undefined || nanos < 0n)
+    throw invalid(z, `${label} must be an amount in dollars such as 0.50, not ${JSON.stringify(text)}.`);
+  return plain;
+}
+
+/** A whole number above zero, or zero where that means something. */
+export function count(z: ZObject, input: Inputs, name: string, label: string, least = 1): number | undefined {
+  const text = textOf(input, name);
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < least)
+    throw invalid(z, `${label} must be a whole number from ${least} on, not ${JSON.stringify(text)}.`);
+  return value;
+}
+
+/** `1e-7` is a number to JavaScript and no amount to anybody else. */
+function decimal(value: number): string {
+  return Number.isFinite(value) ? value.toFixed(9).replace(/\.?0+$/, '') : String(value);
+}
