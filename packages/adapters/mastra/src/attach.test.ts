@@ -1,11 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { InMemoryStore } from '@mastra/core/storage';
-import type { Agent, AgentConfig } from '@mastra/core/agent';
+import { Agent as RealAgent, type Agent, type AgentConfig } from '@mastra/core/agent';
+import { MockMemory } from '@mastra/core/memory';
 import { Mastra } from '@mastra/core/mastra';
 import { RequestContext } from '@mastra/core/request-context';
 import { createTool } from '@mastra/core/tools';
+import { createStep, createWorkflow } from '@mastra/core/workflows';
 import { denies } from '@runpurse/conformance';
 import { refusalOf } from '@runpurse/core';
+import { getEventListeners } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { z } from 'zod';
@@ -52,6 +55,14 @@ async function sent(stage: Stage): Promise<string[]> {
 
 function end(stage: Stage): unknown {
   return stage.events.at(-1);
+}
+
+/** Without what no two runs have in common, and the name of the model, which Mastra notes for agents with processors only. */
+function stripped(value: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(value, (key, each: unknown) => (/id$|At$|timestamp|^model$|^request$|^response$/i.test(key) ? undefined : each)) ??
+      'null',
+  );
 }
 
 describe('a run', () => {
@@ -216,6 +227,92 @@ describe('a run', () => {
       ['socket', undefined],
     ]);
     expect(end(stage)).toMatchObject({ type: 'run.failed', metadata: { message: 'socket' } });
+  });
+
+  it('leaves nothing on a signal that many runs share', async () => {
+    const stage = setStage();
+    const controller = new AbortController();
+    const agent = stage.agent(scripted(lookThenAnswer));
+    await Promise.all(Array.from({ length: 20 }, () => agent.generate('hi', { abortSignal: controller.signal })));
+    expect(stage.eventsOf('run.completed')).toHaveLength(20);
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+    controller.abort();
+    await soon();
+    expect(stage.eventsOf('run.failed')).toEqual([]);
+  });
+
+  it('leaves the agent’s answer, steps and messages as they are without it', async () => {
+    const plain = new RealAgent({
+      id: 'support',
+      name: 'Support',
+      instructions: 'Help.',
+      model: scripted(lookThenAnswer),
+      tools: { lookup: lookup().tool },
+    } as unknown as AgentConfig);
+    for (const play of Object.values(ways)) {
+      const [without, withIt] = [await play(plain), await play(setStage().agent(scripted(lookThenAnswer)))];
+      for (const key of ['text', 'steps', 'toolResults', 'usage', 'finishReason', 'messages'] as const)
+        expect([key, stripped(withIt[key])]).toEqual([key, stripped(without[key])]);
+    }
+  });
+
+  it('of a durable agent is told alike', async () => {
+    const stage = setStage();
+    const agent = stage.agent(scripted(lookThenAnswer), { durable: { cleanupTimeoutMs: 10 } });
+    const mastra = new Mastra({ agents: { agent }, storage: new InMemoryStore(), logger: false });
+    const output = await mastra.getAgent('agent').stream('hi');
+    expect(await ((output as { readonly output?: typeof output }).output ?? output).text).toBe('done');
+    await soon();
+    expect(stage.types()).toEqual(PLAIN_RUN);
+    await mastra.shutdown();
+  });
+
+  it('of a network of agents is one inside run(…)', async () => {
+    const stage = setStage();
+    const worker = stage.agent(scripted(lookThenAnswer), { id: 'worker', name: 'worker', description: 'works' });
+    const choices = [
+      { primitiveId: 'worker', primitiveType: 'agent', prompt: 'do it', selectionReason: 'it can' },
+      {
+        isComplete: true,
+        completionReason: 'done',
+        finalResult: 'all',
+        primitiveId: 'none',
+        primitiveType: 'none',
+        prompt: '',
+        selectionReason: '',
+      },
+    ];
+    const model = scripted((count) => ({ text: JSON.stringify(choices[count - 1]) }));
+    const boss = stage.agent(model, { id: 'boss', name: 'boss', agents: { worker }, memory: new MockMemory() });
+    await stage.runpurse.run({ runId: 'run-1' }, async () => {
+      for await (const chunk of await boss.network('go', { memory: { thread: 'thread-1', resource: 'user-1' } })) void chunk;
+    });
+    expect(new Set(stage.events.map(({ run_id }) => run_id))).toEqual(new Set(['run-1']));
+    expect(stage.eventsOf('llm.call.completed').map((event) => event['agent_id'])).toEqual(['boss', 'worker', 'worker', 'boss']);
+    expect(end(stage)).toMatchObject({ type: 'run.completed' });
+  });
+
+  it('of generateLegacy is told from its start to its end, without its models', async () => {
+    const stage = setStage();
+    const answer = { finishReason: 'stop', usage: { promptTokens: 1, completionTokens: 1 }, rawCall: { rawPrompt: null, rawSettings: {} } };
+    const model = {
+      specificationVersion: 'v1',
+      provider: 'scripted',
+      modelId: 'old',
+      defaultObjectGenerationMode: 'json',
+      doGenerate: async ({ prompt }: { readonly prompt: readonly { readonly role: string }[] }) =>
+        prompt.at(-1)?.role === 'tool'
+          ? { ...answer, text: 'done' }
+          : {
+              ...answer,
+              finishReason: 'tool-calls',
+              toolCalls: [{ toolCallType: 'function', toolCallId: 'call_1', toolName: 'lookup', args: '{"q":"x"}' }],
+            },
+    };
+    const { text } = await stage.agent(model).generateLegacy('hi', { maxSteps: 3 });
+    expect(text).toBe('done');
+    expect(await sent(stage)).toEqual(['run.started', 'tool.call.requested', 'tool.call.completed', 'run.completed']);
+    expect(new Set(stage.events.map(({ run_id }) => run_id)).size).toBe(1);
   });
 
   it('ends completed when its steps are used up', async () => {
@@ -415,7 +512,6 @@ describe('a model call', () => {
     const stage = setStage();
     const hidden = { ...scripted(lookThenAnswer), config: undefined };
     const { withRunpurse } = stage.runpurse;
-    const { Agent: RealAgent } = await import('@mastra/core/agent');
     const options = { id: 'support', name: 'Support', instructions: '', model: hidden, tools: { lookup: lookup().tool } };
     await new RealAgent(withRunpurse(options as unknown as AgentConfig, { carried: true })).generate('hi');
     expect(stage.types()).toEqual(CARRIED_RUN);
@@ -521,6 +617,21 @@ describe('a suspended tool', () => {
 });
 
 describe('run(…)', () => {
+  it('ends with the workflow’s stream it returns', async () => {
+    const stage = setStage();
+    const shape = { inputSchema: z.object({}), outputSchema: z.object({}) };
+    const step = createStep({ id: 'wait', ...shape, execute: async () => (await soon(20), {}) });
+    const run = await createWorkflow({ id: 'flow', ...shape })
+      .then(step)
+      .commit()
+      .createRun();
+    const stream = await stage.runpurse.run({}, () => run.stream({ inputData: {} }));
+    expect(stage.types()).toEqual(['run.started']);
+    await stream.result;
+    await soon();
+    expect(stage.types()).toEqual(['run.started', 'run.completed']);
+  });
+
   it('is one run over all the agents in it', async () => {
     const stage = setStage();
     const first = stage.agent(scripted(lookThenAnswer));

@@ -100,37 +100,40 @@ function noted(model: unknown, endpoints: Map<string, string>): unknown {
   return model;
 }
 
-/** What `agent.stream` resolves to. */
+/** What `agent.generate`, `agent.stream`, `agent.network` and a workflow's `run.stream` give. */
 interface Output {
   readonly _waitUntilFinished?: () => Promise<void>;
+  readonly result?: unknown;
+  readonly finishReason?: unknown;
+  readonly status?: unknown;
   readonly error?: unknown;
-  readonly status?: string;
   readonly tripwire?: { readonly reason: string } | undefined;
 }
 
 async function untilOver<Result>(live: Live, work: () => Result | PromiseLike<Result>): Promise<Result> {
-  const end = (error: unknown): Promise<void> =>
-    isCancellation(error, undefined) ? endRun(live, { type: 'stopped' }) : endRun(live, { type: 'failed', error });
   try {
     const result = await frames.run({ live, place: {} }, work);
-    const output = result as Output | undefined;
-    if (typeof output?._waitUntilFinished === 'function') void output._waitUntilFinished().then(() => endWith(live, output));
-    else await endWith(live, output);
+    const output: Output = typeof result === 'object' && result !== null ? result : {};
+    const settled = output._waitUntilFinished?.() ?? (isPromise(output.result) ? output.result.catch(() => {}) : undefined);
+    if (settled === undefined) await endWith(live, output);
+    else void settled.then(() => endWith(live, output));
     return result;
   } catch (error) {
-    await end(error);
+    await endRun(live, isCancellation(error, undefined) ? { type: 'stopped' } : { type: 'failed', error });
     throw error;
   }
 }
 
+function isPromise(value: unknown): value is Promise<unknown> {
+  return value instanceof Promise;
+}
+
 /** Mastra's results tell of a refusal, an error or a cancel without throwing it. */
-async function endWith(live: Live, output: Output | undefined): Promise<void> {
-  const { tripwire, error }: Output = typeof output === 'object' && output !== null ? output : {};
+async function endWith(live: Live, { tripwire, error, finishReason, status }: Output): Promise<void> {
   if (tripwire !== undefined) return endRun(live, { type: 'failed', error: tripwire.reason });
   if (error !== undefined) return endRun(live, { type: 'failed', error });
-  const { finishReason, status } = (output ?? {}) as { readonly finishReason?: unknown; readonly status?: unknown };
   if (finishReason === 'aborted' || status === 'canceled') return endRun(live, { type: 'stopped' });
-  return endRun(live, { type: 'completed' });
+  return endRun(live, status === 'failed' ? { type: 'failed', error: live.failure?.error ?? 'failed' } : { type: 'completed' });
 }
 
 function warn(fault: unknown): void {

@@ -64,9 +64,14 @@ export function watchAbort(execution: Execution, signal: AbortSignal | undefined
   execution.signal = signal;
   if (!execution.isOwner) return;
   const { live } = execution; // not the execution: a signal may be kept for long
+  let timer: NodeJS.Timeout | undefined;
   const end = (): void => {
-    setTimeout(() => void guarded(live.host, () => endRun(live, { type: 'stopped' }), undefined), END_AFTER_ABORT_MS).unref();
+    timer = setTimeout(() => void guarded(live.host, () => endRun(live, { type: 'stopped' }), undefined), END_AFTER_ABORT_MS).unref();
   };
+  live.atEnd.push(() => {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', end);
+  });
   if (signal.aborted) end();
   else signal.addEventListener('abort', end, { once: true });
 }

@@ -40,6 +40,8 @@ export interface Live {
   readonly suspended: Map<string, Hold>;
   /** Why the newest model call failed, as it was thrown. */
   failure?: Failure | undefined;
+  /** Done when the run ends, so that nothing of it stays behind. */
+  readonly atEnd: (() => void)[];
   isEnded: boolean;
 }
 
@@ -72,7 +74,7 @@ export interface Frame {
 export const frames = new AsyncLocalStorage<Frame>();
 
 export function makeLive(host: Host, run: Run): Live {
-  return { host, run, open: new Map(), toolUses: new Map(), suspended: new Map(), isEnded: false };
+  return { host, run, open: new Map(), toolUses: new Map(), suspended: new Map(), atEnd: [], isEnded: false };
 }
 
 /** The frame around us, when its run still lasts. */
@@ -88,6 +90,7 @@ export type Ending = { readonly type: 'completed' } | { readonly type: 'stopped'
 export async function endRun(live: Live, ending: Ending): Promise<void> {
   if (live.isEnded) return;
   live.isEnded = true;
+  for (const done of live.atEnd) done();
   for (const abandon of [...live.open.values()]) guarded(live.host, abandon, undefined);
   if (ending.type === 'completed') return live.run.end({ status: 'completed' });
   if (ending.type === 'stopped') return live.run.end({ status: 'stopped', reason: 'cancelled' });

@@ -90,14 +90,10 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       return abort(obstacle.message, { metadata: tripwireOf(execution.live, obstacle) });
     },
 
-    async processOutputResult({ state, result, messages }) {
-      const execution = executionIn(state);
-      if (execution?.isOwner !== true) return messages;
-      const { live } = execution;
-      if (result?.finishReason === 'aborted') await endRun(live, { type: 'stopped' });
-      else if (result?.finishReason === 'error') await endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
-      else await endRun(live, { type: 'completed' });
-      return messages;
+    async processOutputResult({ state, result, messageList }) {
+      const execution = executionIn(state) ?? executions.get(messageList); // `generateLegacy` has no state
+      if (execution?.isOwner === true) await finished(execution.live, result?.finishReason);
+      return undefined as never; // messages that are returned, even as they were, are put into the list again
     },
   };
   return { processor, executionFor };
@@ -111,6 +107,12 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       return abort((error as RunpurseError).message, { metadata: tripwireOf(live, error as RunpurseError) });
     }
   }
+}
+
+async function finished(live: Live, finishReason: string | undefined): Promise<void> {
+  if (finishReason === 'aborted') return endRun(live, { type: 'stopped' });
+  if (finishReason === 'error') return endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
+  return endRun(live, { type: 'completed' });
 }
 
 /** The thread of the agent's memory; the messages know it also where the RequestContext does not. */
@@ -136,7 +138,7 @@ const HOOKS = [
  * tells no processor of the end, so that is told from here.
  */
 export function overheard<Other>(other: Other): Other {
-  if (typeof other !== 'object' || other === null || !HOOKS.some((hook) => hook in other) || 'steps' in other) return other;
+  if (typeof other !== 'object' || other === null || !HOOKS.some((hook) => hook in other)) return other;
   return new Proxy(other, {
     get(target, key) {
       const value: unknown = Reflect.get(target, key, target);
