@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import type { RunShape, SessionShape } from '@runpurse/core';
-import { pythonEnvironment, PYTHON } from './environment.ts';
+import { PYTHON, PYTHON_VARIABLES, pythonEnvironment } from './environment.ts';
 import { PythonHost } from './python-host.ts';
 
 const usage = { input_tokens: 10, output_tokens: 500 };
@@ -36,7 +36,8 @@ const start = (more: object = {}): Promise<RunningGateway> =>
 beforeAll(async () => {
   python = new PythonHost();
   provider = await start();
-});
+  await python.ready();
+}, 120_000);
 beforeEach(async () => {
   gateway = await start();
 });
@@ -205,7 +206,7 @@ describe('a process that just ends', () => {
       [
         ['s-end', ''],
         ['s-exit', 'raise SystemExit(3)'],
-        ['s-left', 'runpurse.run(run_id="left").__enter__()'],
+        ['s-left', 'left = runpurse.run(run_id="left")\nleft.__enter__()'],
       ].map(async ([sessionId = '', last = '']) => {
         const script = `
 import sys
@@ -216,7 +217,7 @@ runpurse = Runpurse(place["url"], place["key"], context={"session_id": "${sessio
 print(desk_crew(llm_at(${JSON.stringify(at(provider))}, "desk"), Lookup()).kickoff().raw)
 ${last}
 `;
-        const env = { ...process.env, CREWAI_DISABLE_TELEMETRY: 'true', CREWAI_TRACING_ENABLED: 'false', PYTHONDONTWRITEBYTECODE: '1' };
+        const env = { ...process.env, CREWAI_DISABLE_TELEMETRY: 'true', CREWAI_TRACING_ENABLED: 'false', ...PYTHON_VARIABLES };
         const ended = promisify(execFile)(pythonEnvironment(), ['-c', script], { env });
         expect((await ended.catch((error: unknown) => error as { stdout: string })).stdout).toContain('done');
         const runs = await runsOf(sessionId);
@@ -224,7 +225,7 @@ ${last}
         expect(runs.find(({ run_id }) => run_id === 'left')?.status).toBe(last.includes('left') ? 'stopped' : undefined);
       }),
     );
-  });
+  }, 120_000);
 });
 
 describe('the bridge', () => {

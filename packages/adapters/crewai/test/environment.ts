@@ -8,6 +8,9 @@ export const PYTHON = join(import.meta.dirname, '..', 'python');
 const LOCK_FILE = join(PYTHON, 'requirements.lock');
 const TOOLCHAIN = join(import.meta.dirname, '..', '..', '..', '..', '.toolchain');
 
+/** For its processes: what Python compiles lies beside the environment, not beside the sources, and is compiled once. */
+export const PYTHON_VARIABLES = { PYTHONPYCACHEPREFIX: join(TOOLCHAIN, 'pycache'), PYTHONDONTWRITEBYTECODE: '', PYTHONUTF8: '1' };
+
 const VERSIONS = ['3.13', '3.12', '3.11', '3.10'];
 const WAIT_MS = 250;
 const STALE_MS = 15 * 60_000;

@@ -8,6 +8,12 @@ const version = /^crewai==(\S+)$/m.exec(readFileSync(join(PYTHON, 'requirements.
 
 let host: PythonHost | undefined;
 
+/** Starts the Python process that plays; a play starts it too, and waits for it. */
+export function startPython(): Promise<void> {
+  host ??= new PythonHost();
+  return host.ready();
+}
+
 /** Plays the conformance scenarios with real CrewAI crews in a Python process, attached as the README says. */
 export const harness: AdapterHarness = {
   name: 'crewai',

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { pythonEnvironment, PYTHON } from './environment.ts';
+import { PYTHON, PYTHON_VARIABLES, pythonEnvironment } from './environment.ts';
 
 type RunTool = (name: string, args: Readonly<Record<string, unknown>>) => Promise<string>;
 
@@ -28,11 +28,11 @@ export class PythonHost {
   #ended: string | undefined;
 
   constructor() {
-    this.#process = spawn(pythonEnvironment(), ['-X', 'utf8', join(import.meta.dirname, 'host.py')], {
+    this.#process = spawn(pythonEnvironment(), [join(import.meta.dirname, 'host.py')], {
       env: {
         ...process.env,
         PYTHONPATH: [join(PYTHON, 'src'), import.meta.dirname].join(delimiter),
-        PYTHONDONTWRITEBYTECODE: '1',
+        ...PYTHON_VARIABLES,
       },
     });
     createInterface(this.#process.stdout).on('line', (line) => this.#hear(JSON.parse(line) as Message));
@@ -45,6 +45,11 @@ export class PythonHost {
     });
     // The tests' process ends when its work is done, and takes this one with it.
     this.#unreference();
+  }
+
+  /** Resolves when CrewAI is loaded, which takes seconds. */
+  async ready(): Promise<void> {
+    await this.call('nothing', {});
   }
 
   /** What was printed on the way, for messages. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from '@jest/globals';
-import { PYTHON, pythonEnvironment } from './environment.ts';
+import { PYTHON, PYTHON_VARIABLES, pythonEnvironment } from './environment.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'runpurse-crewai-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -13,7 +13,7 @@ async function python(args: readonly string[]): Promise<string> {
   const { stdout, stderr } = await promisify(execFile)(pythonEnvironment(), [...args], {
     cwd: PYTHON,
     timeout: 120_000,
-    env: { ...process.env, PYTHONPATH: 'src', PYTHONDONTWRITEBYTECODE: '1' },
+    env: { ...process.env, PYTHONPATH: 'src', ...PYTHON_VARIABLES },
   });
   return `${stdout}${stderr}`;
 }

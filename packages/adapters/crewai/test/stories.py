@@ -17,6 +17,10 @@ RunTool = Callable[[str, dict[str, Any]], str]
 _running: dict[str, asyncio.Task[Any]] = {}
 
 
+async def nothing(_args: dict[str, Any], _tool: RunTool) -> None:
+    """Answers once everything is loaded."""
+
+
 def cancel(_request: str, args: dict[str, Any]) -> None:
     task = _running.get(args["run_id"])
     if task is not None:

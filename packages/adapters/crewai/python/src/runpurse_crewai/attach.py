@@ -76,6 +76,7 @@ class Runpurse:
             register_hook(point, hook)
         for event_type, handler in self._handlers:
             crewai_event_bus.register_handler(event_type, handler)
+        atexit.register(self._finish)
 
     @contextmanager
     def run(
@@ -122,12 +123,19 @@ class Runpurse:
 
     def close(self) -> None:
         """Detaches from CrewAI and delivers for the last time. Happens by itself when the process ends."""
+        atexit.unregister(self._finish)
         for point, hook in self._hooks:
             unregister_hook(point, hook)
         crewai_event_bus.flush(timeout=5.0)
         for event_type, handler in self._handlers:
             crewai_event_bus.off(event_type, handler)
         self.client.close()
+
+    def _finish(self) -> None:
+        for run in list(OPEN_RUNS):
+            if run.client is self.client:
+                run.end("stopped", reason="the process ended")
+        self.close()
 
     def _new_run(self, stated: Mapping[str, str | None], limit_usd: str | None, bounds: Mapping[str, int] | None) -> Run:
         context = {**self._context, **{field: value for field, value in stated.items() if value is not None}}
@@ -364,9 +372,3 @@ def _is_cached(context: Any) -> bool:
         return False
     arguments = json.dumps(context.tool_input) if context.tool_input else ""
     return cache.read(tool=context.tool_name, input=arguments) is not None
-
-
-@atexit.register
-def _end_open_runs() -> None:
-    for run in list(OPEN_RUNS):
-        run.end("stopped", reason="the process ended")

@@ -6,7 +6,6 @@ see goes to `on_problem`. Reports are sent until the gateway has them, under the
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import json
 import queue
@@ -98,8 +97,6 @@ class Client:
         self._wake = threading.Event()
         self._worker: threading.Thread | None = None
         self._is_closed = False
-        # Held weakly: a client that nobody uses any more must not live to the end of the process.
-        atexit.register(_close, weakref.ref(self))
 
     @property
     def pending(self) -> int:
@@ -286,12 +283,6 @@ class Client:
 
     def _safe(self, error: object) -> str:
         return redact_text(str(error).replace(self._key, REDACTED))[:300]
-
-
-def _close(reference: weakref.ReferenceType[Client]) -> None:
-    client = reference()
-    if client is not None:
-        client.close()
 
 
 def _next_batch(waiting: deque[str]) -> list[str]:
