@@ -9,7 +9,7 @@ import { createDeliverer } from './deliver.ts';
 import type { FromNotify, HostQuestion, ListedSubscription, NotifyOptions, NotifyQuestion, ToNotify } from './messages.ts';
 import { readNoted, type NoticeSource } from './read-notices.ts';
 import { createSender } from './send.ts';
-import { openSubscriptionFile } from './subscription-file.ts';
+import { NOTICES_FILE, openSubscriptionFile } from './subscription-file.ts';
 
 /**
  * The thread that delivers notices: it reads the ledger behind the views, writes the subscriptions' file and speaks to the
@@ -106,5 +106,7 @@ function start(options: NotifyOptions): void {
 try {
   start(workerData as NotifyOptions);
 } catch (fault) {
-  say({ kind: 'refused', error: describe(fault) });
+  const why = fault instanceof Error ? fault.message : String(fault);
+  const options = workerData as NotifyOptions;
+  say({ kind: 'refused', error: `The webhooks in ${join(options.directory, NOTICES_FILE)} can't be read: ${why}` });
 }

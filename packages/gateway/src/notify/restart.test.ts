@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { verifyWebhook } from '@runpurse/core';
+import { createGateway } from '../create-gateway.ts';
 import { NOTICES_FILE } from './subscription-file.ts';
 
 /** A real gateway, a real receiver, and kill -9 in between. */
@@ -100,4 +101,15 @@ it('a gateway killed while it delivers sends the same notice again, with the sam
   const stopped = once(second.child, 'exit');
   second.child.kill('SIGKILL');
   await stopped;
+});
+
+it('a gateway whose webhooks can not be read says so and does not start; without the file it does', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'runpurse-webhooks-'));
+  writeFileSync(join(folder, NOTICES_FILE), 'this is no database, whatever it is called; '.repeat(200));
+  await expect(createGateway({ directory: folder })).rejects.toThrow(/webhooks in .*notices\.db can't be read: .*not a database/);
+  rmSync(join(folder, NOTICES_FILE));
+  const gateway = await createGateway({ directory: folder });
+  expect(await gateway.notifier.list('acme')).toEqual([]);
+  await gateway.close();
+  rmSync(folder, { recursive: true });
 });

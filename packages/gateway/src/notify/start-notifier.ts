@@ -55,7 +55,18 @@ export async function startNotifier(parts: NotifierParts): Promise<Notifier> {
     });
     return thread;
   };
-  if (hasSubscriptions(directory)) await running();
+  const close = async (): Promise<void> => {
+    isClosed = true;
+    clearTimeout(restart);
+    await (await thread?.catch(() => undefined))?.close();
+  };
+  try {
+    if (hasSubscriptions(directory)) await running();
+  } catch (fault) {
+    // Webhooks that can't be read are not left out in silence: the gateway says so and does not start.
+    await close();
+    throw fault;
+  }
 
   return {
     source: {
@@ -81,11 +92,7 @@ export async function startNotifier(parts: NotifierParts): Promise<Notifier> {
       if (!hasSubscriptions(directory)) return [];
       return (await (await running()).ask({ ask: 'list', workspaceId })) as ListedSubscription[];
     },
-    async close() {
-      isClosed = true;
-      clearTimeout(restart);
-      await (await thread?.catch(() => undefined))?.close();
-    },
+    close,
   };
 }
 
