@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from crewai import LLM, Agent, Crew, Flow, Task
+from crewai import LLM, Agent, BaseLLM, Crew, Flow, Task
 from crewai.events import crewai_event_bus
 from crewai.events.base_events import BaseEvent
 from crewai.flow import listen, start
@@ -143,17 +143,41 @@ async def one_flow(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     return {"output": str(output), "problems": problems}
 
 
+class Scripted(BaseLLM):
+    """A model of the user's own: no events, no usage, no function calling."""
+
+    def call(self, messages: Any, *_args: Any, **_options: Any) -> str:
+        if any("found x" in str(message["content"]) for message in messages):
+            return "Thought: I know.\nFinal Answer: done"
+        return 'Thought: I look it up.\nAction: lookup\nAction Input: {"q": "x"}'
+
+    def supports_function_calling(self) -> bool:
+        return False
+
+
+async def by_text(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """An agent that asks for its tools in text, on a model that CrewAI tells nothing of."""
+    problems: list[str] = []
+    tool = Lookup()
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}):
+        one = agent("researcher", Scripted(model="desk", max_tokens=100), [tool])
+        crew = Crew(agents=[one], tasks=[task("Find it.", one)], verbose=False)
+        output = await asyncio.to_thread(crew.kickoff)
+    return {"output": str(output.raw), "problems": problems, "tool_calls": tool.calls}
+
+
 async def loose(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     """A model call and an agent outside any kickoff, then both inside a run that the user makes."""
     problems: list[str] = []
     with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
         llm = llm_at(args["provider"], "desk", interceptor=runpurse.interceptor)
         await asyncio.to_thread(llm.call, "Write it.")
+        await asyncio.to_thread(agent("alone", llm, [Lookup()]).kickoff, "Find it: lookup")
 
         def together() -> Run:
             with runpurse.run(run_id="together") as run:
                 llm.call("Write it.")
-                agent("helper", llm).kickoff("Write it.")
+                agent("helper", llm, [Lookup()]).kickoff("Find it: lookup")
                 run.revenue_usd = "0.10"
             return run
 

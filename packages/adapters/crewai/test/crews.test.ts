@@ -139,15 +139,34 @@ describe('a crew of two agents', () => {
   });
 });
 
+describe("a model of the user's own that tells nothing", () => {
+  it('is asked for and charged at its hold, never nothing, and its tools asked for in text are tools', async () => {
+    const result = await python.call('by_text', { gateway: at(gateway), session_id: 's-1' });
+    expect(result).toEqual({ output: 'done', problems: [], tool_calls: ['x'] });
+    const [run] = await runsOf('s-1');
+    expect(steps(run)).toEqual(['researcher: desk completed', 'researcher: lookup completed', 'researcher: desk completed']);
+    expect(run).toMatchObject({ status: 'completed', cost: { tool_usd: '0.002' } });
+    for (const request of run?.requests ?? []) {
+      expect(request).toMatchObject({ unconfirmed: true, usage: null, source: 'self_reported' });
+      expect(Number(request.cost_usd)).toBeGreaterThan(0);
+    }
+  });
+});
+
 describe('outside any kickoff', () => {
-  it('a call is a run of its own, and many are one where the user says so', async () => {
+  it('a call is a run of its own, an agent too, and many are one where the user says so', async () => {
     await gateway.remove();
     gateway = await start({ budgets: [] });
     expect(await python.call('loose', { gateway: at(gateway), provider: at(provider), session_id: 's-1' })).toEqual({ problems: [] });
-    const [first, together] = (await runsOf('s-1')).toSorted((a, b) => a.started_at.localeCompare(b.started_at));
-    expect(first).toMatchObject({ status: 'completed', cost: { total_usd: CALL_USD }, counts: { requests: 1 } });
-    expect(together).toMatchObject({ run_id: 'together', status: 'completed', revenue_usd: '0.1', counts: { requests: 2 } });
-    expect(steps(together)).toEqual(['null: desk completed', 'helper: desk completed']);
+    const runs = (await runsOf('s-1')).toSorted((a, b) => a.started_at.localeCompare(b.started_at));
+    const together = runs.pop();
+    expect(runs.map(({ status, cost, steps: own }) => [status, cost.total_usd, own.map(({ name }) => name)])).toEqual([
+      ['completed', CALL_USD, ['desk']],
+      ['completed', '0.00402', ['desk', 'lookup', 'desk']],
+    ]);
+    expect(runs[1]?.agent_id).toBe('alone');
+    expect(together).toMatchObject({ run_id: 'together', status: 'completed', revenue_usd: '0.1', counts: { requests: 3 } });
+    expect(steps(together)).toEqual(['null: desk completed', ...['desk', 'lookup', 'desk'].map((name) => `helper: ${name} completed`)]);
   });
 });
 

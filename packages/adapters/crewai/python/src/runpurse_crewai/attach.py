@@ -21,7 +21,7 @@ from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregist
 from .client import Client, FailurePolicy, Problem
 from .decision import GatewayUnavailable, Refused, or_raise, refusal_of
 from .interceptor import NOTHING, RunpurseInterceptor
-from .run import OPEN_RUNS, ModelCall, Run, ToolCall
+from .run import OPEN_RUNS, ModelCall, Run, ToolCall, check_context
 from .state import LAST_TOOL, MODEL, RUN, TOOL
 from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
 
@@ -50,6 +50,7 @@ class Runpurse:
         timeout_s: float = 2.0,
         on_problem: Callable[[Problem], None] | None = None,
     ) -> None:
+        check_context(context or {}, limit_usd, bounds)
         self.client = Client(base_url, api_key, failure_policy=failure_policy, timeout_s=timeout_s, on_problem=on_problem)
         self.interceptor = RunpurseInterceptor(self.client)
         self._context = dict(context or {})
@@ -236,8 +237,6 @@ class Runpurse:
         TOOL.set(call.outer)
         LAST_TOOL.set(call)
         call.is_over = True
-        if call.run.is_lone:
-            call.run.end("completed")
         return f"{call.name} was not run: {call.denial}" if call.denial is not None else None
 
     def _run_of(self, context: Any) -> Run | None:
@@ -316,10 +315,21 @@ class Runpurse:
 
     def _model_completed(self, event: Any) -> None:
         call = self._own_model(event)
-        if call is not None:
-            call.run.record_model(call, usage=usage_of(event.usage))
-            if call.run.is_lone:
-                call.run.end("completed")
+        if call is None:
+            return
+        if call.is_settled.is_set() and not call.is_carried and call.told_id not in (None, event.call_id):
+            call = self._beside(call)
+        call.told_id = event.call_id
+        call.run.record_model(call, usage=usage_of(event.usage))
+        if call.run.is_lone:
+            call.run.end("completed")
+
+    @staticmethod
+    def _beside(asked: ModelCall) -> ModelCall:
+        """A call that CrewAI made within another and told no hook of: nobody asked for it, so it is charged as it was."""
+        call = ModelCall(asked.run, asked.name, {**asked.place}, asked.asking)
+        call.run.open(call)
+        return call
 
     def _model_failed(self, event: Any) -> None:
         call = self._own_model(event)
@@ -335,11 +345,15 @@ class Runpurse:
         if call is not None and call.run.client is self.client and call.name == event.tool_name:
             failure = event.failure
             call.run.settle_tool(call, None if failure is None else failure.message)
+            if call.run.is_lone:
+                call.run.end("completed")
 
     def _tool_failed(self, event: Any) -> None:
         call = TOOL.get() or LAST_TOOL.get()
         if call is not None and call.run.client is self.client and call.name == event.tool_name:
             call.run.settle_tool(call, event.error)
+            if call.run.is_lone:
+                call.run.end("failed", reason=event.error)
 
 
 def _reason(error: BaseException | None) -> str:
@@ -357,7 +371,10 @@ def _id_of(thing: Any) -> str | None:
 
 
 def _agent_of(owner: Any) -> str | None:
-    """A crew of one agent is that agent; of several, it goes by its own name."""
+    """A crew of one agent is that agent, as an agent by itself is; of several, it goes by its own name."""
+    role = _role_of(getattr(owner, "agent", None))
+    if role is not None:
+        return role
     agents = getattr(owner, "agents", None)
     if isinstance(agents, list) and len(agents) == 1:
         return _role_of(agents[0])

@@ -6,6 +6,7 @@ see goes to `on_problem`. Reports are sent until the gateway has them, under the
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import queue
@@ -142,7 +143,8 @@ class Client:
                 self._lanes.setdefault(run_id, _Lane(run_id)).waiting.append(text)
             if self._worker is None:
                 self._worker = threading.Thread(target=_work, args=(weakref.ref(self),), name="runpurse", daemon=True)
-                self._worker.start()
+                with contextlib.suppress(RuntimeError):  # A process that is ending starts no thread; close() delivers.
+                    self._worker.start()
         if is_full:
             self.report(Problem("events_dropped", f"{self._queue_max} reports wait already; a new one is lost."))
 

@@ -15,7 +15,7 @@ from .client import Client, Problem
 from .decision import or_raise, refusal_in
 from .run import ModelCall
 from .state import MODEL, RUN, TOOL
-from .translate import headers_of
+from .translate import HEADER_BY_FIELD, headers_of
 
 #: A provider that answers with an error bills nothing.
 NOTHING = {"input_tokens": 0, "output_tokens": 0}
@@ -70,9 +70,13 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
             return
         if call.refusal is not None:
             raise call.refusal
-        is_again = call.requests > 0
+        is_again = call.requests > 0 and not call.is_redirected
         if is_again:
             self._try_again(call)
+        if not is_carried:
+            # A redirect would take them along.
+            for name in HEADER_BY_FIELD.values():
+                request.headers.pop(name, None)
         if not is_carried and (is_again or call.is_carried):
             call.is_carried = False
             decision = call.run.ask_model(call)
@@ -81,7 +85,8 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
             except HookAborted as refused:
                 call.refusal = refused
                 raise
-        call.requests += 1
+        call.requests += 0 if call.is_redirected else 1
+        call.is_redirected = False
         call.is_carried = is_carried
         call.call_id = _CALL_ID.get() if _CALL_ID is not None else None
         call.last_status = None
@@ -122,6 +127,9 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         if call is None or call.run.client is not self._client or not call.is_sent:
             return
         call.is_sent = False
+        if 300 <= response.status_code < 400:
+            call.is_redirected = True
+            return
         call.last_status = response.status_code
         if response.status_code < 400:
             call.has_answer = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -50,10 +51,14 @@ class ModelCall(Call):
         """How many times its client has sent it."""
         self.is_sent = False
         """Its client waits for the answer."""
+        self.is_redirected = False
+        """Its client follows a redirect: the next request is the same try."""
         self.has_answer = False
         self.last_status: int | None = None
         self.call_id: str | None = None
         """CrewAI's id of the try under way, when its client tells us of it."""
+        self.told_id: str | None = None
+        """CrewAI's id of the try whose end was told."""
         self.key: object = None
         """Whose call it is, and of which model: what was refused once is not asked again."""
         self.refusal: HookAborted | None = None
@@ -74,6 +79,24 @@ class ToolCall(Call):
     """The tool it was called inside of."""
 
 
+CONTEXT_FIELDS = frozenset({"run_id", "session_id", "agent_id", "workflow_id", "customer_id"})
+BOUNDS = frozenset({"max_runtime_s", "max_steps", "max_requests", "max_tool_calls", "max_retries", "max_repeats"})
+_USD = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.ASCII)
+
+
+def check_context(context: Mapping[str, object], limit_usd: str | None, bounds: Mapping[str, int] | None) -> None:
+    """A cap that can't be read would be no cap: that is the caller's mistake and is raised, before anything is spent."""
+    for known, given in ((CONTEXT_FIELDS, context), (BOUNDS, bounds or {})):
+        strange = sorted(set(given) - known)
+        if strange:
+            raise ValueError(f"{strange[0]!r} is none of {', '.join(sorted(known))}")
+    if limit_usd is not None and not (isinstance(limit_usd, str) and _USD.fullmatch(limit_usd)):
+        raise ValueError(f'limit_usd must be a dollar amount such as "0.50", not {limit_usd!r}')
+    for name, bound in (bounds or {}).items():
+        if not isinstance(bound, int) or isinstance(bound, bool) or bound < 0:
+            raise ValueError(f"{name} must be a whole number, not {bound!r}")
+
+
 class Run:
     """Every event states what it is, so that no gateway has to guess."""
 
@@ -81,6 +104,7 @@ class Run:
         self, client: Client, context: Mapping[str, object], *, limit_usd: str | None = None, bounds: Mapping[str, int] | None = None
     ) -> None:
         self.client = client
+        check_context(context, limit_usd, bounds)
         self.context: dict[str, object] = {field: text for field, value in context.items() if (text := usable_id(value)) is not None}
         self.run_id = str(self.context.setdefault("run_id", _new_id("run")))
         self.limit_usd = limit_usd
@@ -192,7 +216,9 @@ class Run:
             self.is_ended = True
             left = list(self._open.values())
         for call in left:
-            if isinstance(call, ModelCall):
+            if isinstance(call, ModelCall) and status == "completed":
+                self.record_model(call)  # Its end was never told: charged at its hold.
+            elif isinstance(call, ModelCall):
                 call.cut()
                 self.record_model(call, error=reason or "the run ended before the call did", is_aborted=True)
             elif isinstance(call, ToolCall):
