@@ -138,6 +138,17 @@ describe('runpurse start', () => {
     expect((await get(second, '/v1/runs', first.key)).body['data']).toHaveLength(1);
   });
 
+  it("reads frameworks' own events out of the box, and those of the operator's mappings beside runpurse.yaml", async () => {
+    mkdirSync(join(cwd, 'mappings'));
+    writeFileSync(join(cwd, 'mappings', 'loom.json'), '{ "source": "loom", "events": { "spun": { "type": "run.started" } } }');
+    writeFileSync(join(cwd, 'runpurse.yaml'), 'ingest: { mappings: ./mappings }');
+    const gateway = await start();
+    const event = { id: 'e-1', execution_id: 'run_crew', type: 'crew_kickoff_started', data: { crew_name: 'desk' } };
+    expect(await post(gateway, '/v1/ingest/crewai', { events: [event] })).toMatchObject({ status: 202, body: { accepted: 1, ignored: 0 } });
+    expect((await get(gateway, '/v1/runs/run_crew')).body['status']).toBe('running');
+    expect(await post(gateway, '/v1/ingest/loom?run_id=run_loom', { type: 'spun' })).toMatchObject({ status: 202, body: { accepted: 1 } });
+  });
+
   it('ends gracefully: what is under way is finished and charged, then it exits 0', async () => {
     writeFileSync(
       join(cwd, 'runpurse.yaml'),
