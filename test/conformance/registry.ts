@@ -9,5 +9,6 @@ export const ADAPTERS: readonly { readonly name: string; readonly load: () => Pr
   { name: 'crewai', load: () => import('../../packages/adapters/crewai/test/harness.ts') },
   { name: 'zapier', load: () => import('../../packages/adapters/zapier/test/harness.ts') },
   { name: 'mastra', load: () => import('../../packages/adapters/mastra/test/harness.ts') },
+  { name: 'n8n', load: () => import('../../packages/adapters/n8n/test/harness.mts') },
   { name: 'make', load: () => import('../../packages/adapters/make/test/harness.ts') },
 ];

@@ -1,8 +1,11 @@
+import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 import type * as Core from 'n8n-core';
 import type * as Flow from 'n8n-workflow';
-import type { FromN8n, NodeFailure, ToN8n, Played } from './n8n.mts';
+import type { FromN8n, HooksFile, NodeFailure, Played, ToN8n } from './n8n.mts';
 
 /**
  * n8n's own engine in a process of its own: loads the built package as n8n does (its directory loader), the AI Agent and the
@@ -105,7 +108,29 @@ function toolOf(node: Flow.INodeType): Flow.INodeType {
 
 const CREDENTIAL_CHECKS = new flow.Workflow({ nodes: [], connections: {}, active: false, nodeTypes });
 
-/** Credentials by their ids, which are their data as JSON; a type's own `authenticate` puts them on requests, as in n8n. */
+/** Credentials as n8n keeps them: a node only knows an id. */
+const stored = new Map<string, string>();
+
+/** The tests' workflows hold a credential's data as JSON in place of its id. */
+function storeCredentials(nodes: readonly Flow.INode[]): Flow.INode[] {
+  return nodes.map((node) => ({
+    ...node,
+    ...(node.credentials && {
+      credentials: Object.fromEntries(
+        Object.entries(node.credentials).map(([type, { id, name }]) => {
+          const known = `cred-${createHash('sha256')
+            .update(id ?? '')
+            .digest('hex')
+            .slice(0, 16)}`;
+          stored.set(known, id ?? '{}');
+          return [type, { id: known, name }];
+        }),
+      ),
+    }),
+  }));
+}
+
+/** A type's own `authenticate` puts them on requests, as in n8n. */
 class Credentials extends flow.ICredentialsHelper {
   getParentTypes(): string[] {
     return [];
@@ -137,7 +162,7 @@ class Credentials extends flow.ICredentialsHelper {
     throw new Error('credentials are read decrypted');
   }
   async getDecrypted(_data: unknown, details: Flow.INodeCredentialsDetails): Promise<Flow.ICredentialDataDecryptedObject> {
-    return JSON.parse(details.id ?? '{}') as Flow.ICredentialDataDecryptedObject;
+    return JSON.parse(stored.get(details.id ?? '') ?? '{}') as Flow.ICredentialDataDecryptedObject;
   }
   async updateCredentials(): Promise<void> {}
   async updateCredentialsOauthTokenData(): Promise<void> {}
@@ -182,7 +207,7 @@ function workflowOf(data: Flow.IWorkflowBase): Flow.Workflow {
   return new flow.Workflow({
     id: data.id,
     name: data.name,
-    nodes: data.nodes,
+    nodes: storeCredentials(data.nodes),
     connections: data.connections,
     active: false,
     nodeTypes,
@@ -197,10 +222,17 @@ async function execute(message: Extract<ToN8n, { kind: 'execute' }>): Promise<Pl
   const mode = message.mode as Flow.WorkflowExecuteMode;
   const workflow = workflowOf(data);
   const hooks = new core.ExecutionLifecycleHooks(mode, message.executionId, data);
-  const external = message.hooksFile === undefined ? undefined : (require(message.hooksFile) as ExternalHooks);
+  if (message.isStreamed === true) hooks.addHandler('sendChunk', () => {});
+  hooks.addHandler('nodeExecuteBefore', async (name) => {
+    if (message.noted?.includes(name)) await runTool(message.executionId, name, {});
+  });
+  const external = message.hooks === undefined ? undefined : await hooksOf(message.hooks);
   for (const hook of external?.workflow?.preExecute ?? []) await hook(workflow, mode, {}, undefined);
   const startNode = workflow.getNode(message.start) ?? undefined;
-  const execution = new core.WorkflowExecute(additionalDataOf(message.executionId, hooks), mode).run({
+  const execution = new core.WorkflowExecute(
+    { ...additionalDataOf(message.executionId, hooks), ...(message.isStreamed === true && { streamingEnabled: true }) },
+    mode,
+  ).run({
     workflow,
     ...(startNode && { startNode }),
     ...(message.input && { pinData: { [message.start]: message.input as unknown as Flow.INodeExecutionData[] } }),
@@ -225,6 +257,16 @@ async function execute(message: Extract<ToN8n, { kind: 'execute' }>): Promise<Pl
   };
 }
 
+let hookFiles = 0;
+
+/** Loads a hooks file as n8n does when it starts, each time anew with the environment of that start. */
+async function hooksOf({ path, environment }: HooksFile): Promise<ExternalHooks> {
+  Object.assign(process.env, environment);
+  const file = pathToFileURL(path);
+  file.search = String((hookFiles += 1));
+  return (await import(file.href)) as ExternalHooks;
+}
+
 interface ExternalHooks {
   readonly workflow?: {
     readonly preExecute?: readonly ((...given: unknown[]) => Promise<void>)[];
@@ -233,7 +275,8 @@ interface ExternalHooks {
 }
 
 async function options(message: Extract<ToN8n, { kind: 'options' }>): Promise<unknown> {
-  const node = message.node as unknown as Flow.INode;
+  const [node] = storeCredentials([message.node as unknown as Flow.INode]);
+  if (node === undefined) throw new Error('no node');
   const type = nodeTypes.getByNameAndVersion(node.type, node.typeVersion);
   const method = type.methods?.loadOptions?.[message.method];
   if (method === undefined) throw new Error(`${node.type} has no option list ${message.method}`);
@@ -323,7 +366,7 @@ function failureOf(error: { readonly message: string; readonly description?: unk
   return {
     message: error.message,
     ...(typeof error.description === 'string' && { description: error.description }),
-    said: JSON.stringify(error, Object.getOwnPropertyNames(error)),
+    said: inspect(error, { depth: 12, breakLength: Infinity }),
   };
 }
 
@@ -371,4 +414,5 @@ process.on('message', (message: ToN8n) => {
   );
 });
 process.on('disconnect', () => process.exit(0));
+process.on('unhandledRejection', (error) => process.stderr.write(`${String(error)}\n`));
 say({ kind: 'ready' });

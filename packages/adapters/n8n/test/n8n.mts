@@ -44,7 +44,10 @@ export type ToN8n = { readonly id: number } & (
       readonly start: string;
       readonly mode: string;
       readonly input?: readonly { readonly json: object; readonly binary?: object }[] | undefined;
-      readonly hooksFile?: string | undefined;
+      readonly hooks?: HooksFile | undefined;
+      /** Nodes that are tools of the test although n8n runs them: noted when they begin. */
+      readonly noted?: readonly string[] | undefined;
+      readonly isStreamed?: boolean | undefined;
     }
   | { readonly kind: 'options'; readonly node: object & { readonly type: string }; readonly method: string }
   | {
@@ -73,6 +76,12 @@ export type FromN8n =
       readonly args: Record<string, unknown>;
     };
 
+/** A hooks file as `EXTERNAL_HOOK_FILES` names it, and the environment n8n was started with. */
+export interface HooksFile {
+  readonly path: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
 type Without<Message> = Message extends ToN8n ? Omit<Message, 'id'> : never;
 type ToolRunner = (name: string, args: Record<string, unknown>) => Promise<string>;
 
@@ -84,7 +93,10 @@ export interface N8n {
     readonly start?: string | undefined;
     readonly mode?: string | undefined;
     readonly input?: readonly { readonly json: object; readonly binary?: object }[] | undefined;
-    readonly hooksFile?: string | undefined;
+    readonly hooks?: HooksFile | undefined;
+    readonly noted?: readonly string[] | undefined;
+    /** The caller reads the answer as it comes, as n8n's chat does. */
+    readonly isStreamed?: boolean | undefined;
     /** Cancels the execution, as the stop button does. */
     readonly signal?: AbortSignal | undefined;
     readonly runTool?: ToolRunner | undefined;
@@ -105,17 +117,23 @@ export function ensureBuilt(): void {
   if (status !== 0) throw new Error(`n8n-nodes-runpurse does not build: ${stderr}`);
 }
 
-export async function startN8n(environment: Readonly<Record<string, string>> = {}): Promise<N8n> {
+let shared: Promise<N8n> | undefined;
+
+/** One process for any number of plays; it ends with this one and keeps it from ending no longer than a play lasts. */
+export function sharedN8n(): Promise<N8n> {
+  return (shared ??= startN8n({ isBackground: true }));
+}
+
+export async function startN8n({ isBackground = false } = {}): Promise<N8n> {
   ensureBuilt();
   const child = fork(join(import.meta.dirname, 'n8n-process.mts'), {
-    execArgv: ['--no-warnings'],
+    execArgv: ['--no-warnings', '--conditions=runpurse-source'],
     env: {
       ...process.env,
       NODE_OPTIONS: '',
       NODE_ENV: 'production',
       N8N_LOG_LEVEL: 'silent',
       N8N_DIAGNOSTICS_ENABLED: 'false',
-      ...environment,
     },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
@@ -137,26 +155,39 @@ export async function startN8n(environment: Readonly<Record<string, string>> = {
     });
   });
 
+  const hold = (): void => {
+    if (!isBackground) return;
+    if (answers.size > 0) child.channel?.ref();
+    else child.channel?.unref();
+  };
+  if (isBackground) {
+    child.unref();
+    (child.stderr as unknown as { unref?: () => void } | null)?.unref?.();
+    hold();
+  }
+
   const ask = async (message: Without<ToN8n>): Promise<unknown> => {
     const id = (ids += 1);
     const { value, error } = await new Promise<Extract<FromN8n, { kind: 'answer' }>>((resolve) => {
       answers.set(id, resolve);
+      hold();
       child.send({ ...message, id });
     });
     answers.delete(id);
+    hold();
     if (error !== undefined) throw new Error(error);
     return value;
   };
 
   return {
     ask,
-    async execute({ workflow, executionId, start, mode = 'trigger', input, hooksFile, signal, runTool }) {
+    async execute({ workflow, executionId, start, mode = 'trigger', input, hooks, noted, isStreamed, signal, runTool }) {
       if (runTool !== undefined) tools.set(executionId, runTool);
       const cancel = () => void ask({ kind: 'cancel', executionId });
       signal?.addEventListener('abort', cancel);
       try {
         const first = start ?? workflow.nodes[0]?.name ?? '';
-        return (await ask({ kind: 'execute', workflow, executionId, start: first, mode, input, hooksFile })) as Played;
+        return (await ask({ kind: 'execute', workflow, executionId, start: first, mode, input, hooks, noted, isStreamed })) as Played;
       } finally {
         signal?.removeEventListener('abort', cancel);
         tools.delete(executionId);

@@ -21,11 +21,13 @@ const WHAT_NOW: Readonly<Record<string, string>> = {
 
 /** A refusal as n8n shows it: what happened as its message, what to do below. */
 export function refusedError(node: INode, refusal: Refusal, itemIndex: number): NodeOperationError {
-  return new NodeOperationError(node, refusal.message, {
+  const error = new NodeOperationError(node, refusal.message, {
     itemIndex,
     description: WHAT_NOW[refusal.code] ?? `The gateway answered ${refusal.code}.`,
     functionality: 'regular',
   });
+  Object.assign(error.context, { code: refusal.code });
+  return error;
 }
 
 /** An answer that is neither a yes nor a refusal of ours. */

@@ -23,6 +23,8 @@ export interface GatewayRequest {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly body?: object | undefined;
   readonly timeoutMs?: number | undefined;
+  /** Sent although the execution was cancelled: what it cost must be told all the same. */
+  readonly survivesCancel?: boolean | undefined;
 }
 
 /** What came back. Every status is an answer, also a refusal. */
@@ -65,7 +67,8 @@ export function baseOf(url: string): string {
  * costs money is repeated by the workflow's owner alone. No redirect is followed, the key would travel along.
  */
 export async function send(caller: Caller, baseUrl: string, request: GatewayRequest): Promise<GatewayReply> {
-  const reply = (await caller.helpers.httpRequestWithAuthentication.call(caller, CREDENTIAL, {
+  const by = request.survivesCancel === true ? uncancelled(caller) : caller;
+  const reply = (await caller.helpers.httpRequestWithAuthentication.call(by, CREDENTIAL, {
     method: request.method,
     url: `${baseUrl}${request.path}`,
     headers: { accept: 'application/json', ...(request.body && { 'content-type': 'application/json' }), ...request.headers },
@@ -85,6 +88,16 @@ export async function send(caller: Caller, baseUrl: string, request: GatewayRequ
     body: parsed(text),
     text,
   };
+}
+
+/** The caller without the execution's cancel signal, which n8n puts on every request of a context that has one. */
+export function uncancelled(caller: Caller): Caller {
+  return {
+    helpers: caller.helpers,
+    logger: caller.logger,
+    getCredentials: caller.getCredentials.bind(caller),
+    getNode: caller.getNode.bind(caller),
+  } as unknown as Caller;
 }
 
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -1,0 +1,120 @@
+import { GatewayUnavailableError, redactText, type GatewayClient } from '@runpurse/core';
+import { axiosTransport, createClient } from '@runpurse/core/axios';
+import type { RunData, WorkflowData } from './n8n.ts';
+import { endOf, eventsOf, type StepsOf } from './translate.ts';
+
+export interface HooksOptions {
+  readonly baseUrl: string;
+  readonly apiKey: string;
+  /** `closed`: no execution starts that the gateway has not let through. Default `open`. */
+  readonly failurePolicy?: 'open' | 'closed' | undefined;
+  /** In front of the execution id, as in the nodes' credential, when several n8n share a workspace. */
+  readonly instance?: string | undefined;
+  /** Default `all`. */
+  readonly steps?: StepsOf | undefined;
+  /** Hears of what n8n should not feel. Default: the process's warnings. */
+  readonly onFault?: ((fault: unknown) => void) | undefined;
+}
+
+/** n8n's external hooks, as a hooks file exports them. */
+export interface Hooks {
+  readonly workflow: {
+    readonly preExecute: readonly ((workflow: WorkflowData, mode?: string) => Promise<void>)[];
+    readonly postExecute: readonly ((run: RunData | undefined, workflow: WorkflowData, executionId: string) => Promise<void>)[];
+  };
+  readonly n8n: { readonly stop: readonly (() => Promise<void>)[] };
+}
+
+const TIMEOUT_MS = 3_000;
+
+/** Every execution becomes a run; one of a workflow that may not spend any more does not start. */
+export function createHooks(options: HooksOptions): Hooks {
+  const { baseUrl, apiKey, failurePolicy = 'open', instance = '', steps = 'all', onFault = warn } = options;
+  const client = createClient({ baseUrl, apiKey, source: 'n8n', failurePolicy: { authorize: failurePolicy }, timeoutMs: TIMEOUT_MS });
+  return {
+    workflow: {
+      preExecute: [
+        async (workflow) => {
+          const answer = await mayStart(options, workflow);
+          if (answer.type === 'no') throw new Error(`Runpurse: ${answer.reason}`);
+          if (answer.type === 'yes') return;
+          if (failurePolicy === 'closed')
+            throw new Error(
+              `Runpurse: the gateway at ${baseUrl} can't be reached, and nothing is to start without it (RUNPURSE_FAILURE_POLICY=closed).`,
+            );
+          onFault(answer.error);
+        },
+      ],
+      postExecute: [
+        async (run, workflow, executionId) => {
+          try {
+            await report(client, { run, workflow, runId: instance === '' ? executionId : `${instance}-${executionId}`, steps });
+          } catch (fault) {
+            onFault(fault);
+          }
+        },
+      ],
+    },
+    n8n: { stop: [() => client.close()] },
+  };
+}
+
+interface Ended {
+  readonly run: RunData | undefined;
+  readonly workflow: WorkflowData;
+  readonly runId: string;
+  readonly steps: StepsOf;
+}
+
+async function report(client: GatewayClient, { run, workflow, runId, steps }: Ended): Promise<void> {
+  const reported = client.run({ runId, workflowId: workflow.id, name: workflow.name });
+  for (const event of eventsOf(run, workflow, runId, steps)) reported.record(event);
+  const end = endOf(run);
+  if (end === undefined) await client.flush();
+  else await reported.end(end);
+}
+
+type Answer =
+  | { readonly type: 'yes' }
+  | { readonly type: 'no'; readonly reason: string }
+  | { readonly type: 'unknown'; readonly error: GatewayUnavailableError };
+
+/** Asks without acting: n8n has no execution id yet, so the question is about the workflow and the workspace. */
+async function mayStart({ baseUrl, apiKey }: HooksOptions, workflow: WorkflowData): Promise<Answer> {
+  const url = `${baseUrl.replace(/\/+$/, '').replace(/\/v1$/, '')}/v1/check`;
+  try {
+    const { status, body } = await axiosTransport().send({
+      method: 'POST',
+      url,
+      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+      body: JSON.stringify(workflow.id === undefined ? {} : { workflow_id: workflow.id }),
+      timeoutMs: TIMEOUT_MS,
+    });
+    const said = JSON.parse(body) as {
+      allowed?: unknown;
+      answers?: Record<string, { answer?: unknown; reason?: unknown }>;
+      error?: { message?: unknown };
+    };
+    if (status === 200 && typeof said.allowed === 'boolean') {
+      if (said.allowed) return { type: 'yes' };
+      const no = Object.values(said.answers ?? {}).find(({ answer }) => answer === false);
+      return { type: 'no', reason: typeof no?.reason === 'string' ? no.reason : 'the gateway lets nothing more of this workflow start' };
+    }
+    if (status === 401 || status === 403)
+      return { type: 'no', reason: `the gateway refused the key of the hooks file: ${String(said.error?.message)}` };
+    return unknown(baseUrl, `it answered ${status}`);
+  } catch (error) {
+    return unknown(baseUrl, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function unknown(baseUrl: string, reason: string): Answer {
+  return {
+    type: 'unknown',
+    error: new GatewayUnavailableError(`The Runpurse gateway at ${baseUrl} gave no answer: ${redactText(reason)}`),
+  };
+}
+
+function warn(fault: unknown): void {
+  process.emitWarning(fault instanceof Error ? fault.message : String(fault), { type: 'RunpurseWarning' });
+}

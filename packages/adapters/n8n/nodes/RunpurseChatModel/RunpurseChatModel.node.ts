@@ -1,0 +1,137 @@
+import { NodeConnectionTypes, NodeOperationError } from 'n8n-workflow';
+import type { INodeType, INodeTypeDescription, ISupplyDataFunctions, SupplyData } from 'n8n-workflow';
+import { supplyModel } from '@n8n/ai-node-sdk';
+import { loadOptions } from '../Runpurse/methods/load-options.ts';
+import { attribution, placeOf } from '../shared/attribution.ts';
+import { awayError, oddReplyError, refusalIn, refusedError } from '../shared/refusal.ts';
+import { CREDENTIAL, isObject, settingsOf, textOf, uncancelled, type Caller, type Settings } from '../shared/transport.ts';
+import { GatewayChatModel, type PostedCall, type PostedReply } from './chat-model.ts';
+import { callerOf } from './caller.ts';
+import { liveRunOf } from './live-run.ts';
+import { chatModelProperties, FIELDS } from './properties.ts';
+
+/** The model of n8n's own AI Agent, through the gateway. */
+export class RunpurseChatModel implements INodeType {
+  description: INodeTypeDescription = {
+    displayName: 'Runpurse Chat Model',
+    name: 'runpurseChatModel',
+    icon: { light: 'file:../../icons/runpurse.svg', dark: 'file:../../icons/runpurse.dark.svg' },
+    group: ['transform'],
+    version: 1,
+    subtitle: '={{ $parameter["model"] }}',
+    description: 'Any model of your gateway for agents and chains: capped, priced and put on the run of this execution',
+    defaults: { name: 'Runpurse Chat Model' },
+    codex: {
+      categories: ['AI'],
+      subcategories: { AI: ['Language Models', 'Root Nodes'], 'Language Models': ['Chat Models (Recommended)'] },
+      resources: {},
+    },
+    inputs: [],
+    outputs: [NodeConnectionTypes.AiLanguageModel],
+    outputNames: ['Model'],
+    credentials: [{ name: 'runpurseApi', required: true }],
+    properties: [...chatModelProperties, attribution],
+  };
+
+  methods = { loadOptions: { getModels: loadOptions.getModels } };
+
+  async supplyData(this: ISupplyDataFunctions, itemIndex: number): Promise<SupplyData> {
+    const settings = await settingsOf(this);
+    const filled: unknown = this.getNodeParameter('options', itemIndex, {});
+    const options = isObject(filled) ? filled : {};
+    const said = placeOf(this, settings.instance, itemIndex, 0);
+    const live = liveRunOf(this, settings, said);
+    const place = { graphNode: said.graphNode, agentId: said.agentId, ...callerOf(this, live, itemIndex, said.agentId) };
+    const model = new GatewayChatModel(textOf(this.getNodeParameter('model', itemIndex)), {
+      live,
+      place,
+      body: {
+        ...(isObject(options['extraBody']) ? options['extraBody'] : parsed(this, options['extraBody'], itemIndex)),
+        ...Object.fromEntries(
+          Object.entries(FIELDS).flatMap(([name, field]) => (options[name] === undefined ? [] : [[field, options[name]]])),
+        ),
+        ...(options['responseFormat'] === 'json_object' && { response_format: { type: 'json_object' } }),
+      },
+      maxRetries: Number(options['maxRetries'] ?? 2),
+      gatesTools: options['gatesTools'] !== false,
+      signal: this.getExecutionCancelSignal?.(),
+      post: (call) => post(this, settings, call, Number(options['timeoutSeconds'] ?? 300) * 1000, itemIndex),
+      errorOf: (reply) => {
+        const refusal = refusalIn(reply);
+        return refusal === undefined ? oddReplyError(this.getNode(), reply, itemIndex) : refusedError(this.getNode(), refusal, itemIndex);
+      },
+      unavailable: (decision) =>
+        awayError(this.getNode(), settings.baseUrl, decision.type === 'unavailable' ? decision.error : '', itemIndex),
+    });
+    // The SDK is compiled against another n8n-workflow, and with looser types, than this package.
+    const supplied = supplyModel(this as unknown as Parameters<typeof supplyModel>[0], model as Parameters<typeof supplyModel>[1]);
+    return { ...supplied, closeFunction: async () => void (await live.client.flush()) };
+  }
+}
+
+/** The model call itself. Sent once: whether it is tried again is decided by whoever counts the attempts. */
+async function post(
+  context: ISupplyDataFunctions,
+  settings: Settings,
+  { headers, body, isStreamed, signal }: PostedCall,
+  timeout: number,
+  itemIndex: number,
+): Promise<PostedReply> {
+  let reply;
+  try {
+    reply = (await context.helpers.httpRequestWithAuthentication.call(uncancelled(context as unknown as Caller), CREDENTIAL, {
+      method: 'POST',
+      url: `${settings.baseUrl}/v1/chat/completions`,
+      headers: { ...headers, 'content-type': 'application/json', accept: isStreamed ? 'text/event-stream' : 'application/json' },
+      body: JSON.stringify(body),
+      encoding: isStreamed ? 'stream' : 'text',
+      json: false,
+      returnFullResponse: true,
+      ignoreHttpStatusErrors: true,
+      disableFollowRedirect: true,
+      timeout,
+      ...(signal && { abortSignal: signal }),
+    })) as { readonly statusCode: number; readonly headers: Readonly<Record<string, unknown>>; readonly body: unknown };
+  } catch (error) {
+    if (signal?.aborted === true) throw new NodeOperationError(context.getNode(), 'The execution was canceled', { itemIndex });
+    throw awayError(context.getNode(), settings.baseUrl, error, itemIndex);
+  }
+  const known = Object.fromEntries(Object.entries(reply.headers).map(([name, value]) => [name.toLowerCase(), String(value)]));
+  if (isStreamed && reply.statusCode < 300) signal?.addEventListener('abort', () => (reply.body as Destroyable).destroy(), { once: true });
+  if (isStreamed && reply.statusCode < 300)
+    return {
+      status: reply.statusCode,
+      headers: known,
+      body: undefined,
+      text: '',
+      stream: (reply.body as AsyncIterable<Buffer>)[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>,
+    };
+  const text = typeof reply.body === 'string' ? reply.body : await textOfStream(reply.body as AsyncIterable<Buffer>);
+  return { status: reply.statusCode, headers: known, body: jsonOrNothing(text), text };
+}
+
+/** Node's stream of a reply: nobody reads it any more, so the provider need not go on. */
+interface Destroyable {
+  destroy(): void;
+}
+
+async function textOfStream(stream: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function jsonOrNothing(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function parsed(context: ISupplyDataFunctions, value: unknown, itemIndex: number): object {
+  if (typeof value !== 'string' || value.trim() === '') return {};
+  const body = jsonOrNothing(value);
+  if (!isObject(body)) throw new NodeOperationError(context.getNode(), 'Extra Body must be a JSON object', { itemIndex });
+  return body;
+}

@@ -1,0 +1,233 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { BaseChatModel, parseSSEStream, type ChatModelConfig, type GenerateResult, type Message, type StreamChunk } from '@n8n/ai-node-sdk';
+import type { CallPlace, Decision } from '@runpurse/core';
+import { sleep } from 'n8n-workflow';
+import { isObject, type GatewayReply } from '../shared/transport.ts';
+import type { LiveRun } from './live-run.ts';
+import {
+  answerOf,
+  collector,
+  failureIn,
+  finishOf,
+  messageOf,
+  toolResults,
+  toolsOnWire,
+  toWire,
+  type Answer,
+  type WireMessage,
+  type WireToolCall,
+} from './wire.ts';
+
+/** What the node hands the model: its run, its place in it, and the way out. */
+export interface ModelPorts {
+  readonly live: LiveRun;
+  readonly place: CallPlace;
+  readonly body: object;
+  readonly maxRetries: number;
+  /** Whether each tool the model asks for is put to the gateway before n8n runs it. */
+  readonly gatesTools: boolean;
+  readonly signal: AbortSignal | undefined;
+  post(call: PostedCall): Promise<PostedReply>;
+  /** The error n8n shows for a reply that is none of a model. */
+  errorOf(reply: GatewayReply): Error;
+  unavailable(decision: Decision): Error;
+}
+
+export interface PostedCall {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: object;
+  readonly isStreamed: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+export type PostedReply = GatewayReply & { readonly stream?: AsyncIterableIterator<Buffer> | undefined };
+
+/** How often in a row a model may insist on denied tools before its answer is given as it is. */
+const INSISTS_MAX = 5;
+const RETRY_MS_FIRST = 250;
+const RETRY_MS_MAX = 8_000;
+
+/**
+ * A chat model whose every call goes through the gateway as a step of its own, and whose tools are asked for before n8n
+ * runs them: a denied one n8n never hears of, the model is told instead.
+ */
+export class GatewayChatModel extends BaseChatModel {
+  readonly #ports: ModelPorts;
+
+  constructor(modelId: string, ports: ModelPorts, tools: BaseChatModel['tools'] = []) {
+    super('runpurse', modelId, undefined, tools);
+    this.#ports = ports;
+  }
+
+  override withTools(tools: BaseChatModel['tools']): ReturnType<BaseChatModel['withTools']> {
+    const model: BaseChatModel = new GatewayChatModel(this.modelId, this.#ports, [...this.tools, ...tools]);
+    return model as ReturnType<BaseChatModel['withTools']>;
+  }
+
+  async generate(messages: Message[], config?: ChatModelConfig): Promise<GenerateResult> {
+    const turns = this.#turns(messages, config, false);
+    for (;;) {
+      const { done, value } = await turns.next();
+      if (done !== true) continue;
+      return {
+        message: messageOf(value),
+        finishReason: finishOf(value),
+        ...(value.id !== undefined && { id: value.id }),
+        ...(value.usage !== undefined && { usage: value.usage }),
+        providerMetadata: { model_name: value.model ?? this.modelId },
+      };
+    }
+  }
+
+  async *stream(messages: Message[], config?: ChatModelConfig): AsyncIterable<StreamChunk> {
+    const turns = this.#turns(messages, config, true);
+    for (;;) {
+      const { done, value } = await turns.next();
+      if (done !== true) {
+        yield { type: 'text-delta', delta: value };
+        continue;
+      }
+      for (const call of value.toolCalls)
+        yield { type: 'tool-call-delta', id: call.id, name: call.function.name, argumentsDelta: call.function.arguments || '{}' };
+      yield { type: 'finish', finishReason: finishOf(value), ...(value.usage !== undefined && { usage: value.usage }) };
+      return;
+    }
+  }
+
+  /** Asks the model until its answer holds no denied tool; yields text as it comes. */
+  async *#turns(messages: Message[], config: ChatModelConfig | undefined, isStreamed: boolean): AsyncGenerator<string, Answer> {
+    const { live } = this.#ports;
+    settle(live, messages);
+    const { conversation, key } = conversationOf(live, messages);
+    for (let round = 1; ; round += 1) {
+      const answer = yield* this.#call([...conversation, ...(live.told.get(key) ?? [])], config, isStreamed);
+      const denied = this.#ports.gatesTools ? await this.#deniedOf(answer.toolCalls) : [];
+      if (denied.length === 0) return answer;
+      const calls = answer.toolCalls.filter((call) => denied.some(({ id }) => id === call.id));
+      const told: WireMessage[] = [
+        { role: 'assistant', content: null, tool_calls: calls },
+        ...denied.map(({ id, reason }) => ({ role: 'tool' as const, tool_call_id: id, content: reason })),
+      ];
+      live.told.set(key, [...(live.told.get(key) ?? []), ...told]);
+      const allowed = answer.toolCalls.filter((call) => !calls.includes(call));
+      if (allowed.length > 0) return { ...answer, toolCalls: allowed };
+      if (round >= INSISTS_MAX) return { ...answer, toolCalls: [], text: answer.text || denied.map(({ reason }) => reason).join('\n') };
+    }
+  }
+
+  /** One call of the model, tried again as often as the node says when the provider failed. */
+  async *#call(messages: readonly WireMessage[], config: ChatModelConfig | undefined, isStreamed: boolean): AsyncGenerator<string, Answer> {
+    const { live, place, post, errorOf, maxRetries } = this.#ports;
+    const signal = eitherOf(signalOf(config), this.#ports.signal);
+    const stepId = `step_${randomUUID()}`;
+    const body = {
+      ...this.#ports.body,
+      ...(config?.stopSequences !== undefined && { stop: config.stopSequences }),
+      model: this.modelId,
+      messages,
+      ...(this.tools.length > 0 && { tools: toolsOnWire(this.tools) }),
+      ...toolChoiceOf(config),
+      ...(isStreamed && { stream: true, stream_options: { include_usage: true } }),
+    };
+    for (let attempt = 1; ; attempt += 1) {
+      const headers = live.run.headers({ ...place, stepId, attempt, stepKind: 'llm_call' });
+      const reply = await post({ headers, body, isStreamed, signal });
+      if (reply.status < 300 && reply.stream !== undefined) return yield* read(reply.stream);
+      const answer = reply.status < 300 ? answerOf(reply.body) : undefined;
+      if (answer !== undefined) return answer;
+      const mayTryAgain = reply.headers['x-should-retry'] !== 'false' && (reply.status === 429 || reply.status >= 500);
+      if (!mayTryAgain || attempt > maxRetries) throw errorOf(reply);
+      await pause(reply, attempt, signal);
+    }
+  }
+
+  /** Puts what the model asks for to the gateway. Returns what may not run, with what to tell the model. */
+  async #deniedOf(calls: readonly WireToolCall[]): Promise<readonly { readonly id: string; readonly reason: string }[]> {
+    const { live, place, unavailable } = this.#ports;
+    const denied: { id: string; reason: string }[] = [];
+    for (const { id, function: called } of calls) {
+      const uses = (live.uses.get(id) ?? 0) + 1;
+      live.uses.set(id, uses);
+      const open = { tool: called.name, stepId: `step_${randomUUID()}`, ledgerId: uses === 1 ? id : `${id}~${uses}` };
+      const decision = await live.run.authorizeTool({
+        ...place,
+        tool: called.name,
+        toolCallId: open.ledgerId,
+        stepId: open.stepId,
+        input: called.arguments,
+      });
+      if (decision.proceed) live.open.set(id, open);
+      else if (decision.type === 'denied') denied.push({ id, reason: `Not allowed: ${decision.refusal.message}` });
+      else throw unavailable(decision);
+    }
+    return denied;
+  }
+}
+
+/** Results that came since the last round settle their calls. */
+function settle(live: LiveRun, messages: readonly Message[]): void {
+  for (const result of messages.flatMap(toolResults)) {
+    const open = live.open.get(result.toolCallId);
+    if (open === undefined) continue;
+    live.open.delete(result.toolCallId);
+    const error = failureIn(result);
+    live.run.settleTool({
+      toolCallId: open.ledgerId,
+      status: error === undefined ? 'completed' : 'failed',
+      ...(error !== undefined && { error }),
+    });
+  }
+}
+
+/** The conversation as the model saw it: with what it was told of denied tools, where it was told. */
+function conversationOf(
+  live: LiveRun,
+  messages: readonly Message[],
+): { readonly conversation: readonly WireMessage[]; readonly key: string } {
+  const conversation: WireMessage[] = [];
+  let key = '';
+  messages.forEach((message, at) => {
+    conversation.push(...toWire(message));
+    key = createHash('sha256')
+      .update(`${key}\n${message.role}\n${JSON.stringify(message.content)}`)
+      .digest('hex');
+    if (at < messages.length - 1) conversation.push(...(live.told.get(key) ?? []));
+  });
+  return { conversation, key };
+}
+
+async function* read(stream: AsyncIterableIterator<Buffer>): AsyncGenerator<string, Answer> {
+  const collected = collector();
+  for await (const { data } of parseSSEStream(stream)) {
+    if (data === undefined || data === '[DONE]') continue;
+    const chunk = JSON.parse(data) as unknown;
+    if (isObject(chunk) && isObject(chunk['error'])) throw new Error(`The model broke off: ${String(chunk['error']['message'])}`);
+    const text = collected.add(chunk);
+    if (text !== '') yield text;
+  }
+  return collected.answer();
+}
+
+/** LangChain calls it `signal`. */
+function signalOf(config: ChatModelConfig | undefined): AbortSignal | undefined {
+  return config?.abortSignal ?? (config as { signal?: AbortSignal } | undefined)?.signal;
+}
+
+/** The agent's own signal or the execution's stop button, whichever comes first. */
+function eitherOf(first: AbortSignal | undefined, second: AbortSignal | undefined): AbortSignal | undefined {
+  if (first === undefined || second === undefined) return first ?? second;
+  return AbortSignal.any([first, second]);
+}
+
+function toolChoiceOf(config: ChatModelConfig | undefined): object {
+  const choice = (config as { tool_choice?: unknown } | undefined)?.tool_choice;
+  if (choice === undefined) return {};
+  return { tool_choice: choice === 'any' ? 'required' : choice };
+}
+
+async function pause(reply: GatewayReply, attempt: number, signal: AbortSignal | undefined): Promise<void> {
+  const asked = Number(reply.headers['retry-after']) * 1000;
+  const backoff = Math.min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** (attempt - 1));
+  await sleep(Number.isFinite(asked) && asked > 0 ? asked : backoff);
+  signal?.throwIfAborted();
+}

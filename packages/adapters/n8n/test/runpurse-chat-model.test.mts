@@ -1,0 +1,269 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { startN8n, type N8n, type Played, type WorkflowFile } from './n8n.mts';
+import { credentialOf, nodeOf, type Credential, type NodeSpec } from './workflows.mts';
+
+let gateway: RunningGateway;
+let n8n: N8n;
+let credential: Credential;
+const LANGCHAIN = '@n8n/n8n-nodes-langchain.';
+const usage = { input_tokens: 1000, output_tokens: 100 };
+const lookup = { name: 'lookup', arguments: { id: '7' } };
+
+beforeAll(async () => {
+  gateway = await startGateway({
+    config: {
+      rate: { requests_per_minute: 10_000 },
+      providers: [
+        {
+          name: 'sandbox',
+          kind: 'sandbox',
+          scripts: {
+            helps: [
+              { tool_calls: [lookup], usage },
+              { text: 'It was delivered.', usage },
+            ],
+            loops: [{ tool_calls: [lookup], usage }],
+            both: [
+              {
+                tool_calls: [
+                  { name: 'lookup', arguments: { id: '7' } },
+                  { name: 'lookup', arguments: { id: '8' } },
+                ],
+                usage,
+              },
+              { text: 'Both were delivered.', usage },
+            ],
+            reads: [
+              { tool_calls: [{ name: 'Look_at_the_run', arguments: {} }], usage },
+              { text: 'It cost little.', usage },
+            ],
+          },
+        },
+      ],
+      prices: ['helps', 'loops', 'both', 'reads'].map((model) => ({
+        provider: 'sandbox',
+        model,
+        input_mtok_usd: '2',
+        output_mtok_usd: '10',
+      })),
+      tools: [{ name: 'lookup', price_usd: '0.001' }],
+      policy: { tools: { deny: ['refund'] } },
+      budgets: [{ name: 'cap-per-run', scope: 'run', id: '*', limit_usd: '0.02' }],
+    } as never,
+  });
+  credential = credentialOf(gateway);
+  n8n = await startN8n();
+}, 60_000);
+
+afterAll(async () => {
+  await (n8n as N8n | undefined)?.stop();
+  await (gateway as RunningGateway | undefined)?.remove();
+});
+
+const tool = (name: string): NodeSpec => ({
+  name,
+  type: 'test.scriptedTool',
+  parameters: { toolDescription: name, args: "={{ JSON.stringify({ id: $fromAI('id', '', 'string') }) }}" },
+});
+
+/** n8n's AI Agent with Runpurse's model and these tools. */
+function agentOf(model: string, tools: readonly NodeSpec[], as = credential, attribution: object = {}): WorkflowFile {
+  const wire = (from: NodeSpec | { name: string }, kind: string, to: string) =>
+    [from.name, { [kind]: [[{ node: to, type: kind, index: 0 }]] }] as const;
+  return {
+    id: 'desk',
+    name: 'Desk',
+    nodes: [
+      nodeOf(as, { name: 'Start', type: 'n8n-nodes-base.manualTrigger' }),
+      nodeOf(as, {
+        name: 'Agent',
+        type: `${LANGCHAIN}agent`,
+        version: 3.1,
+        parameters: { promptType: 'define', text: 'Where is it?', options: { maxIterations: 30 } },
+      }),
+      nodeOf(as, {
+        name: 'Model',
+        type: 'n8n-nodes-runpurse.runpurseChatModel',
+        parameters: { model, options: { maxTokens: 100, maxRetries: 0 }, attribution },
+      }),
+      ...tools.map((spec) => nodeOf(as, spec)),
+    ],
+    connections: Object.fromEntries([
+      wire({ name: 'Start' }, 'main', 'Agent'),
+      wire({ name: 'Model' }, 'ai_languageModel', 'Agent'),
+      ...tools.map((spec) => wire(spec, 'ai_tool', 'Agent')),
+    ]),
+    settings: { executionOrder: 'v1' },
+  };
+}
+
+let executions = 0;
+
+async function ask(
+  workflow: WorkflowFile,
+  { isStreamed = false, executionId = `chat-${(executions += 1)}` } = {},
+): Promise<Played & { id: string; tools: unknown[] }> {
+  const tools: unknown[] = [];
+  const played = await n8n.execute({
+    workflow,
+    executionId,
+    mode: 'webhook',
+    isStreamed,
+    runTool: async (_name, args) => `order ${String(tools.push(args['id']) && args['id'])}: delivered`,
+  });
+  return { ...played, id: executionId, tools };
+}
+
+const answered = (played: Played): unknown => played.nodes['Agent']?.at(-1)?.items[0]?.json['output'];
+
+describe("n8n's AI Agent", () => {
+  it.each([false, true])('runs through the gateway: each call and tool is a step of the execution (streamed: %s)', async (isStreamed) => {
+    const played = await ask(agentOf('helps', [tool('lookup')]), { isStreamed });
+    expect(answered(played)).toBe('It was delivered.');
+    const run = await gateway.readRun(played.id);
+    expect(run).toMatchObject({ workflow_id: 'desk', cost: { model_usd: '0.006', tool_usd: '0.001' } });
+    expect(run?.steps.map(({ kind, name, graph_node }) => [kind, name, graph_node])).toEqual([
+      ['llm_call', 'helps', 'Model'],
+      ['tool_call', 'lookup', 'Model'],
+      ['llm_call', 'helps', 'Model'],
+    ]);
+  });
+
+  it('is stopped by the cap before the call that would pass it, and says so in words', async () => {
+    const played = await ask(agentOf('loops', [tool('lookup')]));
+    expect(played.status).toBe('error');
+    expect(played.error?.message).toContain('Budget "cap-per-run" refused the call to model loops before it was made');
+    expect(played.error?.description).toContain('Raise the budget');
+    const run = await gateway.readRun(played.id);
+    expect(Number(run?.cost.total_usd)).toBeLessThanOrEqual(0.02);
+    expect(run?.requests.at(-1)?.status).toBe('refused');
+    expect(played.tools).toHaveLength(run?.requests.filter(({ status }) => status === 'completed').length ?? -1);
+  });
+
+  it.each([false, true])('may call a tool twice at once: two calls, two charges (streamed: %s)', async (isStreamed) => {
+    const played = await ask(agentOf('both', [tool('lookup')]), { isStreamed });
+    expect(answered(played)).toBe('Both were delivered.');
+    expect(played.tools.toSorted()).toEqual(['7', '8']);
+    expect((await gateway.readRun(played.id))?.tools.map(({ status, cost_usd }) => [status, cost_usd])).toEqual([
+      ['completed', '0.001'],
+      ['completed', '0.001'],
+    ]);
+  });
+
+  it('fifty times at once is fifty runs, none with a cost or a tool of another', async () => {
+    const workflow = agentOf('helps', [tool('lookup')], credential, { sessionId: '={{ "session of " + $execution.id }}' });
+    const ids = Array.from({ length: 50 }, (_, at) => `many-${at}`);
+    const all = await Promise.all(ids.map((executionId) => ask(workflow, { executionId, isStreamed: Math.random() < 0.5 })));
+    for (const { id, tools } of all) {
+      const run = await gateway.readRun(id);
+      expect([id, tools, run?.session_id, run?.cost.total_usd, run?.counts]).toEqual([
+        id,
+        ['7'],
+        `session of ${id}`,
+        '0.007',
+        { requests: 2, tool_calls: 1, retries: 0, steps: 3 },
+      ]);
+    }
+  }, 120_000);
+
+  it('can use the Runpurse node as a tool', async () => {
+    const look: NodeSpec = {
+      name: 'Look at the run',
+      type: 'n8n-nodes-runpurse.runpurseTool',
+      parameters: { resource: 'run', operation: 'get', toolDescription: 'What this run has cost' },
+    };
+    const played = await ask(agentOf('reads', [look]));
+    expect(answered(played)).toBe('It cost little.');
+    expect(played.nodes['Look at the run']?.[0]?.items[0]?.json).toMatchObject({ run_id: played.id });
+  });
+
+  it('with the gateway away fails, and says which gateway', async () => {
+    const played = await ask(agentOf('helps', [], { ...credential, baseUrl: 'http://127.0.0.1:9' }));
+    expect(played.error?.message).toBe("The Runpurse gateway at http://127.0.0.1:9 can't be reached");
+  });
+
+  it('shows the key in no error', async () => {
+    const played = await ask(agentOf('helps', [], { ...credential, apiKey: 'rp_wrong-key-0123456789abcdef' }));
+    expect(played.error?.description).toContain('Check the virtual key');
+    expect(JSON.stringify(played)).not.toContain('rp_wrong-key-0123456789abcdef');
+  });
+});
+
+describe('a chain', () => {
+  it('runs through the gateway too', async () => {
+    const workflow = agentOf('helps', []);
+    const nodes = workflow.nodes.map((node) =>
+      node.name === 'Agent'
+        ? { ...node, type: `${LANGCHAIN}chainLlm`, typeVersion: 1.7, parameters: { promptType: 'define', text: 'Say it' } }
+        : node,
+    );
+    const played = await ask({ ...workflow, nodes });
+    expect(played.status).toBe('success');
+    expect((await gateway.readRun(played.id))?.requests).toHaveLength(1);
+  });
+});
+
+describe('a denied tool', () => {
+  it('is not run, and the model is told once, in this round and the next ones', async () => {
+    const asked: { messages: { role: string; content: unknown; tool_calls?: { id: string }[]; tool_call_id?: string }[] }[] = [];
+    const call = (id: string, name: string) => ({ id, type: 'function', function: { name, arguments: '{"id":"7"}' } });
+    const replies = [
+      { tool_calls: [call('c1', 'refund'), call('c2', 'lookup')] },
+      { tool_calls: [call('c3', 'refund')] },
+      { content: 'I may not.' },
+    ];
+    const provider = createServer((request, response) => {
+      let text = '';
+      request.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      request.on('end', () => {
+        response.setHeader('content-type', 'application/json');
+        if (request.url === '/v1/agent/events?enforce=true' || request.url?.startsWith('/v1/agent/events') === true) {
+          void fetch(`${gateway.url}${request.url}`, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json', authorization: String(request.headers.authorization) },
+            body: text,
+          }).then(async (reply) => response.writeHead(reply.status).end(await reply.text()));
+          return;
+        }
+        asked.push(JSON.parse(text) as (typeof asked)[number]);
+        response.end(
+          JSON.stringify({
+            choices: [{ message: { role: 'assistant', content: null, ...replies[asked.length - 1] }, finish_reason: 'stop' }],
+          }),
+        );
+      });
+    }).listen(0, '127.0.0.1');
+    await once(provider, 'listening');
+    const there = { ...credential, baseUrl: `http://127.0.0.1:${(provider.address() as AddressInfo).port}` };
+    const played = await ask(agentOf('m', [tool('lookup'), tool('refund')], there));
+    provider.close();
+    expect(answered(played)).toBe('I may not.');
+    expect(played.tools).toEqual(['7']);
+    const toldOf = asked.map(({ messages }) =>
+      messages
+        .filter(({ role }) => role === 'tool')
+        .map(({ tool_call_id, content }) => [tool_call_id, /^Not allowed/.test(String(content))]),
+    );
+    expect(toldOf).toEqual([
+      [],
+      [
+        ['c1', true],
+        ['c2', false],
+      ],
+      [
+        ['c1', true],
+        ['c2', false],
+        ['c3', true],
+      ],
+    ]);
+    expect((await gateway.readRun(played.id))?.tools.map(({ tool: name, status }) => [name, status])).toEqual([
+      ['refund', 'denied'],
+      ['lookup', 'completed'],
+      ['refund', 'denied'],
+    ]);
+  });
+});

@@ -1,0 +1,130 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { startN8n, type N8n, type WorkflowFile } from './n8n.mts';
+import { credentialOf, nodeOf } from './workflows.mts';
+
+interface Delivery {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+let gateway: RunningGateway;
+let n8n: N8n;
+let receiver: Server;
+let url: string;
+let deliveries: Delivery[] = [];
+let arrived: (() => void) | undefined;
+
+beforeAll(async () => {
+  receiver = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      deliveries.push({ headers: request.headers as Record<string, string>, body });
+      response.end('ok');
+      arrived?.();
+    });
+  }).listen(0, '127.0.0.1');
+  await once(receiver, 'listening');
+  url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/webhook/x`;
+  gateway = await startGateway({
+    config: {
+      providers: [{ name: 'sandbox', kind: 'sandbox', scripts: { m: [{ text: 'hi', usage: { input_tokens: 100, output_tokens: 10 } }] } }],
+      prices: [{ provider: 'sandbox', model: 'm', input_mtok_usd: '2', output_mtok_usd: '10' }],
+      tools: [{ name: 'lookup', price_usd: '0.009' }],
+      policy: { tools: { deny: ['refund'] } },
+      budgets: [{ name: 'cap', scope: 'run', id: '*', limit_usd: '0.01', thresholds: [80] }],
+    } as never,
+  });
+  n8n = await startN8n();
+}, 60_000);
+
+afterAll(async () => {
+  receiver.close();
+  await (n8n as N8n | undefined)?.stop();
+  await (gateway as RunningGateway | undefined)?.remove();
+});
+
+beforeEach(() => {
+  deliveries = [];
+});
+
+let workflows = 0;
+
+function triggerOf(parameters: object, credential = credentialOf(gateway)): WorkflowFile {
+  const node = nodeOf(credential, { name: 'Runpurse Trigger', type: 'n8n-nodes-runpurse.runpurseTrigger', parameters });
+  return { id: `t${(workflows += 1)}`, name: 'Alert', nodes: [node], connections: {} };
+}
+
+async function hook(
+  workflow: WorkflowFile,
+  method: 'checkExists' | 'create' | 'delete' | 'receive',
+  delivery: Delivery = { headers: {}, body: '' },
+): Promise<unknown> {
+  return n8n.ask({ kind: 'hook', workflow, node: 'Runpurse Trigger', method, webhookBaseUrl: url, ...delivery });
+}
+
+async function delivered(count: number): Promise<readonly Delivery[]> {
+  while (deliveries.length < count) await new Promise<void>((resolve) => (arrived = resolve));
+  return deliveries;
+}
+
+async function listed(): Promise<readonly { events: string[]; url: string; workflow?: string }[]> {
+  const response = await fetch(`${gateway.url}/v1/webhooks`, { headers: { authorization: `Bearer ${gateway.apiKey}` } });
+  return ((await response.json()) as { data: { events: string[]; url: string; workflow?: string }[] }).data;
+}
+
+describe('the trigger', () => {
+  it('subscribes itself when activated, and unsubscribes when not any more', async () => {
+    const workflow = triggerOf({ events: ['run.ended', 'call.refused'], workflow: 'wf1' });
+    expect(await hook(workflow, 'checkExists')).toBe(false);
+    expect(await hook(workflow, 'create')).toBe(true);
+    expect(await hook(workflow, 'checkExists')).toBe(true);
+    expect(await listed()).toMatchObject([{ url, events: ['run.ended', 'call.refused'], workflow: 'wf1' }]);
+    expect(await hook(workflow, 'delete')).toBe(true);
+    expect(await listed()).toEqual([]);
+    expect(await hook(workflow, 'checkExists')).toBe(false);
+    expect(await hook(workflow, 'delete')).toBe(true);
+  });
+
+  it('starts the workflow with what happened, once for each notice, and for nobody else', async () => {
+    const workflow = triggerOf({ events: ['run.ended', 'budget.threshold', 'call.refused'] });
+    await hook(workflow, 'create');
+    await gateway.post('/v1/runs', { run_id: 'r1', workflow_id: 'wf1' });
+    await gateway.post('/v1/tools/authorize', { run_id: 'r1', tool: 'lookup', tool_call_id: 'c1', step_id: 's1' });
+    await gateway.post('/v1/tools/settle', { run_id: 'r1', tool_call_id: 'c1' });
+    await expect(gateway.post('/v1/tools/authorize', { run_id: 'r1', tool: 'refund', tool_call_id: 'c2', step_id: 's2' })).rejects.toThrow(
+      '403',
+    );
+    await gateway.post('/v1/runs/r1/end', { status: 'completed', revenue_usd: '1' });
+    const all = await delivered(3);
+
+    const started = await Promise.all(
+      all.map((delivery) => hook(workflow, 'receive', delivery) as Promise<{ items: { type: string; data: object }[] | null }>),
+    );
+    const notices = started.flatMap(({ items }) => items ?? []).toSorted((a, b) => a.type.localeCompare(b.type));
+    expect(notices).toMatchObject([
+      { type: 'budget.threshold', data: { threshold_percent: 80, budget: { name: 'cap', spent_usd: '0.009' }, run_id: 'r1' } },
+      { type: 'call.refused', data: { run_id: 'r1', tool: 'refund', code: 'policy_denied' } },
+      { type: 'run.ended', data: { run: { run_id: 'r1', status: 'completed', cost: { total_usd: '0.009' } } } },
+    ]);
+
+    const [one] = all;
+    if (one === undefined) throw new Error('nothing was delivered');
+    expect(await hook(workflow, 'receive', one)).toMatchObject({ items: null });
+    expect(await hook(workflow, 'receive', { ...one, body: one.body.replace('r1', 'r2') })).toMatchObject({ status: 401, items: null });
+    expect(await hook(workflow, 'receive', { headers: {}, body: '{}' })).toMatchObject({ status: 401, items: null });
+    await hook(workflow, 'delete');
+    expect(await hook(workflow, 'receive', one)).toMatchObject({ status: 401, items: null });
+  });
+
+  it('that can not subscribe says why in words', async () => {
+    const wrong = triggerOf({ events: ['run.ended'] }, credentialOf({ url: gateway.url, apiKey: 'rp_wrong' }));
+    await expect(hook(wrong, 'create')).rejects.toThrow(/key/i);
+    const away = triggerOf({ events: ['run.ended'] }, credentialOf({ url: 'http://127.0.0.1:9', apiKey: 'rp_x' }));
+    await expect(hook(away, 'create')).rejects.toThrow("can't be reached");
+  });
+});
