@@ -1,10 +1,10 @@
-import type { GatewayClient, Run, RunOptions } from '@runpurse/core';
+import { isAtGateway, orThrow, type GatewayClient, type Run, type RunOptions } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import { gateway as vercelGateway, wrapLanguageModel, type LanguageModel, type LanguageModelMiddleware, type ToolSet } from 'ai';
-import { endRun, guarded, insideTool, refuseUnless, type Live, type Place } from './live.ts';
+import { endRun, guarded, insideTool, type Live, type Place } from './live.ts';
 import { middlewareOf } from './model.ts';
 import { guardTools } from './tools.ts';
-import { endpointOf, isAt, type Model } from './translate.ts';
+import { endpointOf, type Model } from './translate.ts';
 import { untilOver } from './watch.ts';
 
 export interface RunpurseOptions extends Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
@@ -50,7 +50,7 @@ export function createRunpurse(options: RunpurseOptions): Runpurse {
     client,
     async run(context, work) {
       const run = client.run(context);
-      refuseUnless(await run.start());
+      orThrow(await run.start());
       const live: Live = { run, gateway: baseUrl, onFault, retries: new Map(), toolUses: new Map(), open: new Map() };
       return untilOver(
         () => work(scope(live, {})),
@@ -65,7 +65,7 @@ function scope(live: Live, place: Place): AgentRun {
     handle: live.run,
     model(given, { carried } = {}) {
       const model = typeof given === 'string' ? languageModelOf(given) : given;
-      const isCarried = carried ?? guarded(live, () => isAt(live.gateway, endpointOf(model)), false);
+      const isCarried = carried ?? guarded(live, () => isAtGateway(live.gateway, endpointOf(model)), false);
       return wrapLanguageModel({ model, middleware: middlewareOf(live, place, isCarried) });
     },
     middleware: ({ carried }) => middlewareOf(live, place, carried),

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { RefusedError, refusalOf, type Decision, type Run } from '@runpurse/core';
+import { refusalOf, runEndOf, type Run } from '@runpurse/core';
 import { isCancellation } from './translate.ts';
 
 /** One run while it lasts: what is under way in it, and what failed so far. */
@@ -50,16 +50,11 @@ export async function endRun(live: Live, failure: Failure | undefined): Promise<
   for (const abandon of [...open.values()]) abandon();
   const told = refusalOf(failure?.error) === undefined ? (live.streamFailure ?? failure) : failure;
   const because = told ?? (isCutOff ? { error: signal.reason as unknown } : undefined);
-  if (because === undefined) return run.end({ status: 'completed' });
-  const { error } = because;
-  if (isCancellation(error, signal)) return run.end({ status: 'stopped', reason: 'cancelled' });
-  await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
-}
-
-/** Throws what the AI SDK hands on and does not try again. */
-export function refuseUnless(decision: Decision): void {
-  if (decision.proceed) return;
-  throw decision.type === 'denied' ? new RefusedError(decision.refusal) : decision.error;
+  await run.end(
+    because === undefined
+      ? { status: 'completed' }
+      : runEndOf(because.error ?? String(because.error), isCancellation(because.error, signal)),
+  );
 }
 
 /** A fault of ours ends here: the host gets `otherwise`. */

@@ -1,6 +1,6 @@
-import { REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace } from '@runpurse/core';
+import { orThrow, REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace } from '@runpurse/core';
 import type { LanguageModelMiddleware } from 'ai';
-import { guarded, insideTool, placeNow, refuseUnless, type Failure, type Live, type Place } from './live.ts';
+import { guarded, insideTool, placeNow, type Failure, type Live, type Place } from './live.ts';
 import {
   answerOf,
   answerWith,
@@ -74,7 +74,7 @@ function callOf(live: Live, at: Place, call: Pick<Call, 'asked' | 'modelId' | 'i
 async function ask(call: Call): Promise<void> {
   const { live, place, modelId: model, isCarried: carried } = call;
   const bounds = carried ? {} : guarded(live, () => boundsOf(call.asked), {});
-  refuseUnless(await live.run.authorizeModel({ ...place, ...bounds, model, carried }));
+  orThrow(await live.run.authorizeModel({ ...place, ...bounds, model, carried }));
   live.open.set(call, () => report(call, { status: 'aborted', error: new Error('its run ended first') }));
   const { abortSignal } = call.asked;
   if (abortSignal?.aborted !== true) return;

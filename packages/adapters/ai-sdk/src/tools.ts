@@ -1,5 +1,6 @@
+import { orThrow } from '@runpurse/core';
 import type { ToolSet } from 'ai';
-import { insideTool, placeNow, refuseUnless, type Failure, type Live, type Place } from './live.ts';
+import { insideTool, placeNow, type Failure, type Live, type Place } from './live.ts';
 
 type Tool = ToolSet[string];
 type Execution = Parameters<NonNullable<Tool['execute']>>;
@@ -45,7 +46,7 @@ async function begin(live: Live, at: Place, tool: string, [input, { toolCallId: 
   live.toolUses.set(given, uses);
   const toolCallId = uses === 1 ? given : `${given}~${uses}`;
   const place = placeNow(live, at);
-  refuseUnless(await live.run.authorizeTool({ ...place, tool, toolCallId, stepId: toolCallId, input }));
+  orThrow(await live.run.authorizeTool({ ...place, tool, toolCallId, stepId: toolCallId, input }));
   const running: Running = {
     inside: (work) => insideTool.run({ live, place: { agentId: place.agentId, parentStepId: toolCallId } }, work),
     settle: (failure) => {

@@ -1,17 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
+import { isAtGateway } from '@runpurse/core';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import {
-  boundsOf,
-  endpointOf,
-  failureOf,
-  fingerprintOf,
-  isAt,
-  isCancellation,
-  usageOf,
-  type CallOptions,
-  type Usage,
-} from './translate.ts';
+import { boundsOf, endpointOf, failureOf, fingerprintOf, isCancellation, usageOf, type CallOptions, type Usage } from './translate.ts';
 
 const NONE = { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined };
 const SAID = { total: undefined, text: undefined, reasoning: undefined };
@@ -144,13 +135,13 @@ describe('the address of a model', () => {
     ['an OpenAI-compatible provider', compatible('m')],
     ['a provider with a base URL', { config: { baseURL } }],
   ])('of %s is read', (_, model) => {
-    expect(isAt('http://gateway.test:8787', endpointOf(model))).toBe(true);
-    expect(isAt('http://gateway.test:8787/v1/', endpointOf(model))).toBe(true);
-    expect(isAt('http://gateway.test:878', endpointOf(model))).toBe(false);
+    expect(isAtGateway('http://gateway.test:8787', endpointOf(model))).toBe(true);
+    expect(isAtGateway('http://gateway.test:8787/v1/', endpointOf(model))).toBe(true);
+    expect(isAtGateway('http://gateway.test:878', endpointOf(model))).toBe(false);
   });
 
   it('that a model hides is nowhere', () => {
-    expect(isAt('http://gateway.test', endpointOf({}))).toBe(false);
+    expect(isAtGateway('http://gateway.test', endpointOf({}))).toBe(false);
   });
 });
 

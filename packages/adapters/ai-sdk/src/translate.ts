@@ -116,11 +116,6 @@ export function endpointOf(model: unknown): string | undefined {
   return typeof config?.url === 'function' ? String((config.url as (at: object) => unknown)({ path: '/', modelId })) : undefined;
 }
 
-export function isAt(gateway: string, url: string | undefined): boolean {
-  const base = gateway.replace(/\/+(?:v1\/*)?$/, '');
-  return url !== undefined && (url === base || url.startsWith(`${base}/`));
-}
-
 export function requestIdOf(headers: unknown): string | undefined {
   const id = (headers as Readonly<Record<string, unknown>> | null | undefined)?.['x-runpurse-request-id'];
   return typeof id === 'string' ? id : undefined;

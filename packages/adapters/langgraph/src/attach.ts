@@ -1,10 +1,11 @@
 import { BaseCallbackHandler } from '@langchain/core/callbacks/base';
 import type { LLMResult } from '@langchain/core/outputs';
 import {
-  REFUSALS,
-  RefusedError,
+  orThrow,
   redactText,
+  RefusedError,
   refusalOf,
+  runEndOf,
   RunpurseError,
   type CallPlace,
   type Decision,
@@ -252,7 +253,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     const span = this.#spans.set(runId, { live, isRoot: true });
     const decision = await run.start();
     if (!decision.proceed) this.#spans.forget(live);
-    refuseUnless(decision);
+    orThrow(decision);
     if (isResumed && threadId !== undefined) live.paid = new Map([...(await allowedBefore(this.client, run.sessionId)), ...live.paid]);
     return span;
   }
@@ -268,7 +269,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     if (decision.proceed) return;
     onRefused();
     if (span.isRoot) await this.#end(span.live, decision.type === 'denied' ? new RefusedError(decision.refusal) : decision.error);
-    refuseUnless(decision);
+    orThrow(decision);
   }
 
   async #endModel(runId: string, error: unknown, result: () => Parameters<typeof reportCall>[1]): Promise<void> {
@@ -297,10 +298,8 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     if (error !== undefined && !isBubbleUp(error)) this.#abandon(live);
     const isPaused = live.isInterrupted || isBubbleUp(error);
     this.#spans.retire(live, isPaused);
-    if (isPaused) return this.#pause(live);
-    if (error === undefined) return run.end({ status: 'completed' });
-    if (isCancellation(error)) return run.end({ status: 'stopped', reason: 'cancelled' });
-    await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
+    // Someone is asked; the answer comes as another run of the session, so this one stays open.
+    await (isPaused ? run.pause('interrupted, waiting to be resumed') : run.end(runEndOf(error, isCancellation(error))));
   }
 
   /** A node is no step, but that it failed is why what comes next is a retry. */
@@ -329,17 +328,6 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     }
   }
 
-  /** Someone is asked; the answer comes as another run of the session, so this one stays open, paused. */
-  async #pause({ run }: Live): Promise<void> {
-    run.record({
-      type: 'approval.requested',
-      step_kind: 'approval',
-      event_phase: 'state',
-      metadata: { status: 'paused', message: 'interrupted, waiting to be resumed' },
-    });
-    await this.client.flush();
-  }
-
   /** A refusal is the answer; any other throw is a fault of ours and ends here. */
   async #guard(work: () => Promise<void>): Promise<void> {
     try {
@@ -351,11 +339,4 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       );
     }
   }
-}
-
-/** Throws what the framework hands on to its user. The status keeps retry policies from trying again what won't change. */
-function refuseUnless(decision: Decision): void {
-  if (decision.proceed) return;
-  if (decision.type === 'unavailable') throw decision.error;
-  throw Object.assign(new RefusedError(decision.refusal), { status: REFUSALS[decision.refusal.code].status });
 }

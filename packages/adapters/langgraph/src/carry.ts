@@ -1,27 +1,17 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { AsyncLocalStorageProviderSingleton } from '@langchain/core/singletons';
-import { REFUSALS, type CallPlace, type Decision, type ModelCall, type ModelResult, type Run } from '@runpurse/core';
-import { failureOf, type Metadata } from './translate.ts';
+import { isAtGateway, type ModelResult } from '@runpurse/core';
+import { attemptOf, meteredFetch, type FetchedCall } from '@runpurse/core/fetch';
+import type { Metadata } from './translate.ts';
 
 /** Inside the process only: names the LangChain run a request belongs to. Context alone can't: a model's queue mixes it up. */
 const CALL_HEADER = 'x-runpurse-langchain-run';
 const IS_CARRYING = Symbol.for('runpurse.langgraph.carrying');
 
-/** One model call, from its start callback to its end, as the wire needs to know it. */
-export interface Call {
-  readonly run: Run;
-  /** Address of the gateway this call's run is kept by. */
-  readonly gateway: string;
-  readonly place: CallPlace & { readonly stepId: string };
-  readonly asked?: Pick<ModelCall, 'model' | 'maxOutputTokens' | 'inputTokensMax'> | undefined;
-  readonly isCarried: boolean;
+/** One model call, from its start callback to its end. */
+export interface Call extends FetchedCall {
   /** Aborts when the graph around is left; known for wrapped models. */
   readonly graphSignal?: AbortSignal | undefined;
-  /** Requests sent so far: a model client tries again by itself. */
-  tries: number;
-  requestId?: string | undefined;
-  /** What went wrong with the last try. */
-  failure?: unknown;
 }
 
 /** A call of a wrapped model: where it points, the signal of the graph it is made in, and its LangChain run. */
@@ -41,7 +31,7 @@ const inside = new AsyncLocalStorage<Inside>();
 export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' | 'tries'>, endpoint: string | undefined): Call {
   const model = inside.getStore();
   if (model !== undefined) model.langchainRunId = langchainRunId;
-  const isCarried = isAt(call.gateway, model === undefined ? endpoint : model.endpoint);
+  const isCarried = isAtGateway(call.gateway, model === undefined ? endpoint : model.endpoint);
   const started = { ...call, isCarried, graphSignal: model?.graphSignal, tries: 0 };
   if (started.isCarried && model === undefined) warnOfUnwrapped();
   calls.set(langchainRunId, started);
@@ -75,10 +65,6 @@ export function reportCall(call: Call, result: Partial<Omit<ModelResult, 'model'
     ...result,
     model: result.model ?? asked?.model ?? 'unknown',
   });
-}
-
-function attemptOf({ place, tries }: Call): number {
-  return (place.attempt ?? 1) + Math.max(0, tries - 1);
 }
 
 /**
@@ -208,52 +194,12 @@ function stopAtRefusals(onFailedAttempt: ((error: unknown) => void) | undefined)
  * A `fetch` for model clients: adds the headers of the call it is made for, when it goes to the gateway. `withRunpurse`
  * installs it in OpenAI models; hand it to other clients (`new OpenAI({ fetch: runpurseFetch() })`) used inside a node.
  */
-export function runpurseFetch(inner: typeof fetch = (input, init) => fetch(input, init)): typeof fetch {
-  return async (input, init) => {
-    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
+export function runpurseFetch(inner?: typeof fetch): typeof fetch {
+  return meteredFetch((headers) => {
     const id = headers.get(CALL_HEADER) ?? inside.getStore()?.langchainRunId;
     headers.delete(CALL_HEADER);
-    const call = id === undefined ? ambientCall() : calls.get(id);
-    if (call === undefined) return inner(input, { ...init, headers });
-    call.tries += 1;
-    if (isAt(call.gateway, input instanceof Request ? input.url : String(input))) {
-      const ours = call.run.headers({ ...call.place, attempt: attemptOf(call), stepKind: 'llm_call' });
-      for (const [name, value] of Object.entries(ours)) headers.set(name, value);
-    } else if (call.tries > 1 && call.asked !== undefined) {
-      const refusal = await tryAgain(call, call.asked);
-      if (refusal !== undefined) return refusal;
-    }
-    call.failure = undefined;
-    const response = await inner(input, { ...init, headers });
-    call.requestId = response.headers.get('x-runpurse-request-id') ?? undefined;
-    call.failure = response.ok
-      ? undefined
-      : Object.assign(new Error(`the provider answered ${response.status}`), { status: response.status });
-    return response;
-  };
-}
-
-/** The model's client tries again by itself, past the gateway: each try is a request, asked for and reported. */
-async function tryAgain(call: Call, asked: NonNullable<Call['asked']>): Promise<Response | undefined> {
-  const attempt = attemptOf(call);
-  call.run.recordModel({
-    ...call.place,
-    ...asked,
-    attempt: attempt - 1,
-    carried: false,
-    ...failureOf(call.failure ?? new Error('the request got no answer')),
-  });
-  const decision = await call.run.authorizeModel({ ...call.place, ...asked, attempt, carried: false });
-  return decision.proceed ? undefined : refusalResponse(decision);
-}
-
-function refusalResponse(decision: Exclude<Decision, { readonly type: 'allowed' }>): Response {
-  const { code, message } = decision.type === 'denied' ? decision.refusal : decision.error;
-  const status = decision.type === 'denied' ? REFUSALS[decision.refusal.code].status : 503;
-  return Response.json(
-    { error: { message, type: 'runpurse_error', param: null, code } },
-    { status, headers: { 'x-should-retry': 'false' } },
-  );
+    return id === undefined ? ambientCall() : calls.get(id);
+  }, inner);
 }
 
 /** A request LangChain has no callbacks for, made inside a node or a tool of a run we know. */
@@ -286,10 +232,4 @@ interface Callbacks {
 }
 interface AmbientHandler {
   callAt(langchainRunId: string, metadata: Metadata | undefined): Call | undefined;
-}
-
-function isAt(gateway: string, url: string | undefined): boolean {
-  if (url === undefined) return false;
-  const base = gateway.replace(/\/+(?:v1\/*)?$/, '');
-  return url === base || url.startsWith(`${base}/`);
 }

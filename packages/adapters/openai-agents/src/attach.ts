@@ -12,10 +12,10 @@ import {
   type RunConfig,
   type TracingProcessor,
 } from '@openai/agents';
-import { orThrow, refusalOf, type GatewayClient } from '@runpurse/core';
+import { isAtGateway, orThrow, runEndOf, type GatewayClient } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import OpenAI from 'openai';
-import { failed, isAt, MeteredModel, runpurseFetch, type Host } from './carry.ts';
+import { failed, MeteredModel, runpurseFetch, type Host } from './carry.ts';
 import { frames, keepTraced, liveHere, makeLive, type Live } from './live.ts';
 import { agentsFrom, guardAgent, settle, type AgentLike } from './tools.ts';
 import { traceProcessor } from './tracing.ts';
@@ -86,7 +86,7 @@ export class Runpurse implements Host {
    */
   models(source: OpenAI | ModelProvider = this.#gatewayClient(), api?: 'chat_completions' | 'responses'): ModelProvider {
     const metered = new WeakMap<Model, Model>();
-    const isCarried = isClient(source) && isAt(this.#gateway, source.baseURL);
+    const isCarried = isClient(source) && isAtGateway(this.#gateway, source.baseURL);
     const provider: ModelProvider = isClient(source) ? providerOf(source, api) : source;
     return {
       getModel: async (name) => {
@@ -173,23 +173,11 @@ export class Runpurse implements Host {
   async #end(live: Live, error: unknown, result?: Result): Promise<void> {
     const { run } = live;
     live.isEnded = true;
-    if ((result?.interruptions?.length ?? 0) > 0 && error === undefined) return this.#pause(live);
+    // Someone is asked for approval; the answer comes as another run of the session, so this one stays open.
+    if ((result?.interruptions?.length ?? 0) > 0 && error === undefined) return run.pause('interrupted, waiting for an approval');
     for (const call of live.calls) this.guard(() => failed(call, new Error('its run ended first'), true));
     for (const id of live.openTools) settle(live, id, new Error('its run ended first'));
-    if (error === undefined) return run.end({ status: 'completed' });
-    if (isCancellation(error)) return run.end({ status: 'stopped', reason: 'cancelled' });
-    await run.end({ status: 'failed', reason: refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error)) });
-  }
-
-  /** Someone is asked for approval; the answer comes as another run of the session, so this one stays open, paused. */
-  async #pause({ run }: Live): Promise<void> {
-    run.record({
-      type: 'approval.requested',
-      step_kind: 'approval',
-      event_phase: 'state',
-      metadata: { status: 'paused', message: 'interrupted, waiting for an approval' },
-    });
-    await this.client.flush();
+    await run.end(runEndOf(error, isCancellation(error)));
   }
 }
 

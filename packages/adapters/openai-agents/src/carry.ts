@@ -1,20 +1,14 @@
 import { getCurrentSpan, type Model, type ModelRequest, type ModelResponse, type StreamEvent } from '@openai/agents';
-import { orThrow, REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace, type Decision, type ModelCall } from '@runpurse/core';
+import { orThrow, refusalOf, RunpurseError } from '@runpurse/core';
+import { attemptOf, meteredFetch, type FetchedCall } from '@runpurse/core/fetch';
 import { forgetTraced, frames, type Frame, type Live } from './live.ts';
 import { boundsOf, failureOf, hostedToolsOf, modelOf, modelOfFrame, turnOf, usageOf, type Answer } from './translate.ts';
 
-/** One model call from its question to its end, as the wire needs to know it. */
-export interface Call {
+/** One model call from its question to its end. */
+export interface Call extends FetchedCall {
   readonly live: Live;
-  readonly place: CallPlace & { readonly stepId: string };
-  readonly asked: Pick<ModelCall, 'model' | 'maxOutputTokens' | 'inputTokensMax'>;
+  readonly asked: NonNullable<FetchedCall['asked']>;
   readonly input: unknown;
-  isCarried: boolean;
-  /** Requests sent so far: a model client tries again by itself. */
-  tries: number;
-  requestId?: string | undefined;
-  /** What went wrong with the last try. */
-  failure?: unknown;
 }
 
 /** Where a metered model finds its run, and hears of faults of ours. */
@@ -101,13 +95,14 @@ export class MeteredModel implements Model {
     const place = { ...turn, agentId, parentStepId: outer?.parentStepId, stepId: before?.stepId ?? crypto.randomUUID(), attempt };
     // The gateway reads the bounds of a carried call off the call itself.
     const asked = { model: this.#name, ...(!this.#isCarried && this.#host.guard(() => boundsOf(request))) };
-    const call: Call = { live, place, asked, input: request.input, isCarried: this.#isCarried, tries: 0 };
+    const { run, gateway } = live;
+    const call: Call = { live, run, gateway, place, asked, input: request.input, isCarried: this.#isCarried, tries: 0 };
     const end = async (error: unknown): Promise<void> => endAfter?.(error);
     const begun = await live.run.start();
     if (!begun.proceed) forgetTraced(live);
     orThrow(begun);
     try {
-      orRefuse(await live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }));
+      orThrow(await live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }));
     } catch (error) {
       live.failure = error;
       await end(error);
@@ -119,19 +114,9 @@ export class MeteredModel implements Model {
   }
 }
 
-/** The status keeps what stands around the SDK from trying again what won't change. */
-function orRefuse(decision: Decision): void {
-  if (decision.type !== 'denied') orThrow(decision);
-  else throw Object.assign(new RefusedError(decision.refusal), { status: REFUSALS[decision.refusal.code].status });
-}
-
 /** The provider's own count has to be kept: without it the SDK can't tell 0 from unknown. */
 function withRawUsage(request: ModelRequest): ModelRequest {
   return { ...request, modelSettings: { ...request.modelSettings, preserveRawUsage: true } };
-}
-
-function attemptOf({ place, tries }: Call): number {
-  return (place.attempt ?? 1) + Math.max(0, tries - 1);
 }
 
 function answered(call: Call, answer: Answer, streamedModel?: string): void {
@@ -163,48 +148,6 @@ export function failed(call: Call, error: unknown, isAborted: boolean): void {
  * A `fetch` for model clients: adds the headers of the call it is made for when it goes to the gateway, and asks for each
  * try of the client's own when it goes elsewhere. `runpurse.models()` installs it.
  */
-export function runpurseFetch(inner: typeof fetch = (input, init) => fetch(input, init)): typeof fetch {
-  return async (input, init) => {
-    const call = frames.getStore()?.call;
-    if (call === undefined) return inner(input, init);
-    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
-    call.tries += 1;
-    if (isAt(call.live.gateway, input instanceof Request ? input.url : String(input))) {
-      call.isCarried = true;
-      const ours = call.live.run.headers({ ...call.place, attempt: attemptOf(call), stepKind: 'llm_call' });
-      for (const [name, value] of Object.entries(ours)) headers.set(name, value);
-      // The attempt says it already; the gateway would add the client's own count to it.
-      headers.delete('x-stainless-retry-count');
-    } else if (call.tries > 1) {
-      const decision = await tryAgain(call);
-      if (!decision.proceed) return refusalResponse(decision);
-    }
-    call.failure = undefined;
-    const response = await inner(input, { ...init, headers });
-    call.requestId = response.headers.get('x-runpurse-request-id') ?? undefined;
-    if (!response.ok) call.failure = Object.assign(new Error(`the provider answered ${response.status}`), { status: response.status });
-    return response;
-  };
-}
-
-/** The model's client tries again by itself, past the gateway: each try is a request, asked for and reported. */
-async function tryAgain(call: Call): Promise<Decision> {
-  const { live, place, asked } = call;
-  const attempt = attemptOf(call);
-  const before = failureOf(call.failure ?? new Error('the request got no answer'), false);
-  live.run.recordModel({ ...place, ...asked, attempt: attempt - 1, carried: false, ...before });
-  return live.run.authorizeModel({ ...place, ...asked, attempt, carried: false });
-}
-
-function refusalResponse(decision: Exclude<Decision, { readonly type: 'allowed' }>): Response {
-  const { code, message } = decision.type === 'denied' ? decision.refusal : decision.error;
-  const status = decision.type === 'denied' ? REFUSALS[decision.refusal.code].status : 503;
-  const error = { message, type: 'runpurse_error', param: null, code };
-  return Response.json({ error }, { status, headers: { 'x-should-retry': 'false' } });
-}
-
-/** True for an address at the gateway. */
-export function isAt(gateway: string, url: string): boolean {
-  const base = gateway.replace(/\/+(?:v1\/*)?$/, '');
-  return url === base || url.startsWith(`${base}/`);
+export function runpurseFetch(inner?: typeof fetch): typeof fetch {
+  return meteredFetch(() => frames.getStore()?.call, inner);
 }

@@ -1,4 +1,4 @@
-import type { Refusal } from '../decisions/refusal.ts';
+import { REFUSALS, type Refusal } from '../decisions/refusal.ts';
 
 const MARKER = Symbol.for('runpurse.error');
 
@@ -26,11 +26,14 @@ export class RunpurseError extends Error {
 /** The gateway refused: a budget, bound, policy or run state said no. Nothing was called and nothing is charged. */
 export class RefusedError extends RunpurseError {
   readonly refusal: Refusal;
+  /** As the gateway answers it: keeps retry policies that look at it from trying again what won't change. */
+  readonly status: number;
 
   constructor(refusal: Refusal) {
     super(refusal.code, refusal.message);
     this.name = 'RefusedError';
     this.refusal = refusal;
+    this.status = REFUSALS[refusal.code].status;
   }
 
   static override isInstance(value: unknown): value is RefusedError {

@@ -242,6 +242,15 @@ class ReportingRun implements Run {
     });
   }
 
+  async pause(message: string): Promise<void> {
+    this.#record('approval.requested', {
+      event_phase: 'state',
+      step_kind: 'approval',
+      metadata: { status: 'paused', message: errorText(message) },
+    });
+    await this.#ports.deliver(this.runId);
+  }
+
   end(end: RunEnd): Promise<void> {
     this.#ended ??= this.#end(end);
     return this.#ended;

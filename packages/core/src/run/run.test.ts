@@ -346,3 +346,18 @@ describe('a step', () => {
     expect(transport.events).toHaveLength(3);
   });
 });
+
+it('a run that waits for a person says so, delivers it, and is not ended', async () => {
+  const { run, transport } = openRun();
+  await run.pause('refund of order 7?');
+  expect(transport.events).toMatchObject([
+    {
+      type: 'approval.requested',
+      event_phase: 'state',
+      step_kind: 'approval',
+      metadata: { status: 'paused', message: 'refund of order 7?' },
+    },
+  ]);
+  await run.end({ status: 'completed' });
+  expect(transport.events.at(-1)?.type).toBe('run.completed');
+});

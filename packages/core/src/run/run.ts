@@ -145,6 +145,8 @@ export interface Run {
   record(event: AgentEventInput): void;
   /** Books revenue, payments or fees, also after the end. */
   finance(amounts: RunFinance): void;
+  /** Says that the run waits for a person, and delivers that; what comes of it is another run of the session. */
+  pause(message: string): Promise<void>;
   /** Ends the run and delivers its events (one attempt; what fails is retried in the background). The second end is ignored. */
   end(end: RunEnd): Promise<void>;
 }

@@ -1,0 +1,24 @@
+import { expect, it } from '@jest/globals';
+import { RefusedError, runEndOf } from '../index.ts';
+
+const refusal = { code: 'budget_exceeded', message: 'the budget is spent' } as const;
+
+it.each([
+  ['nothing was thrown', undefined, false, { status: 'completed' }],
+  ['its caller cancelled it, whatever that threw', new Error('aborted'), true, { status: 'stopped', reason: 'cancelled' }],
+  ['an error was thrown', new Error('no such order'), false, { status: 'failed', reason: 'no such order' }],
+  ['something else was thrown', 'no', false, { status: 'failed', reason: 'no' }],
+  ['null was thrown', null, false, { status: 'failed', reason: 'null' }],
+  [
+    'the framework wrapped a refusal',
+    new Error('node failed', { cause: new RefusedError(refusal) }),
+    false,
+    { status: 'failed', reason: refusal.message },
+  ],
+])('when %s', (_, error, isCancelled, expected) => {
+  expect(runEndOf(error, isCancelled)).toEqual(expected);
+});
+
+it('a refusal has the status the gateway answers it with', () => {
+  expect(new RefusedError(refusal).status).toBe(402);
+});
