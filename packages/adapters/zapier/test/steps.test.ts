@@ -136,12 +136,16 @@ describe('the connection', () => {
     });
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const at = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
-    for (const baseUrl of [at, `${at}/moved`]) {
-      const error = await failure(openZap({ baseUrl, apiKey: gateway.apiKey }).run(app.authentication.test));
-      expect(error.message).toMatch(/not (?:from )?a Runpurse gateway/);
+    try {
+      for (const baseUrl of [at, `${at}/moved`]) {
+        const error = await failure(openZap({ baseUrl, apiKey: gateway.apiKey }).run(app.authentication.test));
+        expect(error.message).toMatch(/not (?:from )?a Runpurse gateway/);
+      }
+      expect(led).toEqual(['/api/v1/cockpit/scope', '/moved/api/v1/cockpit/scope']);
+    } finally {
+      other.closeAllConnections();
+      other.close();
     }
-    expect(led).toEqual(['/api/v1/cockpit/scope', '/moved/api/v1/cockpit/scope']);
-    other.close();
   });
 });
 

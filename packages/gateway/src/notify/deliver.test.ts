@@ -17,9 +17,9 @@ import type { Subscription } from './subscription.ts';
 interface Stage {
   readonly rows: Sequenced[];
   readonly file: SubscriptionFile;
-  readonly received: { readonly url: string; readonly id: string; readonly notice: Notice }[];
+  readonly received: { readonly url: string; readonly id: string; readonly notice: Notice; readonly status: number }[];
   readonly faults: unknown[];
-  answer: (url: string) => Sent | 'hang';
+  answer: (url: string, notice: Notice) => Sent | 'hang';
   /** The run that can't be read. */
   failRun: string | undefined;
   /** Keys that were revoked. */
@@ -78,15 +78,15 @@ function open(seed = 1): Stage {
       file,
       sender: {
         async send(url, headers, body, signal) {
-          const result = stage.answer(url);
+          const notice = JSON.parse(body) as Notice;
+          const result = stage.answer(url, notice);
           if (result === 'hang') {
             await new Promise((resolve) => signal.addEventListener('abort', resolve));
             return DOWN;
           }
-          const notice = JSON.parse(body) as Notice;
           const verdict = verifyWebhook({ secret: secrets.get(url) ?? '', headers, body, now: stage.now });
           expect(verdict).toMatchObject({ type: 'genuine', id: notice.id });
-          if (result.status !== null) stage.received.push({ url, id: notice.id, notice });
+          if (result.status !== null) stage.received.push({ url, id: notice.id, notice, status: result.status });
           return result;
         },
         close: () => Promise.resolve(),
@@ -364,6 +364,48 @@ describe('delivering notices', () => {
     await stage.work();
     expect(new Set(stage.received.map((one) => one.id))).toEqual(new Set(ids));
     expect(stage.received).toHaveLength(ids.length);
+  });
+
+  it('tells all that waits as soon as a receiver is back, whenever each was due', async () => {
+    const stage = open();
+    const { id } = stage.subscribe();
+    stage.answer = () => DOWN;
+    const ids = Array.from({ length: 12 }, (_, index) => stage.write(runEnd(`r${index}`)));
+    await stage.work();
+    for (let round = 0; round < 30; round += 1) {
+      stage.now = Math.max(stage.now, stage.file.nextDue(id) ?? 0);
+      await stage.work();
+    }
+    stage.answer = () => OK;
+    stage.now = Math.max(stage.now, stage.file.nextDue(id) ?? 0);
+    await stage.work();
+    await stage.work();
+    expect(new Set(stage.received.map((one) => one.id))).toEqual(new Set(ids));
+  });
+
+  it('holds a bounded number of notices for a receiver that takes some and chokes on others', async () => {
+    const stage = open();
+    const { id } = stage.subscribe();
+    let chokes = true;
+    stage.answer = (_url, notice) => (chokes && JSON.stringify(notice).includes('"bad') ? { status: 500, error: 'answered 500' } : OK);
+    const ids = Array.from({ length: 600 }, (_, index) => {
+      const runId = `${index % 4 === 0 ? 'good' : 'bad'}-${index}`;
+      stage.write(runStart(runId));
+      return stage.write(runEnd(runId));
+    });
+    for (let round = 0; round < 60; round += 1) {
+      stage.now += 1_000;
+      await stage.work();
+    }
+    const held = stage.file.standing(id)?.parked ?? 0;
+    expect(held).toBeGreaterThanOrEqual(90);
+    expect(held).toBeLessThanOrEqual(103);
+    chokes = false;
+    for (let round = 0; round < 20; round += 1) {
+      stage.now += 3_600_000;
+      await stage.work();
+    }
+    expect(new Set(stage.received.filter(({ status }) => status === 200).map((one) => one.id))).toEqual(new Set(ids));
   });
 
   it('lets one notice that a receiver chokes on hold up no other', async () => {
