@@ -17,7 +17,13 @@ import type { Subscription } from './subscription.ts';
 interface Stage {
   readonly rows: Sequenced[];
   readonly file: SubscriptionFile;
-  readonly received: { readonly url: string; readonly id: string; readonly notice: Notice; readonly status: number }[];
+  readonly received: {
+    readonly url: string;
+    readonly id: string;
+    readonly notice: Notice;
+    readonly body: string;
+    readonly status: number;
+  }[];
   readonly faults: unknown[];
   answer: (url: string, notice: Notice) => Sent | 'hang';
   /** The run that can't be read. */
@@ -86,7 +92,7 @@ function open(seed = 1): Stage {
           }
           const verdict = verifyWebhook({ secret: secrets.get(url) ?? '', headers, body, now: stage.now });
           expect(verdict).toMatchObject({ type: 'genuine', id: notice.id });
-          if (result.status !== null) stage.received.push({ url, id: notice.id, notice, status: result.status });
+          if (result.status !== null) stage.received.push({ url, id: notice.id, notice, body, status: result.status });
           return result;
         },
         close: () => Promise.resolve(),
@@ -500,6 +506,16 @@ describe('delivering notices', () => {
     await stage.work();
     expect(stage.received).toEqual([]);
     expect(stage.faults).toEqual([]);
+  });
+
+  it('writes a body that reads the same in every charset', async () => {
+    const stage = open();
+    stage.subscribe();
+    stage.write(runStart('r1', { workflowId: 'Rückgabe 顧客 🧾' }));
+    stage.write(runEnd('r1', { reason: 'zu spät' }));
+    await stage.work();
+    expect(stage.received[0]?.body).toMatch(/^[ -~]+$/);
+    expect(stage.received[0]?.notice.data).toMatchObject({ run: { workflow_id: 'Rückgabe 顧客 🧾', status_reason: 'zu spät' } });
   });
 
   it('begins with what happens after it was made', async () => {

@@ -181,7 +181,7 @@ export function createDeliverer(parts: DelivererParts): Deliverer {
   /** A notice that can't be made is tried again later like one that did not arrive, and holds up no other. */
   const bodyOf = async (one: Noted): Promise<string | undefined> => {
     try {
-      return JSON.stringify((await writeNotice(source, one)) satisfies Notice);
+      return asciiJson((await writeNotice(source, one)) satisfies Notice);
     } catch (fault) {
       if (!isClosed) parts.onFault(fault);
       return undefined;
@@ -230,4 +230,9 @@ export function createDeliverer(parts: DelivererParts): Deliverer {
       }
     },
   };
+}
+
+/** JSON in ASCII alone: a receiver that reads the body in another charset still checks the signature over the same bytes. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

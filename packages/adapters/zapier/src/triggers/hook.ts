@@ -7,6 +7,8 @@ import { keyOf, noticeRow, textOf, type Notice } from '../translate.ts';
 
 /** A notice told twice (the gateway sends at least once) starts the Zap once: its id is remembered this long. */
 const REMEMBERED_S = 3 * 24 * 3_600;
+/** Zapier may let a hook wait before the step runs. A copy sent on purpose within this time is known by its id. */
+const LATE_S = 2 * 24 * 3_600;
 const LISTED = 100;
 /** Zapier polls every 1 to 15 minutes and knows by their ids what it had; this many pages of notices fit in between. */
 const PAGES = 5;
@@ -125,11 +127,11 @@ export function noticeTriggers({ event, isWanted = () => true, ...told }: Told):
 function forgery({ subscribeData, rawRequest }: Bundle): string | undefined {
   const secret = (subscribeData as { readonly secret?: unknown } | undefined)?.secret;
   if (typeof secret !== 'string' || rawRequest?.content === undefined) return undefined;
-  // Zapier writes `Http-Webhook-Id` for what arrived as `webhook-id`.
+  // Zapier writes `Http-Webhook-Id` for what arrived as `webhook-id` (zapier/zapier-platform, issue 290).
   const headers = Object.fromEntries(
     Object.entries(rawRequest.headers ?? {}).map(([name, value]) => [name.toLowerCase().replace(/^http-/, ''), value]),
   );
-  const verdict = verifyWebhook({ secret, headers, body: rawRequest.content, now: Date.now() });
+  const verdict = verifyWebhook({ secret, headers, body: rawRequest.content, now: Date.now(), toleranceSeconds: LATE_S });
   return verdict.type === 'refused' ? verdict.reason : undefined;
 }
 
