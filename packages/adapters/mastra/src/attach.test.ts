@@ -360,7 +360,32 @@ describe('another processor', () => {
       const ends = stage.events.filter(({ type }) => /^run\.(completed|failed)/.test(type));
       expect(ends).toMatchObject([{ type: 'run.failed', metadata: { status: 'failed', message: 'not allowed' } }]);
       expect(new Set(stage.events.map(({ run_id }) => run_id)).size).toBe(1);
+      if (play === ways.generate) expect(stage.eventsOf('llm.call.completed')[0]?.metadata).toMatchObject({ usage: { output_tokens: 5 } });
     }
+  });
+
+  it('that stops an agent for it to try again lets its run go on', async () => {
+    const stage = setStage();
+    let count = 0;
+    const strict = {
+      id: 'other',
+      processOutputStep: ({ abort }: { readonly abort: (reason: string, options: object) => never }) =>
+        (count += 1) === 1 ? abort('say it better', { retry: true }) : undefined,
+    };
+    const agent = stage.agent(
+      scripted(() => ({})),
+      { outputProcessors: [strict as never], maxProcessorRetries: 1 },
+    );
+    expect((await agent.generate('hi')).text).toBe('done');
+    expect(stage.types()).toEqual([
+      'run.started',
+      'llm.call.started',
+      'llm.call.completed',
+      'llm.call.started',
+      'llm.call.completed',
+      'run.completed',
+    ]);
+    expect(stage.eventsOf('llm.call.completed').map((event) => event['attempt'])).toEqual([1, 1]);
   });
 
   it('that stops an agent before its first step has nothing begun', async () => {
@@ -508,6 +533,22 @@ describe('a model call', () => {
     expect(metadata?.['input_tokens_max']).toBeGreaterThan(10_000 + JSON.stringify({ q: { type: 'string' } }).length);
   });
 
+  it('refused by a provider that is no gateway of ours is the provider’s failure', async () => {
+    const stage = setStage();
+    const error = await thrownBy(stage.agent(scripted(() => ({ throws: answered(402, 'budget_exceeded') }))).generate('hi'));
+    expect(error).toMatchObject({ message: 'answered 402' });
+    expect(stage.eventsOf('llm.call.failed')).toHaveLength(1);
+  });
+
+  it('that turns out to have been carried is warned of, once', async () => {
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const stage = setStage();
+    const hidden = { ...scripted(() => ({}), GATEWAY), config: undefined };
+    await stage.agent(hidden).generate('hi');
+    await stage.agent(hidden).generate('hi');
+    expect(warn.mock.calls.filter(([text]) => String(text).includes('carried: true'))).toHaveLength(1);
+  });
+
   it('whose model hides its address is carried when that is said', async () => {
     const stage = setStage();
     const hidden = { ...scripted(lookThenAnswer), config: undefined };
@@ -561,6 +602,29 @@ describe('a tool', () => {
     await stage.agent(scripted(lookThenAnswer), { hooks }).generate('hi');
     expect(heard).toEqual(['before lookup', 'after found x']);
     expect(stage.eventsOf('tool.call.requested')).toHaveLength(1);
+  });
+
+  it('past an own processor of the call is settled by the hook, in a run that ends with the call', async () => {
+    for (const [run, ending] of [
+      [() => 'found', 'tool.call.completed'],
+      [() => Promise.reject(new Error('broke')), 'tool.call.failed'],
+    ] as const) {
+      const stage = setStage();
+      const agent = stage.agent(scripted(lookThenAnswer), { tools: { lookup: lookup(run).tool } });
+      await agent.generate('hi', { inputProcessors: [] });
+      expect(await sent(stage)).toEqual(['run.started', 'tool.call.requested', ending, 'run.completed']);
+    }
+  });
+
+  it('that a hook of the agent skips is not asked for by ours', async () => {
+    const stage = setStage();
+    const { tool, ran } = lookup();
+    const hooks: NonNullable<AgentConfig['hooks']> = { beforeToolCall: () => ({ proceed: false, output: 'not today' }) };
+    const model = scripted(lookThenAnswer);
+    await stage.agent(model, { hooks, tools: { lookup: tool } }).generate('hi', { inputProcessors: [] });
+    expect(ran).toEqual([]);
+    expect(JSON.stringify(model.sent[1]?.prompt)).toContain('not today');
+    expect(stage.eventsOf('tool.call.requested')).toEqual([]);
   });
 
   it('that hands over to another agent has what that does in its call, and in its run', async () => {

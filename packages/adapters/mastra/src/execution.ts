@@ -29,9 +29,7 @@ export async function beginExecution(agent: AttachedAgent, context: Context | un
   const around = frameNow();
   if (around !== undefined) {
     const { live, place } = around;
-    // An agent inside a tool call or a workflow's step is another one; directly inside `run(…)` it is the run's own.
-    const agentId = place.parentStepId === undefined ? (live.run.context.agentId ?? agent.id) : agent.id;
-    return { live, place: { agentId, parentStepId: place.parentStepId }, isOwner: false, context };
+    return { live, place: { agentId: agent.id, parentStepId: place.parentStepId }, isOwner: false, context };
   }
   const live = makeLive(
     agent.host,
@@ -49,7 +47,7 @@ export async function beginExecution(agent: AttachedAgent, context: Context | un
  * that threw. Its run is closed when its memory is reclaimed; what ends in an orderly way does not wait for this.
  */
 const forgotten = new FinalizationRegistry<Live>((live) => {
-  const error = live.failure?.error ?? 'it was given up, or ended without saying how';
+  const error = 'it was given up, or ended without saying how';
   void endRun(live, { type: 'failed', error }).catch((fault: unknown) => live.host.onFault(fault));
 });
 
@@ -64,16 +62,11 @@ export function watchAbort(execution: Execution, signal: AbortSignal | undefined
   execution.signal = signal;
   if (!execution.isOwner) return;
   const { live } = execution; // not the execution: a signal may be kept for long
-  let timer: NodeJS.Timeout | undefined;
   const end = (): void => {
-    timer = setTimeout(() => void guarded(live.host, () => endRun(live, { type: 'stopped' }), undefined), END_AFTER_ABORT_MS).unref();
+    setTimeout(() => void guarded(live.host, () => endRun(live, { type: 'stopped' }), undefined), END_AFTER_ABORT_MS).unref();
   };
-  live.atEnd.push(() => {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
-  });
-  if (signal.aborted) end();
-  else signal.addEventListener('abort', end, { once: true });
+  signal.addEventListener('abort', end, { once: true });
+  live.atEnd.push(() => signal.removeEventListener('abort', end));
 }
 
 const END_AFTER_ABORT_MS = 1_000;

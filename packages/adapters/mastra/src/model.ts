@@ -1,6 +1,6 @@
 import type { MastraLanguageModel } from '@mastra/core/agent';
 import { REFUSALS, RefusedError, refusalOf, type CallPlace, type RunpurseError } from '@runpurse/core';
-import { guarded, obstacleOf, type Live, type Place } from './live.ts';
+import { guarded, obstacleOf, type Host, type Live, type Place } from './live.ts';
 import {
   answerOf,
   answerWith,
@@ -19,7 +19,6 @@ export interface ModelStep {
   readonly live: Live;
   readonly place: Place;
   readonly stepId: string;
-  readonly number: number;
   readonly modelId: string;
   readonly isCarried: boolean;
   /** Tries so far: Mastra's own retries, and those of error processors and fallback models. */
@@ -101,7 +100,7 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
     const answer = await ask({ ...options, headers });
     if (answer.usage === undefined) answer.stream = metered(call, answer);
     else
-      succeed(
+      report(
         call,
         guarded(live.host, () => answerOf(answer), {}),
       );
@@ -155,21 +154,16 @@ function metered(call: Call, { stream, response }: Answered): Answered['stream']
     stream,
     (failure) => {
       const error = answer.error ?? (isFinished ? undefined : failure?.error);
-      if (error === undefined) succeed(call, answer);
+      if (error === undefined) report(call, answer);
       else fail(call, error, answer);
     },
     (part) => {
       answer = guarded(host, () => answerWith(answer, part), answer);
       if (part.type !== 'finish') return;
       isFinished = true;
-      if (answer.error === undefined) succeed(call, answer);
+      if (answer.error === undefined) report(call, answer);
     },
   );
-}
-
-function succeed(call: Call, answer: Answer): void {
-  call.step.live.failure = undefined;
-  report(call, answer);
 }
 
 /** A call that was made and failed; the same step made again is its retry. */
@@ -186,14 +180,14 @@ function report(call: Call, answer: Answer): void {
   const { step, place } = call;
   const { live, isCarried } = step;
   if (!live.open.delete(call)) return;
-  if (!isCarried && answer.requestId !== undefined) warnOfHidden();
+  if (!isCarried && answer.requestId !== undefined) warnOfHidden(live.host);
   live.run.recordModel({ ...place, ...answer, model: answer.model ?? step.modelId, carried: isCarried });
 }
 
-let hasWarned = false;
-function warnOfHidden(): void {
-  if (hasWarned) return;
-  hasWarned = true;
+const warned = new WeakSet<Host>();
+function warnOfHidden(host: Host): void {
+  if (warned.has(host)) return;
+  warned.add(host);
   process.emitWarning(
     'A model points at the gateway but hides it, so its calls count twice: here, and as runs of their own. Say withRunpurse(options, { carried: true }).',
     'RunpurseWarning',

@@ -54,7 +54,7 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       return tools === undefined ? {} : { tools: guarded(host, () => guardTools(execution, tools, executionFor), tools) };
     },
 
-    processLLMRequest({ state, model, prompt, stepNumber }) {
+    processLLMRequest({ state, model, prompt }) {
       const execution = executionIn(state);
       if (execution === undefined) return undefined;
       return guarded(
@@ -63,12 +63,11 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
           const { step: last, live, place } = execution;
           const isCarried = agent.carried ?? isAt(host.gateway, endpointOf(model) ?? agent.endpoints.get(modelKey(model)));
           // The same step again, by an error processor or with a fallback model, is its retry.
-          const isRetry = last?.number === stepNumber && last.hasFailed;
+          const isRetry = last?.hasFailed === true;
           const step: ModelStep = {
             live,
             place,
             stepId: isRetry ? last.stepId : crypto.randomUUID(),
-            number: stepNumber,
             modelId: model.modelId,
             isCarried,
             tries: isRetry ? last.tries : 0,
@@ -90,8 +89,9 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       return abort(obstacle.message, { metadata: tripwireOf(execution.live, obstacle) });
     },
 
-    async processOutputResult({ state, result, messageList }) {
-      const execution = executionIn(state) ?? executions.get(messageList); // `generateLegacy` has no state
+    async processOutputResult({ state, result, messageList, requestContext }) {
+      // `generateLegacy` has no state, and a call with `inputProcessors` of its own began at its first tool.
+      const execution = executionIn(state) ?? executions.get(messageList) ?? taken(requestContext);
       if (execution?.isOwner === true) await finished(execution.live, result?.finishReason);
       return undefined as never; // messages that are returned, even as they were, are put into the list again
     },
