@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { publint } from 'publint';
@@ -19,12 +19,16 @@ interface Manifest {
   readonly private?: boolean;
   readonly devDependencies?: Readonly<Record<string, string>>;
   readonly peerDependencies?: Readonly<Record<string, string>>;
+  /** What n8n loads, by path; such a package has no entry of its own. */
+  readonly n8n?: { readonly credentials: readonly string[]; readonly nodes: readonly string[] };
 }
 
 const packages = globSync(['packages/*/package.json', 'packages/adapters/*/package.json'], { cwd: ROOT })
   .map((path) => ({ folder: dirname(join(ROOT, path)), manifest: JSON.parse(readFileSync(join(ROOT, path), 'utf8')) as Manifest }))
   .filter(({ manifest }) => manifest.private !== true)
   .sort((a, b) => a.manifest.name.localeCompare(b.manifest.name));
+const libraries = packages.filter(({ manifest }) => manifest.n8n === undefined);
+const nodePackages = packages.flatMap(({ manifest }) => (manifest.n8n === undefined ? [] : [{ name: manifest.name, n8n: manifest.n8n }]));
 
 let tarballs: string;
 let project: string;
@@ -58,9 +62,11 @@ async function installIntoProject(): Promise<void> {
   ) as Record<string, string>;
   writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies: { ...peers, ...ours } }));
   const overrides = Object.entries(ours).map(([name, path]) => `  ${JSON.stringify(name)}: ${JSON.stringify(path)}\n`);
+  // No install script runs here either.
+  const allowBuilds = /^allowBuilds:\n(?: .*\n)+/m.exec(readFileSync(join(ROOT, 'pnpm-workspace.yaml'), 'utf8'))?.[0] ?? '';
   writeFileSync(
     join(project, 'pnpm-workspace.yaml'),
-    `packages: []\nallowBuilds: { esbuild: false }\nautoInstallPeers: false\noverrides:\n${overrides.join('')}`,
+    `packages: []\n${allowBuilds}autoInstallPeers: false\noverrides:\n${overrides.join('')}`,
   );
   await run('pnpm', ['install', '--prefer-offline', '--no-frozen-lockfile'], { cwd: project, env: { ...process.env, CI: 'true' } });
 }
@@ -79,7 +85,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-describe.each(packages.map(({ manifest, folder }) => [manifest.name, folder] as const))('%s as packed', (name, folder) => {
+describe.each(libraries.map(({ manifest, folder }) => [manifest.name, folder] as const))('%s as packed', (name, folder) => {
   it('passes publint without errors or warnings', async () => {
     const { messages } = await publint({ pkgDir: folder, strict: true });
     expect(messages.filter((message) => message.type !== 'suggestion')).toEqual([]);
@@ -106,9 +112,26 @@ describe.each(packages.map(({ manifest, folder }) => [manifest.name, folder] as 
   });
 });
 
+describe.each(nodePackages)('$name as packed', ({ name, n8n }) => {
+  const loaded = [...n8n.credentials, ...n8n.nodes];
+
+  it('holds what n8n loads, its README and its licence, and neither sources nor tests', async () => {
+    const { stdout } = await run('tar', ['-tzf', tarballOf.get(name) ?? '']);
+    const files = stdout.trim().split('\n');
+    const wanted = [...loaded.map((path) => `package/${path}`), 'package/README.md', 'package/LICENSE'];
+    expect(files).toEqual(expect.arrayContaining(wanted));
+    expect(files.filter((path) => /\/src\/|\.test\.|(?<!\.d)\.m?ts$/.test(path))).toEqual([]);
+  });
+
+  it.each(loaded)('has %s loaded as n8n loads it', async (path) => {
+    const names = await node(['--input-type=commonjs', '-e', `console.log(Object.keys(require('./node_modules/${name}/${path}')).join())`]);
+    expect(names.split(',')).toContain(basename(path).split('.')[0]);
+  });
+});
+
 describe('in a project of its own', () => {
   it('type-checks against the packed types', async () => {
-    const names = packages.map(({ manifest }) => manifest.name);
+    const names = libraries.map(({ manifest }) => manifest.name);
     const check = `
       ${names.map((name, index) => `import * as p${index} from '${name}';`).join('\n')}
       import { parseUsd, type RunShape } from '@runpurse/core';
