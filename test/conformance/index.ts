@@ -16,3 +16,4 @@ export {
   type StubGateway,
   type StubGatewayOptions,
 } from './stub-gateway/server.ts';
+export { startStubModel, type StubModel } from './stub-model/server.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { startGateway, startStubModel, type RunningGateway } from '@runpurse/conformance';
 import { refusalOf, type RunShape } from '@runpurse/core';
 import {
   Annotation,
@@ -24,11 +24,11 @@ import { RunpurseCallbackHandler, runpurseMiddleware, withRunpurse } from '../sr
 import { plainModel } from './stage.ts';
 
 const run = promisify(execFile);
+const USAGE = { input_tokens: 10, output_tokens: 500 };
 let gateway: RunningGateway;
 let runpurse: RunpurseCallbackHandler;
 
 beforeEach(async () => {
-  const usage = { input_tokens: 10, output_tokens: 500 };
   gateway = await startGateway({
     config: {
       providers: [
@@ -36,10 +36,10 @@ beforeEach(async () => {
           name: 'sandbox',
           kind: 'sandbox',
           scripts: {
-            model: [{ text: 'done', usage }],
+            model: [{ text: 'done', usage: USAGE }],
             agent: [
-              { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage },
-              { text: 'done', usage },
+              { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage: USAGE },
+              { text: 'done', usage: USAGE },
             ],
           },
         },
@@ -299,6 +299,26 @@ describe('branches that `Send` makes', () => {
     const found = await shown();
     expect(found.status).toBe('failed');
     expect(Number(found.cost.total_usd)).toBeLessThanOrEqual(0.01);
+  });
+
+  it('past the gateway are asked for one by one, and stay below the cap of the run too', async () => {
+    const provider = await startStubModel(
+      Array.from({ length: 20 }, () => ({ text: 'done', usage: { ...USAGE, cached_tokens: 0, reasoning_tokens: 0 }, delay_ms: 20 })),
+    );
+    try {
+      const direct = withRunpurse(plainModel(`${provider.url}/v1`, { model: 'model', maxTokens: 1000 }));
+      const config = { callbacks: [runpurse], runId: RUN, metadata: { runpurse: { limitUsd: '0.01' } } };
+      const asked = fanOf(20, async (branch) => (await direct.invoke(`branch ${branch}`)).text).invoke({}, config);
+      expect(refusalOf(await asked.catch((thrown: unknown) => thrown))).toMatchObject({ code: 'budget_exceeded' });
+      await until(async () => (await shown()).requests.every(({ status }) => status !== 'open'));
+      const found = await shown();
+      expect(found.status).toBe('failed');
+      expect(found.requests.length).toBeGreaterThan(0);
+      expect(provider.calls.length).toBeLessThanOrEqual(5);
+      expect(Number(found.cost.total_usd)).toBeLessThanOrEqual(0.01);
+    } finally {
+      await provider.close();
+    }
   });
 
   it('are denied one by one: the others go on', async () => {
