@@ -61,6 +61,7 @@ const AFTER = { event_phase: 'after', policy_stage: 'post_action' } as const;
 
 function modelEvents({ stepId, name, task }: Placed, node: NodeData): readonly Numbered[] {
   const model = modelOf(node);
+  const provider = PROVIDERS[node.type.slice(node.type.lastIndexOf('.') + 1)];
   const outputs = (task.data?.['ai_languageModel'] ?? []).flatMap((items) => items ?? []);
   return outputs.map(({ json }, at): Numbered => {
     const id = at === 0 ? stepId : `${stepId}.${at + 1}`;
@@ -74,7 +75,7 @@ function modelEvents({ stepId, name, task }: Placed, node: NodeData): readonly N
       graph_node: name,
       name: model,
       timestamp: timeOf(task, true),
-      metadata: { model, ...(usage && { usage }), status: statusOf(task), ...messageOf(task) },
+      metadata: { model, ...(provider && { provider }), ...(usage && { usage }), status: statusOf(task), ...messageOf(task) },
     };
   });
 }
@@ -97,7 +98,7 @@ function toolEvents({ stepId, name, task }: Placed): readonly Numbered[] {
 }
 
 function stepEvents({ stepId, name, task }: Placed): readonly Numbered[] {
-  const place = { step_id: stepId, step_kind: 'unknown' as const, graph_node: name, name };
+  const place = { step_id: stepId, step_kind: 'checkpoint' as const, graph_node: name, name };
   return [
     {
       ...place,
@@ -140,6 +141,24 @@ function modelOf({ parameters, type }: NodeData): string {
   }
   return type;
 }
+
+/** Whose models n8n's model nodes call, as the gateway's prices name them. */
+const PROVIDERS: Readonly<Record<string, string>> = {
+  lmChatAnthropic: 'anthropic',
+  lmChatAwsBedrock: 'aws',
+  lmChatAzureOpenAi: 'azure',
+  lmChatCohere: 'cohere',
+  lmChatDeepSeek: 'deepseek',
+  lmChatGoogleGemini: 'google',
+  lmChatGoogleVertex: 'google',
+  lmChatGroq: 'groq',
+  lmChatMistralCloud: 'mistral',
+  lmChatOllama: 'ollama',
+  lmChatOpenAi: 'openai',
+  lmChatOpenRouter: 'openrouter',
+  lmChatXAiGrok: 'x-ai',
+  lmOpenAi: 'openai',
+};
 
 /** Tools of agents whose model is ours: the gateway was asked before each of them and knows their cost. */
 function gatedToolsOf(workflow: WorkflowData): ReadonlySet<string> {

@@ -165,6 +165,11 @@ describe('an execution', () => {
     expect((await ledgerOf(played.id)).requests.filter(({ status }) => status === 'completed')).toHaveLength(1);
   });
 
+  it('that spent nothing may still earn something', async () => {
+    const played = await play([run('End', 'end', { revenueUsd: '2' })]);
+    expect(first(played, 'End')).toMatchObject({ run_id: played.id, workflow_id: 'wf1', status: 'completed', revenue_usd: '2' });
+  });
+
   it('is read with what it cost so far', async () => {
     const played = await play([chat('Ask'), run('Look', 'get')]);
     expect(first(played, 'Look')).toMatchObject({ run_id: played.id, cost: { total_usd: '0.003' }, counts: { requests: 1 } });

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { BaseChatModel, parseSSEStream, type ChatModelConfig, type GenerateResult, type Message, type StreamChunk } from '@n8n/ai-node-sdk';
 import type { CallPlace, Decision } from '@runpurse/core';
-import { sleep } from 'n8n-workflow';
+import { OperationalError, sleep } from 'n8n-workflow';
 import { isObject, type GatewayReply } from '../shared/transport.ts';
 import type { LiveRun } from './live-run.ts';
 import {
@@ -201,7 +201,8 @@ async function* read(stream: AsyncIterableIterator<Buffer>): AsyncGenerator<stri
   for await (const { data } of parseSSEStream(stream)) {
     if (data === undefined || data === '[DONE]') continue;
     const chunk = JSON.parse(data) as unknown;
-    if (isObject(chunk) && isObject(chunk['error'])) throw new Error(`The model broke off: ${String(chunk['error']['message'])}`);
+    if (isObject(chunk) && isObject(chunk['error']))
+      throw new OperationalError(`The model broke off: ${String(chunk['error']['message'])}`);
     const text = collected.add(chunk);
     if (text !== '') yield text;
   }

@@ -1,4 +1,6 @@
-import { amount, askAccepted, runOf, stated, text, type Operation } from '../operation.ts';
+import { runFieldsOf } from '../../../shared/attribution.ts';
+import type { GatewayRequest } from '../../../shared/transport.ts';
+import { accepted, amount, ask, askAccepted, runOf, stated, text, type Operation } from '../operation.ts';
 
 export const end: Operation = {
   value: 'end',
@@ -29,7 +31,7 @@ export const end: Operation = {
     { displayName: 'Paid to Others (USD)', name: 'outboundUsd', type: 'string', default: '', description: 'Payments the run made' },
     { displayName: 'Reason', name: 'reason', type: 'string', default: '', description: 'Why it ended so' },
   ],
-  execute(item) {
+  async execute(item) {
     const body = stated({
       status: text(item, 'status'),
       reason: text(item, 'reason').slice(0, 1000),
@@ -37,6 +39,11 @@ export const end: Operation = {
       fees_usd: amount(item, 'feesUsd'),
       outbound_usd: amount(item, 'outboundUsd'),
     });
-    return askAccepted(item, { method: 'POST', path: `/v1/runs/${encodeURIComponent(runOf(item))}/end`, body });
+    const end: GatewayRequest = { method: 'POST', path: `/v1/runs/${encodeURIComponent(runOf(item))}/end`, body };
+    const reply = await ask(item, end);
+    if (reply.status !== 404) return accepted(item, reply);
+    // A run that spent nothing is not known yet; it may have earned something all the same.
+    await askAccepted(item, { method: 'POST', path: '/v1/runs', body: runFieldsOf(item.place) });
+    return askAccepted(item, end);
   },
 };
