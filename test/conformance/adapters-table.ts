@@ -1,10 +1,13 @@
 import { join } from 'node:path';
-import type { AdapterHarness } from './harness.ts';
+import { MODES, type AdapterHarness, type Mode } from './harness.ts';
 import type { Scenario } from './scenario.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
-/** The documents that show the table. */
-export const TABLE_DOCUMENTS: readonly string[] = [join(ROOT, 'README.md'), join(ROOT, 'docs', 'adapters.md')];
+/** The documents that show what the adapters can do, and how much of it. */
+export const TABLE_DOCUMENTS: readonly { readonly path: string; readonly table: typeof adaptersTable }[] = [
+  { path: join(ROOT, 'README.md'), table: adaptersSummary },
+  { path: join(ROOT, 'docs', 'adapters.md'), table: adaptersTable },
+];
 
 /** Where the generated part of a document begins and ends. */
 const BEGIN = '<!-- adapters: written by `npm run conformance -- --write`, checked by a test -->';
@@ -39,6 +42,27 @@ export function adaptersTable(harnesses: readonly AdapterHarness[], scenarios: r
   return [...aligned([header, ...rows]), ...(notes.length === 0 ? [] : ['', ...notes.map((note, index) => `${index + 1}. ${note}`)])].join(
     '\n',
   );
+}
+
+/** The adapters as Markdown, one row each: how many of a mode's scenarios it plays without an exception; `·`: it has no such mode. */
+export function adaptersSummary(harnesses: readonly AdapterHarness[], scenarios: readonly Scenario[]): string {
+  const played = (harness: AdapterHarness, mode: Mode): string => {
+    if (!harness.modes.includes(mode)) return '·';
+    const asked = scenarios.filter((scenario) => scenario.modes.includes(mode));
+    const passed = asked.filter(
+      ({ name }) => harness.exceptions[`${name}/${mode}`] === undefined && harness.exceptions[name] === undefined,
+    );
+    return `${passed.length} of ${asked.length}`;
+  };
+  const folder = (name: string): string => (name === 'toy' ? 'test/conformance/toy' : `packages/adapters/${name}`);
+  return aligned([
+    ['adapter', 'played by', ...MODES],
+    ...harnesses.map((harness) => [
+      `[${harness.name}](${folder(harness.name)})`,
+      `${harness.framework.name} ${harness.framework.version}`,
+      ...MODES.map((mode) => played(harness, mode)),
+    ]),
+  ]).join('\n');
 }
 
 /** Rows of a Markdown table, the first of them its header, with columns of one width: as the formatter leaves them. */

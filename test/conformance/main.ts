@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { adaptersTable, TABLE_DOCUMENTS, withTable } from './adapters-table.ts';
+import { TABLE_DOCUMENTS, withTable } from './adapters-table.ts';
 import { judge, type Verdict } from './judge.ts';
 import { loadScenarios } from './load-scenarios.ts';
 import { ADAPTERS } from './registry.ts';
@@ -28,8 +28,9 @@ if (scenarios.length === 0 || harnesses.length === 0) {
   process.exit(2);
 }
 if (options.write) {
-  const table = adaptersTable(harnesses, scenarios);
-  for (const document of TABLE_DOCUMENTS) writeFileSync(document, withTable(readFileSync(document, 'utf8'), table));
+  for (const { path, table } of TABLE_DOCUMENTS) {
+    writeFileSync(path, withTable(readFileSync(path, 'utf8'), table(harnesses, scenarios)));
+  }
   process.exit(0);
 }
 
