@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -124,6 +125,31 @@ async def many(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     return {"outputs": outputs, "problems": problems}
 
 
+async def told_late(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """CrewAI's event handlers are slow; one runs before ours."""
+    problems: list[str] = []
+    with attached(args["gateway"], problems) as runpurse:
+
+        def late(handler: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+            def wait_and_handle(source: Any, event: Any) -> None:
+                time.sleep(0.2)
+                handler(source, event)
+
+            return wait_and_handle
+
+        for event_type, handler in runpurse._handlers:
+            crewai_event_bus.off(event_type, handler)
+            crewai_event_bus.register_handler(event_type, late(handler))
+        llm = llm_at(args["provider"], "desk", interceptor=runpurse.interceptor)
+
+        def work() -> None:
+            with runpurse.run(run_id="late"):
+                desk_crew(llm, Lookup()).kickoff()
+
+        await asyncio.to_thread(work)
+    return {"problems": problems}
+
+
 async def one_flow(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     """A flow of two crews is one run, and ends with the flow."""
     problems: list[str] = []
@@ -171,8 +197,14 @@ async def loose(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     problems: list[str] = []
     with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
         llm = llm_at(args["provider"], "desk", interceptor=runpurse.interceptor)
-        await asyncio.to_thread(llm.call, "Write it.")
-        await asyncio.to_thread(agent("alone", llm, [Lookup()]).kickoff, "Find it: lookup")
+
+        def apart() -> None:
+            alone = agent("alone", llm, [Lookup()])
+            alone.kickoff("Find it: lookup")
+            Crew(agents=[alone], tasks=[task("Write it.", alone)], verbose=False).kickoff()
+            llm.call("Write it.")
+
+        await asyncio.to_thread(apart)
 
         def together() -> Run:
             with runpurse.run(run_id="together") as run:

@@ -122,6 +122,19 @@ describe('a crew of two agents', () => {
     }
   }, 60_000);
 
+  it('has each call settled before the next is asked about, however late CrewAI tells its end', async () => {
+    expect(await python.call('told_late', { gateway: at(gateway), provider: at(provider) })).toEqual({ problems: [] });
+    const { data } = await read<{ data: { data: { event_type?: string } }[] }>(gateway, '/v1/events?run_id=late&limit=100');
+    const call = ['llm.call.started', 'llm.call.completed'];
+    expect(data.flatMap((entry) => entry.data.event_type ?? []).filter((type) => /^(?:llm|tool)\./.test(type))).toEqual([
+      ...call,
+      'tool.call.requested',
+      'tool.call.completed',
+      ...call,
+      ...call,
+    ]);
+  });
+
   it('two of them in a flow are one run, which ends with the flow', async () => {
     expect(await python.call('one_flow', { gateway: at(gateway), session_id: 's-1' })).toEqual({ output: 'done', problems: [] });
     const [run, ...others] = await runsOf('s-1');
@@ -161,10 +174,11 @@ describe('outside any kickoff', () => {
     const runs = (await runsOf('s-1')).toSorted((a, b) => a.started_at.localeCompare(b.started_at));
     const together = runs.pop();
     expect(runs.map(({ status, cost, steps: own }) => [status, cost.total_usd, own.map(({ name }) => name)])).toEqual([
-      ['completed', CALL_USD, ['desk']],
       ['completed', '0.00402', ['desk', 'lookup', 'desk']],
+      ['completed', CALL_USD, ['desk']],
+      ['completed', CALL_USD, ['desk']],
     ]);
-    expect(runs[1]?.agent_id).toBe('alone');
+    expect(runs[0]?.agent_id).toBe('alone');
     expect(together).toMatchObject({ run_id: 'together', status: 'completed', revenue_usd: '0.1', counts: { requests: 3 } });
     expect(steps(together)).toEqual(['null: desk completed', ...['desk', 'lookup', 'desk'].map((name) => `helper: ${name} completed`)]);
   });

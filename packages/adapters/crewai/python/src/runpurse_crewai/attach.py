@@ -210,10 +210,7 @@ class Runpurse:
             call.is_carried = True
             self._equip(llm)
             return
-        decision = run.ask_model(call)
-        if decision.refusal is not None and decision.refusal.code != "rate_limited":
-            run.refused[call.key] = decision.refusal
-        or_raise(decision)
+        or_raise(run.ask_model(call))
 
     def _before_tool(self, context: Any) -> None:
         run = self._run_of(context)
