@@ -7,8 +7,9 @@ import { openConnection, type Bundle, type Player } from './renderer/play.ts';
 const app = loadApp();
 /** How often a Break handler tries a module again whose request brought no answer. */
 const BREAK_TRIES = 3;
-/** Make gives a request up after the five minutes the app asks for; a test can't wait so long. */
-const TIMEOUT_MS = 2_000;
+/** Make gives a request up after the five minutes the app asks for. A test can't wait so long, least of all for an answer that never comes. */
+const TIMEOUT_MS = 20_000;
+const HANGING_TIMEOUT_MS = 1_500;
 
 /**
  * Plays the conformance scenarios as a Make scenario would: the app's own modules, in the order in which a user puts
@@ -23,8 +24,9 @@ export const harness: AdapterHarness = {
     cancel: 'A scenario that a person stops in Make runs no further module, so nothing tells the gateway that the run was stopped.',
   },
   async play(scenario, env) {
-    const player = await openConnection(app, { url: env.gatewayUrl, apiKey: env.apiKey }, { verify: false, timeoutMs: TIMEOUT_MS });
-    const make = new Scenario(player, env);
+    const timeoutMs = scenario.actions.cancel_at_model_call === undefined ? TIMEOUT_MS : HANGING_TIMEOUT_MS;
+    const player = await openConnection(app, { url: env.gatewayUrl, apiKey: env.apiKey }, { verify: false, timeoutMs });
+    const make = new Scenario(player, env, timeoutMs);
     return make.run(scenario.agent, scenario.task.input).catch((error: unknown): PlayOutcome => {
       if (env.signal.aborted) return { type: 'cancelled' };
       const code = refusalIn(error);
@@ -59,10 +61,12 @@ interface ModelStep {
 class Scenario {
   readonly #player: Player;
   readonly #env: PlayEnv;
+  readonly #timeoutMs: number;
 
-  constructor(player: Player, env: PlayEnv) {
+  constructor(player: Player, env: PlayEnv, timeoutMs: number) {
     this.#player = player;
     this.#env = env;
+    this.#timeoutMs = timeoutMs;
   }
 
   async run(agent: ScenarioAgent, input: string): Promise<PlayOutcome> {
@@ -152,7 +156,7 @@ class Scenario {
       const asked = { ...place, spend_id, model: body.model, ...(attempt > 1 ? { attempt } : {}) };
       const input_tokens_max = Buffer.byteLength(JSON.stringify(body));
       await this.#module('authorizeModelCall', { ...asked, max_output_tokens: body.max_tokens, input_tokens_max });
-      const { status, reply } = await callModel(this.#env, body);
+      const { status, reply } = await callModel(this.#env, body, this.#timeoutMs);
       if (status >= 400) {
         await this.#module('recordModelCall', { ...asked, status: 'failed' });
         if (status >= 500 && attempt <= agent.max_retries) continue;
@@ -203,12 +207,12 @@ interface Reply {
   readonly error?: { readonly message: string };
 }
 
-async function callModel(env: PlayEnv, body: object): Promise<{ status: number; reply: Reply }> {
+async function callModel(env: PlayEnv, body: object, timeoutMs: number): Promise<{ status: number; reply: Reply }> {
   const response = await fetch(`${env.model.baseUrl}/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${env.model.apiKey}`, 'content-type': 'application/json' },
     body: JSON.stringify(body),
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    signal: AbortSignal.timeout(timeoutMs),
   });
   return { status: response.status, reply: (await response.json()) as Reply };
 }

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { RunningGateway } from '@runpurse/conformance';
 import { errorOf } from './error-of.ts';
@@ -186,5 +189,217 @@ describe('a field that could make a cap void', () => {
     const error = await errorOf(player.action('startRun', { run_id, limit_usd }));
     expect(['BundleValidationError', 'DataError']).toContain(error.type);
     expect(await gateway.readRun(run_id)).toBeUndefined();
+  });
+});
+
+describe('an id', () => {
+  const ids = [...'aé日😀'].map((letter) => letter.repeat(85 / letter.length));
+  it.each(ids)('of the greatest length is the same in events, headers and reads: %s', async (name) => {
+    const player = await connect(gateway);
+    const given = { run_id: name, session_id: name, agent_id: name, customer_id: name, workflow_id: name };
+    await player.action('startRun', given);
+    await player.action('authorizeSpend', { run_id: name, tool: 'order_lookup', spend_id: name });
+    await player.action('recordToolCost', { run_id: name, tool: 'order_lookup', spend_id: name });
+    expect(await player.action('createChatCompletion', chat(name, { step_id: `${name.slice(4)}·`, parent_step_id: name }))).toMatchObject({
+      run_id: name,
+    });
+    const run = await gateway.readRun(name);
+    expect(run).toMatchObject({ ...given, counts: { requests: 1, tool_calls: 1 } });
+    expect(run?.requests[0]).toMatchObject({ step_id: `${name.slice(4)}·`, parent_step_id: name });
+    expect(await player.action('getSession', { session_id: name })).toMatchObject({ run_ids: [name] });
+  });
+
+  it('that is longer is refused before anything is sent, for a header would not hold it and the call would lose its run', async () => {
+    const player = await connect(gateway);
+    const before = player.log.length;
+    expect((await errorOf(player.action('createChatCompletion', chat('日'.repeat(86))))).type).toBe('BundleValidationError');
+    expect(player.log.length).toBe(before);
+  });
+
+  it('of a run begun with other facts is not taken for that run', async () => {
+    const player = await connect(gateway);
+    await player.action('startRun', { run_id: 'taken', session_id: 'ada' });
+    const error = await errorOf(player.action('startRun', { run_id: 'taken', session_id: 'grace' }));
+    expect([error.type, error.status]).toEqual(['DataError', 409]);
+    expect(error.message).toMatch(/^The same Run ID or Spend ID was used before with other values/);
+  });
+});
+
+describe('a chat completion', () => {
+  it('brings images, tools and settings to the model as they are, and nothing of ours', async () => {
+    const seen: { headers: IncomingHttpHeaders; body: unknown }[] = [];
+    const provider = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        seen.push({ headers: request.headers, body: JSON.parse(Buffer.concat(chunks).toString('utf8')) });
+        const message = { role: 'assistant', content: '{"paid":true}' };
+        response.writeHead(200, { 'content-type': 'application/json' });
+        response.end(
+          JSON.stringify({
+            id: 'x',
+            object: 'chat.completion',
+            model: 'seeing',
+            choices: [{ index: 0, message, finish_reason: 'stop' }],
+            usage: { prompt_tokens: 100, completion_tokens: 10, total_tokens: 110 },
+          }),
+        );
+      });
+    }).listen(0, '127.0.0.1');
+    await once(provider, 'listening');
+    const base_url = `http://127.0.0.1:${(provider.address() as AddressInfo).port}/v1`;
+    const own = await startTestGateway({
+      providers: [{ name: 'theirs', kind: 'openai', base_url, api_key: 'sk-theirs', models: ['seeing'] }],
+      limits: { max_request_bytes: 100_000 },
+    });
+    try {
+      const player = await connect(own);
+      const messages = [
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'Is it paid?' },
+            { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA', detail: 'low' } },
+          ],
+        },
+      ];
+      const tools = [{ type: 'function', function: { name: 'refund', parameters: { type: 'object', properties: {} } } }];
+      const bundle = await player.action('createChatCompletion', {
+        run_id: 'images',
+        model: 'theirs/seeing',
+        message_array: messages,
+        tools,
+        max_tokens: 50,
+        temperature: 0.5,
+        response_format: 'json_object',
+        customer_id: 'ada',
+      });
+      expect(bundle).toMatchObject({ content: '{"paid":true}', prompt_tokens: 100, completion_tokens: 10, cost_usd: '0.00011' });
+      expect(seen[0]?.body).toEqual({
+        model: 'seeing',
+        messages,
+        tools,
+        max_tokens: 50,
+        temperature: 0.5,
+        response_format: { type: 'json_object' },
+      });
+      expect(Object.keys(seen[0]?.headers ?? {}).filter((name) => /alephant|runpurse/.test(name))).toEqual([]);
+      expect(seen[0]?.headers.authorization).toBe('Bearer sk-theirs');
+    } finally {
+      await own.remove();
+      provider.closeAllConnections();
+      provider.close();
+    }
+  });
+});
+
+describe('what a module says', () => {
+  it('of a run that a rule does not let begin is an error, or a decision', async () => {
+    const rules = [
+      { id: 'not-on-mondays', phase: 'run_update', when: 'workflow.id == "closed"', effect: 'block', reason: 'the desk is closed' },
+    ];
+    const own = await startTestGateway({ policy: { rules } });
+    try {
+      const player = await connect(own);
+      const given = { run_id: 'monday', workflow_id: 'closed' };
+      const error = await errorOf(player.action('startRun', given));
+      expect([error.type, error.message]).toEqual(['DataError', expect.stringContaining('the desk is closed')]);
+      expect(await player.action('startRun', { ...given, on_refusal: 'continue' })).toMatchObject({
+        decision: 'denied',
+        code: 'policy_denied',
+        blocked_by: 'not-on-mondays',
+      });
+      expect(await own.readRun('monday')).toBeUndefined();
+      expect(await player.action('startRun', { run_id: 'tuesday', workflow_id: 'open' })).toMatchObject({ decision: 'allowed' });
+    } finally {
+      await own.remove();
+    }
+  });
+
+  it.each([
+    ['model calls', 'max_requests', () => chat('bounded max_requests'), 'createChatCompletion'],
+    [
+      'tool calls',
+      'max_tool_calls',
+      (n: number) => ({ run_id: 'bounded max_tool_calls', tool: 'order_lookup', spend_id: `s${n}` }),
+      'authorizeSpend',
+    ],
+  ] as const)('of the most %s of a run holds', async (_title, bound, given, module) => {
+    const player = await connect(gateway);
+    await player.action('startRun', { run_id: `bounded ${bound}`, [bound]: 1 });
+    await player.action(module, given(1));
+    expect((await errorOf(player.action(module, given(2)))).message).toMatch(new RegExp(bound));
+  });
+
+  it('of whom a chat completion is for reaches the run, each fact in its place', async () => {
+    const player = await connect(gateway);
+    const facts = { session_id: 'the session', workflow_id: 'the workflow', agent_id: 'the agent', customer_id: 'the customer' };
+    await player.action('createChatCompletion', chat('facts of a chat', facts));
+    expect(await gateway.readRun('facts of a chat')).toMatchObject(facts);
+    for (const [run_id, module, more] of [
+      ['facts of a spend', 'authorizeSpend', { tool: 'order_lookup', spend_id: 'a' }],
+      ['facts of a cost', 'recordToolCost', { tool: 'order_lookup', spend_id: 'a' }],
+      ['facts of a call', 'authorizeModelCall', { model: 'sandbox/echo', spend_id: 'a' }],
+      ['facts of its end', 'recordModelCall', { model: 'sandbox/echo', spend_id: 'a', completion_tokens: 1 }],
+      ['facts of an end', 'endRun', {}],
+    ] as const) {
+      if (module === 'endRun') await player.action('startRun', { run_id, ...facts });
+      await player.action(module, { run_id, ...facts, ...more });
+      expect(await gateway.readRun(run_id)).toMatchObject(facts);
+    }
+  });
+
+  it('of what a run earned and paid is its margin', async () => {
+    const player = await connect(gateway);
+    await player.action('startRun', { run_id: 'margin' });
+    await player.action('recordToolCost', { run_id: 'margin', tool: 'ads', spend_id: 'ads', cost_usd: 0.25 });
+    expect(await player.action('endRun', { run_id: 'margin', revenue_usd: 2, outbound_usd: 0.5, fees_usd: 0.05 })).toMatchObject({
+      total_cost_usd: '0.25',
+      margin_usd: '1.2',
+      margin_percent: '60.0',
+    });
+  });
+
+  it('of a failed tool and of its next attempt is booked as such', async () => {
+    const player = await connect(gateway);
+    const spend = { run_id: 'attempts', tool: 'order_lookup', spend_id: 'lookup' };
+    await player.action('authorizeSpend', spend);
+    await player.action('recordToolCost', { ...spend, status: 'failed' });
+    expect(await player.action('authorizeSpend', { ...spend, attempt: 2 })).toMatchObject({ decision: 'allowed', replayed: false });
+    await player.action('recordToolCost', { ...spend, attempt: 2 });
+    const run = await gateway.readRun('attempts');
+    expect(run?.tools.map(({ attempt, status }) => [attempt, status])).toEqual([
+      [1, 'failed'],
+      [2, 'completed'],
+    ]);
+    expect(run?.cost).toMatchObject({ tool_usd: '0.003', retry_usd: '0.003' });
+  });
+
+  it("of another app's tokens is counted in its class", async () => {
+    const player = await connect(gateway);
+    await player.action('recordModelCall', {
+      run_id: 'tokens',
+      model: 'sandbox/echo',
+      spend_id: 'a',
+      prompt_tokens: 9,
+      cached_tokens: 4,
+      completion_tokens: 7,
+      reasoning_tokens: 2,
+    });
+    expect((await gateway.readRun('tokens'))?.requests[0]?.usage).toMatchObject({
+      input_tokens: 5,
+      cache_read_tokens: 4,
+      output_tokens: 7,
+      reasoning_tokens: 2,
+    });
+  });
+
+  it('of runs by status, and beyond one page, is all of them', async () => {
+    const player = await connect(gateway);
+    for (let count = 0; count < 60; count += 1) await player.action('startRun', { run_id: `page ${count}`, session_id: 'pages' });
+    await player.action('endRun', { run_id: 'page 7', status: 'failed', reason: 'A module of the scenario failed.' });
+    expect(await player.search('searchRuns', { by: 'session', id: 'pages', limit: 100 })).toHaveLength(60);
+    const failed = await player.search('searchRuns', { by: 'session', id: 'pages', status: 'failed' });
+    expect(failed.map((run) => [run['run_id'], run['status_reason']])).toEqual([['page 7', 'A module of the scenario failed.']]);
   });
 });

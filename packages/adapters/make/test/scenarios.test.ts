@@ -190,6 +190,18 @@ describe('a refusal', () => {
     }
   });
 
+  it('is none any more once there is room: the bundle that was set aside goes on under the same spend ID', async () => {
+    const [run_id, tool] = ['room', 'ads'];
+    await player.action('startRun', { run_id, limit_usd: 0.4 });
+    await player.action('authorizeSpend', { run_id, tool, spend_id: 'first', estimated_cost_usd: 0.35 });
+    const second = { run_id, tool, spend_id: 'second', estimated_cost_usd: 0.2 };
+    expect((await errorOf(player.action('authorizeSpend', second))).message).toMatch(/0\.05/);
+    await player.action('recordToolCost', { run_id, tool, spend_id: 'first', cost_usd: 0.1 });
+    expect(await player.action('authorizeSpend', second)).toMatchObject({ decision: 'allowed' });
+    await player.action('recordToolCost', { ...{ run_id, tool, spend_id: 'second' }, cost_usd: 0.2 });
+    expect((await gateway.readRun(run_id))?.cost.tool_usd).toBe('0.3');
+  });
+
   it('can be an output to filter by instead', async () => {
     const bundle = await player.action('authorizeSpend', { run_id: 'filtered', tool: 'refund', spend_id: 'a', on_refusal: 'continue' });
     expect(bundle).toMatchObject({

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { RunningGateway } from '@runpurse/conformance';
 import { app, connect, startTestGateway } from './gateway.ts';
-import type { Bundle, Player, PollState } from './renderer/play.ts';
+import { openConnection, type Bundle, type Player, type PollState } from './renderer/play.ts';
 
 let gateway: RunningGateway;
 let player: Player;
@@ -174,5 +174,25 @@ describe('a polling trigger', () => {
     await endedRun('polled later', 'polled');
     expect((await player.poll('pollRunEnded', state, { workflow: 'polled' })).map((bundle) => bundle['run_id'])).toEqual(['polled later']);
     expect(await player.poll('pollRunEnded', state, { workflow: 'polled' })).toEqual([]);
+  });
+
+  it('tells notices of one moment apart by their ids', async () => {
+    const notice = (id: string) => ({ id, type: 'run.ended', created_at: '2026-11-24T09:00:00.000Z', data: { run: { run_id: id } } });
+    const server = createServer((request, response) => {
+      request.resume();
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ data: [notice('ntc_b'), notice('ntc_a')], next: null }));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const other = await openConnection(app, { url, apiKey: 'rp_x' }, { verify: false });
+      const state: PollState = { date: 0, ids: [] };
+      const cycle = async () => (await other.poll('pollRunEnded', state, { limit: 1 })).map((bundle) => bundle['run_id']);
+      expect([await cycle(), await cycle(), await cycle()]).toEqual([['ntc_a'], ['ntc_b'], []]);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 });

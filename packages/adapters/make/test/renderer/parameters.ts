@@ -53,6 +53,7 @@ function valueOf(parameter: Parameter, raw: unknown): unknown {
     case 'integer': {
       const value = Number(raw);
       if (Number.isNaN(value) || (parameter.type === 'uinteger' && value < 0)) throw invalid('not a number');
+      if (value < (parameter.validate?.min ?? -Infinity) || value > (parameter.validate?.max ?? Infinity)) throw invalid('out of range');
       return value;
     }
     case 'boolean':
@@ -71,6 +72,7 @@ function valueOf(parameter: Parameter, raw: unknown): unknown {
       const value = String(raw);
       const pattern = parameter.validate?.pattern;
       if (pattern !== undefined && !new RegExp(pattern).test(value)) throw invalid('it does not have the right form');
+      if (value.length > (parameter.validate?.max ?? Infinity)) throw invalid('it is too long');
       return value;
     }
   }
