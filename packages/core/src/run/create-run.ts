@@ -1,13 +1,13 @@
 import type { AgentContext } from '../attribution/context.ts';
 import { contextToHeaders, HEADER_VALUE_BYTES_MAX } from '../attribution/headers.ts';
 import { ALLOWED, type Decision } from '../decisions/decision.ts';
-import { RunpurseError } from '../errors/runpurse-error.ts';
 import type { AgentEventInput } from '../events/agent-event.ts';
-import { METADATA_FIELDS, reportedBounds, type EventMetadata } from '../events/metadata.ts';
+import { METADATA_FIELDS, type EventMetadata } from '../events/metadata.ts';
 import { redactText } from '../events/redact.ts';
 import { utf8ByteLength } from '../client/byte-length.ts';
 import type { Problem } from '../client/client.ts';
 import type { Ids } from '../client/transport.ts';
+import { checkedRunOptions } from './checked-run-options.ts';
 import { inputHash } from './input-hash.ts';
 import type {
   CallPlace,
@@ -78,7 +78,7 @@ class ReportingRun implements Run {
   #ended: Promise<void> | undefined;
 
   constructor(options: RunOptions, ports: RunPorts) {
-    this.#options = checked(options);
+    this.#options = checkedRunOptions(options);
     this.#ports = ports;
     const { name: _name, limitUsd: _limit, bounds: _bounds, ...context } = options;
     this.context = { ...usableIds(context), runId: usableId(options.runId) ?? ports.ids.next('run') };
@@ -363,23 +363,6 @@ function toolKey(toolCallId: string, attempt: number | undefined): string {
 
 function placeOf({ stepId, parentStepId, graphNode, agentId, agentName, handoffId, iteration, attempt }: CallPlace): CallPlace {
   return { stepId, parentStepId, graphNode, agentId, agentName, handoffId, iteration, attempt };
-}
-
-/** A cap that can't be read would be no cap: that is the caller's mistake and is thrown, before anything is spent. */
-function checked(options: RunOptions): RunOptions {
-  if (options.limitUsd !== undefined && !METADATA_FIELDS.limit_usd.safeParse(options.limitUsd).success) {
-    throw new RunpurseError(
-      'invalid_option',
-      `limitUsd must be a dollar amount such as "0.50", not ${JSON.stringify(redactText(String(options.limitUsd)))}.`,
-    );
-  }
-  const bounds = reportedBounds.strict().safeParse(options.bounds ?? {});
-  if (!bounds.success)
-    throw new RunpurseError(
-      'invalid_option',
-      `bounds.${bounds.error.issues[0]?.path.join('.') ?? ''} ${bounds.error.issues[0]?.message ?? 'is not valid'}.`,
-    );
-  return options;
 }
 
 /** The same id in headers and events: trimmed, and when too long for a header cut, with a hash that keeps it unique. */
