@@ -229,6 +229,14 @@ describe('a run', () => {
     expect(end(stage)).toMatchObject({ type: 'run.failed', metadata: { message: 'socket' } });
   });
 
+  it('of an agent that was attached twice is told once', async () => {
+    const stage = setStage();
+    const { withRunpurse } = stage.runpurse;
+    const options = { id: 'support', name: 'Support', instructions: '', model: scripted(lookThenAnswer), tools: { lookup: lookup().tool } };
+    await new RealAgent(withRunpurse({ ...withRunpurse(options as unknown as AgentConfig) })).generate('hi');
+    expect(stage.types()).toEqual(PLAIN_RUN);
+  });
+
   it('leaves nothing on a signal that many runs share', async () => {
     const stage = setStage();
     const controller = new AbortController();
@@ -642,6 +650,24 @@ describe('a tool', () => {
       expect(stage.types().filter((type) => /^run\./.test(type))).toEqual(['run.started', 'run.completed']);
     }
   });
+
+  it('whose own agent is cancelled by itself does not end the run around it', async () => {
+    const stage = setStage();
+    const researcher = stage.agent(
+      scripted(() => ({ hangs: true })),
+      { id: 'researcher' },
+    );
+    const { tool } = lookup(async () => {
+      const own = new AbortController();
+      setTimeout(() => own.abort(), 5);
+      const { finishReason } = await researcher.generate('hi', { abortSignal: own.signal });
+      await soon(1_200);
+      return finishReason;
+    });
+    expect((await stage.agent(scripted(lookThenAnswer), { tools: { lookup: tool } }).generate('hi')).text).toBe('done');
+    expect(stage.types().filter((type) => /^run\./.test(type))).toEqual(['run.started', 'run.completed']);
+    expect(stage.eventsOf('llm.call.failed')).toMatchObject([{ agent_id: 'researcher', metadata: { status: 'aborted' } }]);
+  });
 });
 
 describe('a suspended tool', () => {
@@ -738,6 +764,17 @@ describe('run(…)', () => {
     const stage = setStage();
     await thrownBy(stage.runpurse.run({}, () => work(stage)));
     expect(end(stage)).toMatchObject({ type: 'run.failed', metadata });
+  });
+
+  it('takes in nothing that begins after it has ended', async () => {
+    const stage = setStage();
+    let late: Promise<unknown> = Promise.resolve();
+    await stage.runpurse.run({ runId: 'run-1' }, () => {
+      late = soon().then(() => stage.agent(scripted(() => ({}))).generate('hi'));
+    });
+    await late;
+    expect(stage.eventsOf('run.started')).toHaveLength(2);
+    expect(stage.eventsOf('llm.call.completed')[0]?.run_id).not.toBe('run-1');
   });
 
   it('that may not begin throws, and does nothing', async () => {

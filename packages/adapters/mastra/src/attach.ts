@@ -65,13 +65,20 @@ export function createRunpurse(options: RunpurseOptions): Runpurse {
   };
 }
 
+const IS_ATTACHED = Symbol.for('runpurse.mastra.attached');
+interface Attached {
+  readonly [IS_ATTACHED]?: unknown;
+}
+
 function attached<Options extends AttachableOptions>(host: Host, options: Options, carried: boolean | undefined): Options {
+  if ((options as Attached)[IS_ATTACHED] === true) return options; // twice is once
   const endpoints = new Map<string, string>();
   const { processor, executionFor } = attachmentOf({ host, id: options.id, carried, endpoints });
   host.attached.add(`agent_run ${options.id}`);
   const { inputProcessors: inputs = [], outputProcessors: outputs = [] } = options;
   return {
     ...options,
+    [IS_ATTACHED]: true,
     model: noted(options.model, endpoints),
     // Last of all before the model, first after it: what another processor stops has not been asked for.
     inputProcessors:

@@ -100,7 +100,9 @@ describe('the exporter', () => {
         .map((event) => event['agent_id'])
         .toSorted(),
     ).toEqual(['loose', 'support', 'support']);
-    expect(stage.events.filter((event) => event['agent_id'] === 'loose')).toMatchObject([{ type: 'llm.call.completed' }]);
+    expect(stage.events.filter((event) => event['agent_id'] === 'loose')).toMatchObject([
+      { type: 'llm.call.completed', parent_step_id: 'call_9' },
+    ]);
   });
 
   it('tells of a workflow that is not attached with its steps and the agents in them', async () => {

@@ -59,9 +59,8 @@ type Ask = (options: CallOptions) => PromiseLike<Answered>;
 interface Asked {
   doGenerate: Ask;
   doStream: Ask;
-  [IS_METERED]?: true;
 }
-const IS_METERED = Symbol.for('runpurse.mastra.metered');
+const meteredModels = new WeakSet<object>();
 
 /**
  * Makes a model ask before, and report after, each call of a step that was announced; any other call passes as it is. It
@@ -69,7 +68,7 @@ const IS_METERED = Symbol.for('runpurse.mastra.metered');
  */
 export function meter(model: MastraLanguageModel): void {
   const asked = model as unknown as Asked;
-  if (asked[IS_METERED] === true) return;
+  if (meteredModels.has(model)) return;
   for (const method of ['doGenerate', 'doStream'] as const) {
     const ask: Ask = asked[method].bind(model);
     asked[method] = (options) => {
@@ -77,7 +76,7 @@ export function meter(model: MastraLanguageModel): void {
       return step === undefined ? ask(options) : make(step, options, ask);
     };
   }
-  asked[IS_METERED] = true;
+  meteredModels.add(model);
 }
 
 async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<Answered> {

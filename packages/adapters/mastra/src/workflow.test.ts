@@ -65,17 +65,23 @@ describe('a run of a workflow', () => {
     }
   });
 
-  it('that may not begin does not, and keeps its own onStart', async () => {
+  it('that may not begin does not, and keeps its own callbacks', async () => {
     const stage = setStage({ deny: denies('run.started') });
     const work = jest.fn((q: string) => q);
-    const onStart = jest.fn(() => {});
-    const flow = createWorkflow(stage.runpurse.withWorkflow({ id: 'flow', ...shape, options: { onStart } }))
+    const [onStart, onFinish] = [jest.fn(() => {}), jest.fn(() => {})];
+    const flow = createWorkflow(stage.runpurse.withWorkflow({ id: 'flow', ...shape, options: { onStart, onFinish } }))
       .then(step('work', work))
       .commit();
     const run = await flow.createRun();
     await expect(run.start({ inputData: { q: 'x' } })).rejects.toMatchObject({ code: 'policy_denied' });
     expect(work).not.toHaveBeenCalled();
-    expect(onStart).toHaveBeenCalledTimes(1);
+    const open = setStage();
+    const again = createWorkflow(open.runpurse.withWorkflow({ id: 'flow', ...shape, options: { onStart, onFinish } }))
+      .then(step('work', work))
+      .commit();
+    await (await again.createRun()).start({ inputData: { q: 'x' } });
+    expect([onStart.mock.calls.length, onFinish.mock.calls.length, work.mock.calls.length]).toEqual([2, 1, 1]);
+    expect(open.types()).toEqual(['run.started', 'run.completed']);
   });
 
   it.each<[string, (abort: () => void) => unknown, object]>([
