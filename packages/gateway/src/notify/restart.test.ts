@@ -6,7 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, expect, it, jest } from '@jest/globals';
 import { verifyWebhook } from '@runpurse/core';
 import { createGateway } from '../create-gateway.ts';
 import { NOTICES_FILE } from './subscription-file.ts';
@@ -110,6 +111,36 @@ it('a gateway whose webhooks can not be read says so and does not start; without
   rmSync(join(folder, NOTICES_FILE));
   const gateway = await createGateway({ directory: folder });
   expect(await gateway.notifier.list('acme')).toEqual([]);
+  await gateway.close();
+  rmSync(folder, { recursive: true });
+});
+
+it('a thread that ends by a fault is started again, says so, and goes on where it was', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'runpurse-webhooks-'));
+  const said: string[] = [];
+  const errors = jest.spyOn(process.stderr, 'write').mockImplementation((text) => said.push(String(text)) > 0);
+  const gateway = await createGateway({ directory: folder });
+  const messages = jest.spyOn(Worker.prototype, 'postMessage');
+  const subscription = {
+    id: 'whk_1',
+    workspaceId: 'acme',
+    keyId: 'k',
+    url: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`,
+    events: ['run.ended' as const],
+    createdAt: 0,
+  };
+  await gateway.notifier.add(subscription);
+  const thread = messages.mock.contexts.at(-1) as Worker;
+  messages.mockRestore();
+  await thread.terminate();
+  const run = { workspaceId: 'acme', keyId: 'k', runId: 'r1' };
+  deliveries.length = 0;
+  await gateway.admission.startRun({ subject: { ...run, implicitRun: false } });
+  await gateway.admission.endRun(run, { status: 'completed' });
+  await until(() => deliveries.length === 1);
+  expect(said.join('')).toContain('runpurse: notices: the thread that delivers them ended');
+  expect(await gateway.notifier.list('acme')).toMatchObject([{ subscription: { id: 'whk_1' }, pending: expect.any(Number) }]);
+  errors.mockRestore();
   await gateway.close();
   rmSync(folder, { recursive: true });
 });

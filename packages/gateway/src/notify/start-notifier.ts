@@ -47,13 +47,26 @@ export async function startNotifier(parts: NotifierParts): Promise<Notifier> {
     question.ask === 'budget-states' ? statesOf(admission, question.run) : nameOf(admission, question.budgetId);
   const running = (): Promise<Thread> => {
     if (isClosed) return Promise.reject(new StoreError('The gateway is closing.'));
-    thread ??= startThread({ directory, privateAddresses: parts.privateAddresses, lastSeq: store.lastSeq }, hostAnswer, onFault, (why) => {
+    if (thread !== undefined) return thread;
+    const options = { directory, privateAddresses: parts.privateAddresses, lastSeq: store.lastSeq };
+    const starting = startThread(options, hostAnswer, onFault, (why) => {
       thread = undefined;
       if (isClosed) return;
       onFault(`the thread that delivers them ended (${why}); it is started again`);
-      restart = setTimeout(() => void running().catch((fault: unknown) => onFault(String(fault))), START_AGAIN_MS).unref();
+      startAgain();
     });
-    return thread;
+    thread = starting;
+    starting.catch(() => (thread = undefined));
+    return starting;
+  };
+  const startAgain = (): void => {
+    restart = setTimeout(() => {
+      running().catch((fault: unknown) => {
+        if (isClosed) return;
+        onFault(fault instanceof Error ? fault.message : String(fault));
+        startAgain();
+      });
+    }, START_AGAIN_MS).unref();
   };
   const close = async (): Promise<void> => {
     isClosed = true;
@@ -131,7 +144,6 @@ async function startThread(
     await firstMessage(worker);
   } catch (fault) {
     await worker.terminate();
-    onEnd(fault instanceof Error ? fault.message : String(fault));
     throw fault;
   }
   worker.once('exit', () => {
