@@ -36,7 +36,10 @@ class Lookup(BaseTool):
 
 
 def llm_at(place: dict[str, str], model: str, **options: Any) -> LLM:
-    return LLM(model=f"openai/{model}", base_url=f"{place['url']}/v1", api_key=place["key"], max_tokens=1000, max_retries=0, **options)
+    # Anthropic's client adds the version to the path itself.
+    base_url = place["url"] if model.startswith("claude") else f"{place['url']}/v1"
+    maker = "anthropic" if model.startswith("claude") else "openai"
+    return LLM(model=f"{maker}/{model}", base_url=base_url, api_key=place["key"], max_tokens=1000, max_retries=0, **options)
 
 
 def agent(role: str, llm: LLM, tools: list[BaseTool] | None = None, **options: Any) -> Agent:

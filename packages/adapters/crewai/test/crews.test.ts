@@ -13,6 +13,7 @@ const CALL_USD = '0.00101';
 const found = { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage };
 const done = { text: 'done', usage };
 const SCRIPTS = {
+  'claude-desk': { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
   desk: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
   again: { cases: [{ prompt_contains: 'lookup', turns: [found, found, done] }], turns: [done] },
 };
@@ -86,6 +87,20 @@ describe('a crew of two agents', () => {
     expect(steps(run)).toEqual(DESK);
     expect(run?.requests.map((request) => request.source)).toEqual([source, source, source]);
     expect(run?.budgets).toMatchObject([{ held_usd: '0' }]);
+  });
+
+  it.each([
+    ['through the gateway', true],
+    ['past it', false],
+  ])("is that run on Anthropic's wire too, %s", async (_title, isCarried) => {
+    const options = { context: { session_id: 's-1' } };
+    const place = isCarried ? gateway : provider;
+    const how = { model_at: at(place), model: 'claude-desk', intercepted: !isCarried, options };
+    expect(await python.call('desk', { gateway: at(gateway), ...how })).toEqual({ output: 'done', problems: [], tool_calls: ['x'] });
+    const [run, ...others] = await runsOf('s-1');
+    expect(others).toEqual([]);
+    expect(steps(run)).toEqual(DESK.map((step) => step.replace('desk', 'claude-desk')));
+    expect(run).toMatchObject({ status: 'completed', cost: { model_usd: '0.00303', tool_usd: '0.002', total_usd: '0.00503' } });
   });
 
   it('whose tasks run side by side is one run, and each agent is charged for its own calls', async () => {
