@@ -4,6 +4,7 @@ export { loadScenarios } from './load-scenarios.ts';
 export { judge, type Verdict } from './judge.ts';
 export { outcomeOf, playWithClient, testedVersion } from './play-with-client.ts';
 export { runConformance, type TestRunner } from './run-conformance.ts';
+export { callsTool, sandboxConfig, SAYS_DONE, type SandboxScript } from './sandbox-config.ts';
 export type { Scenario, ScenarioAgent, ScenarioTool } from './scenario.ts';
 export { startGateway, type RunningGateway } from './start-gateway.ts';
 export { denies, type Denial, type Deny, type EventLog, type SentEvent } from './stub-gateway/events.ts';

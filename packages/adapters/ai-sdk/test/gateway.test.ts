@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { callsTool, sandboxConfig, SAYS_DONE, startGateway, type RunningGateway } from '@runpurse/conformance';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, isStepCount, streamText, type LanguageModel } from 'ai';
@@ -11,27 +11,7 @@ let gateway: RunningGateway;
 let runpurse: Runpurse;
 
 beforeEach(async () => {
-  const usage = { input_tokens: 10, output_tokens: 500 };
-  gateway = await startGateway({
-    config: {
-      providers: [
-        {
-          name: 'sandbox',
-          kind: 'sandbox',
-          scripts: {
-            model: [{ text: 'done', usage }],
-            loop: [
-              { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage },
-              { text: 'done', usage },
-            ],
-          },
-        },
-      ],
-      rate: { requests_per_minute: 1000 },
-      tools: [{ name: 'lookup', price_usd: '0.002' }],
-      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
-    } as never,
-  });
+  gateway = await startGateway({ config: sandboxConfig({ model: SAYS_DONE, loop: callsTool('lookup') }) });
   runpurse = createRunpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey });
 });
 afterEach(async () => {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { sandboxConfig, SAYS_DONE, startGateway, type RunningGateway } from '@runpurse/conformance';
 import { Command, END, interrupt, MemorySaver, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph';
 import { tool } from 'langchain';
 import { z } from 'zod';
@@ -12,15 +12,8 @@ let gateway: RunningGateway;
 let runpurse: RunpurseCallbackHandler;
 
 beforeEach(async () => {
-  gateway = await startGateway({
-    config: {
-      providers: [
-        { name: 'sandbox', kind: 'sandbox', scripts: { model: [{ text: 'done', usage: { input_tokens: 10, output_tokens: 500 } }] } },
-      ],
-      tools: [{ name: 'lookup', price_usd: '0.002' }],
-      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
-    } as never,
-  });
+  // With the rate cap that is always on: 100 model calls a minute.
+  gateway = await startGateway({ config: sandboxConfig({ model: SAYS_DONE }, { rate: {} }) });
   runpurse = new RunpurseCallbackHandler({ baseUrl: gateway.url, apiKey: gateway.apiKey });
 });
 afterEach(async () => {

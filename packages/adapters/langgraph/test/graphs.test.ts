@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { startGateway, startStubModel, type RunningGateway } from '@runpurse/conformance';
+import { callsTool, sandboxConfig, SAYS_DONE, startGateway, startStubModel, type RunningGateway } from '@runpurse/conformance';
 import { refusalOf, type RunShape } from '@runpurse/core';
 import {
   Annotation,
@@ -24,36 +24,17 @@ import { RunpurseCallbackHandler, runpurseMiddleware, withRunpurse } from '../sr
 import { plainModel } from './stage.ts';
 
 const run = promisify(execFile);
-const USAGE = { input_tokens: 10, output_tokens: 500 };
 let gateway: RunningGateway;
 let runpurse: RunpurseCallbackHandler;
 
 beforeEach(async () => {
-  gateway = await startGateway({
-    config: {
-      providers: [
-        {
-          name: 'sandbox',
-          kind: 'sandbox',
-          scripts: {
-            model: [{ text: 'done', usage: USAGE }],
-            agent: [
-              { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage: USAGE },
-              { text: 'done', usage: USAGE },
-            ],
-          },
-        },
-      ],
-      tools: [
-        { name: 'lookup', price_usd: '0.002' },
-        { name: 'refund', price_usd: '0.003' },
-        { name: 'forbidden', price_usd: '0.001' },
-      ],
-      policy: { tools: { deny: ['forbidden'] } },
-      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
-      rate: { requests_per_minute: 1_000 },
-    } as never,
-  });
+  const tools = [
+    { name: 'lookup', price_usd: '0.002' },
+    { name: 'refund', price_usd: '0.003' },
+    { name: 'forbidden', price_usd: '0.001' },
+  ];
+  const policy = { tools: { deny: ['forbidden'] } };
+  gateway = await startGateway({ config: sandboxConfig({ model: SAYS_DONE, agent: callsTool('lookup') }, { tools, policy }) });
   runpurse = new RunpurseCallbackHandler({ baseUrl: gateway.url, apiKey: gateway.apiKey });
 });
 afterEach(async () => {
@@ -302,9 +283,8 @@ describe('branches that `Send` makes', () => {
   });
 
   it('past the gateway are asked for one by one, and stay below the cap of the run too', async () => {
-    const provider = await startStubModel(
-      Array.from({ length: 20 }, () => ({ text: 'done', usage: { ...USAGE, cached_tokens: 0, reasoning_tokens: 0 }, delay_ms: 20 })),
-    );
+    const usage = { input_tokens: 10, cached_tokens: 0, output_tokens: 500, reasoning_tokens: 0 };
+    const provider = await startStubModel(Array.from({ length: 20 }, () => ({ text: 'done', usage, delay_ms: 20 })));
     try {
       const direct = withRunpurse(plainModel(`${provider.url}/v1`, { model: 'model', maxTokens: 1000 }));
       const config = { callbacks: [runpurse], runId: RUN, metadata: { runpurse: { limitUsd: '0.01' } } };

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Agent, OpenAIProvider, setTraceProcessors, setTracingDisabled, tool } from '@openai/agents';
-import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { callsTool, sandboxConfig, startGateway, type RunningGateway } from '@runpurse/conformance';
 import { refusalOf } from '@runpurse/core';
 import OpenAI from 'openai';
 import { z } from 'zod';
@@ -14,18 +14,8 @@ let gateway: RunningGateway;
 let runpurse: Runpurse;
 
 beforeEach(async () => {
-  const script = (name: string) => [
-    { tool_calls: [{ name, arguments: { q: 'x' } }], usage: { input_tokens: 10, output_tokens: 500 } },
-    { text: 'done', usage: { input_tokens: 10, output_tokens: 500 } },
-  ];
-  gateway = await startGateway({
-    config: {
-      providers: [{ name: 'sandbox', kind: 'sandbox', scripts: { model: script('lookup'), front: script('transfer_to_billing') } }],
-      tools: [{ name: 'lookup', price_usd: '0.002' }],
-      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
-      rate: { requests_per_minute: 1_000 },
-    } as never,
-  });
+  const scripts = { model: callsTool('lookup'), front: callsTool('transfer_to_billing') };
+  gateway = await startGateway({ config: sandboxConfig(scripts) });
   runpurse = new Runpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey });
 });
 afterEach(async () => {
