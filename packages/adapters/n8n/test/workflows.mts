@@ -56,3 +56,12 @@ export function nodeOf(
     ...more,
   };
 }
+
+/** A workflow file as the user has it after importing it and choosing their credential. */
+export function withCredential(file: WorkflowFile, credential: Credential): WorkflowFile {
+  return { ...file, nodes: file.nodes.map((node) => ('credentials' in node ? { ...node, ...nodeCredential(credential) } : node)) };
+}
+
+function nodeCredential(credential: Credential): object {
+  return { credentials: { runpurseApi: { id: JSON.stringify(credential), name: 'Runpurse' } } };
+}
