@@ -33,7 +33,8 @@ const PAGE_ENTRIES = 200;
 const SCAN_ENTRIES_MAX = 5_000;
 /** A run of more entries than this is told without its lists, as is a notice that would be longer than this. */
 const RUN_ENTRIES_MAX = 5_000;
-export const NOTICE_CHARACTERS_MAX = 1_000_000;
+const NOTICE_CHARACTERS_MAX = 1_000_000;
+const PAGE_CHARACTERS_MAX = 4_000_000;
 
 /** The next at most `limit` entries to tell of, oldest first after `afterSeq` or newest first before `beforeSeq`. */
 export async function readNoted(
@@ -68,6 +69,26 @@ export async function readNoted(
     if (rows.length < asked) return { noted: found, lastSeq, isEnd: true };
   }
   return { noted: found, lastSeq, isEnd: false };
+}
+
+/** A page of notices for whoever lists them, newest first. Ends early once it is long, so that no answer fills the memory. */
+export async function listNotices(
+  source: NoticeSource,
+  query: NoticeQuery,
+  beforeSeq: number | undefined,
+  limit: number,
+  charactersMax = PAGE_CHARACTERS_MAX,
+): Promise<{ readonly data: readonly Notice[]; readonly nextSeq: number | undefined }> {
+  const page = await readNoted(source, query, { beforeSeq }, limit);
+  const data: Notice[] = [];
+  let characters = 0;
+  for (const [index, one] of page.noted.entries()) {
+    const notice = await writeNotice(source, one);
+    data.push(notice);
+    characters += JSON.stringify(notice).length;
+    if (characters > charactersMax && index < page.noted.length - 1) return { data, nextSeq: one.seq };
+  }
+  return { data, nextSeq: page.isEnd ? undefined : page.lastSeq };
 }
 
 /** The notice of an entry, with its run as it stands now. */
