@@ -80,6 +80,7 @@ describe('each file', () => {
       'item',
       'temp',
       'webhook',
+      'scenario',
       '...',
       ...KEYWORDS.keys(),
     ]);

@@ -349,6 +349,15 @@ describe('what a module says', () => {
     }
   });
 
+  it('of the scenario is its workflow, unless the user names another or Make hands none over', async () => {
+    const within = await connect(gateway, { scenario: { id: 4711 } });
+    await within.action('startRun', { run_id: 'of a scenario' });
+    await within.action('startRun', { run_id: 'of a workflow', workflow_id: 'mine' });
+    await (await connect(gateway)).action('startRun', { run_id: 'of neither' });
+    const runs = await Promise.all(['of a scenario', 'of a workflow', 'of neither'].map((run_id) => gateway.readRun(run_id)));
+    expect(runs.map((run) => run?.workflow_id)).toEqual(['4711', 'mine', null]);
+  });
+
   it('of what a run earned and paid is its margin', async () => {
     const player = await connect(gateway);
     await player.action('startRun', { run_id: 'margin' });

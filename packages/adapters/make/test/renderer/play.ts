@@ -44,6 +44,8 @@ export interface PlayerOptions {
   readonly empties?: Empties;
   /** False: the connection was verified long ago, and is not verified again. */
   readonly verify?: boolean;
+  /** What Make hands an app as `scenario`; its documentation names the variable and not what it holds. */
+  readonly scenario?: Bundle;
   /** Instead of the time the app asks for. */
   readonly timeoutMs?: number;
 }
@@ -67,6 +69,7 @@ export async function openConnection(app: App, fields: Given, options: PlayerOpt
   const scopeOf = (component: Component, types: readonly string[], from: Given): Scope => ({
     now: new Date(),
     connection,
+    scenario: options.scenario,
     parameters: readParameters(
       types.flatMap((type) => parametersOf(component, type)),
       from,
