@@ -612,6 +612,16 @@ describe('a tool', () => {
     expect(stage.eventsOf('tool.call.requested')).toHaveLength(1);
   });
 
+  it('of a call with processors of its own is asked for, and that its models were not is warned of', async () => {
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const replaced = (): unknown[] => warn.mock.calls.filter(([text]) => String(text).includes('"replacing" replaced its inputProcessors'));
+    const agent = setStage().agent(scripted(lookThenAnswer), { id: 'replacing' });
+    await agent.generate('hi');
+    expect(replaced()).toHaveLength(0);
+    for (let calls = 0; calls < 2; calls += 1) await agent.generate('hi', { inputProcessors: [] });
+    expect(replaced()).toHaveLength(1);
+  });
+
   it('past an own processor of the call is settled by the hook, in a run that ends with the call', async () => {
     for (const [run, ending] of [
       [() => 'found', 'tool.call.completed'],

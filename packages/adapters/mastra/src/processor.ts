@@ -92,7 +92,8 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
     async processOutputResult({ state, result, messageList, requestContext }) {
       // `generateLegacy` has no state, and a call with `inputProcessors` of its own began at its first tool.
       const execution = executionIn(state) ?? executions.get(messageList) ?? taken(requestContext);
-      if (execution?.isOwner === true) await finished(execution.live, result?.finishReason);
+      if (execution?.step === undefined && result?.steps?.length > 0) warnOfReplaced(agent.id);
+      if (execution?.isOwner === true) await finished(execution.live, result.finishReason);
       return undefined as never; // messages that are returned, even as they were, are put into the list again
     },
   };
@@ -107,6 +108,16 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       return abort((error as RunpurseError).message, { metadata: tripwireOf(live, error as RunpurseError) });
     }
   }
+}
+
+const warned = new Set<string>();
+function warnOfReplaced(agentId: string): void {
+  if (warned.has(agentId)) return;
+  warned.add(agentId);
+  process.emitWarning(
+    `A call of the agent "${agentId}" replaced its inputProcessors, so its model calls were neither asked for nor counted. Give the processors to the agent.`,
+    'RunpurseWarning',
+  );
 }
 
 async function finished(live: Live, finishReason: string | undefined): Promise<void> {
