@@ -160,7 +160,7 @@ async function adapters(): Promise<void> {
   const calls = flags.quick ? 50 : 200;
   say(`\nAdded by each adapter to one call, median of ${calls} with it less median of ${calls} without, in turn`);
   say('adapter         model call carried  model call direct   tool call');
-  for (const { adapter, carriedModelCallMs, directModelCallMs, toolCallMs } of await benchAdapters(calls))
+  for await (const { adapter, carriedModelCallMs, directModelCallMs, toolCallMs } of benchAdapters(calls))
     say(
       `${adapter.padEnd(15)} ${milli(carriedModelCallMs).padStart(18)} ${milli(directModelCallMs).padStart(18)} ${milli(toolCallMs).padStart(11)}`,
     );
