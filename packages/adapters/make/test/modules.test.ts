@@ -175,11 +175,27 @@ describe('a connection', () => {
     ['an address without gateway', { url: 'http://127.0.0.1:9' }, 'ConnectionError', /reached/],
     ['an address with a slash at its end', { url: 'https://runpurse.example.com/' }, 'BundleValidationError', /url/],
     ['the address of the model path', { url: 'https://runpurse.example.com/v1' }, 'BundleValidationError', /url/],
+    ['plain http over the internet', { url: 'http://runpurse.example.com' }, 'BundleValidationError', /url/],
+    ['plain http to a public address', { url: 'http://8.8.8.8:8787' }, 'BundleValidationError', /url/],
+    ['a user in the address', { url: 'https://me:secret@runpurse.example.com' }, 'BundleValidationError', /url/],
     ['no key', { apiKey: '' }, 'BundleValidationError', /apiKey/],
   ])('with %s does not verify', async (_title, wrong, type, message) => {
     const error = await errorOf(openConnection(app, { url: gateway.url, apiKey: gateway.apiKey, ...wrong }));
     expect([error.type, error.message]).toEqual([type, expect.stringMatching(message)]);
   });
+});
+
+it.each([
+  'https://runpurse.example.com',
+  'https://runpurse.example.com:8443/gateway',
+  'http://localhost:8787',
+  'http://gateway:8787',
+  'http://10.1.2.3:8787',
+  'http://192.168.0.7',
+  'http://172.16.0.1/finance',
+])('an address may be %s', (address) => {
+  const [url] = app.find('connection', 'runpurse').code['params'] as readonly Parameter[];
+  expect(address).toMatch(new RegExp(url?.validate?.pattern ?? 'no pattern'));
 });
 
 describe('a field that could make a cap void', () => {
