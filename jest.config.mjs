@@ -6,6 +6,6 @@ export default {
   transform: { '\\.m?ts$': '<rootDir>/scripts/strip-types-transform.mjs' },
   testMatch: ['**/*.test.ts', '**/*.test.mts'],
   testPathIgnorePatterns: ['/node_modules/', '/dist/', '/.toolchain/'],
-  modulePathIgnorePatterns: ['/dist/', '<rootDir>/.toolchain/'],
+  modulePathIgnorePatterns: ['/dist/', '<rootDir>/.toolchain/', '<rootDir>/.runpurse/'],
   testTimeout: 60_000,
 };
