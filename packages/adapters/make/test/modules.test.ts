@@ -309,6 +309,41 @@ describe('a chat completion', () => {
   });
 });
 
+it('a chat completion under way is not made a second time under its Step ID', async () => {
+  let calls = 0;
+  const provider = createServer((request, response) => {
+    request.resume();
+    calls += 1;
+    const reply = {
+      choices: [{ index: 0, message: { role: 'assistant', content: 'late' }, finish_reason: 'stop' }],
+      usage: { prompt_tokens: 1, completion_tokens: 1 },
+    };
+    setTimeout(() => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ id: 'x', model: 'slow', ...reply }));
+    }, 600);
+  }).listen(0, '127.0.0.1');
+  await once(provider, 'listening');
+  const base_url = `http://127.0.0.1:${(provider.address() as AddressInfo).port}/v1`;
+  const own = await startTestGateway({ providers: [{ name: 'theirs', kind: 'openai', base_url, api_key: 'sk-theirs', models: ['slow'] }] });
+  try {
+    const player = await connect(own);
+    await player.action('startRun', { run_id: 'slow' });
+    const call = chat('slow', { model: 'theirs/slow', step_id: 'once' });
+    const first = player.action('createChatCompletion', call);
+    while (calls === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect((await errorOf(player.action('createChatCompletion', call))).type).toBe('DuplicateDataError');
+    expect(await first).toMatchObject({ content: 'late' });
+    expect(calls).toBe(1);
+    // Make takes a filter's value apart at commas, so such an ID could not be looked for.
+    expect((await errorOf(player.action('createChatCompletion', { ...call, step_id: 'a,b' }))).type).toBe('BundleValidationError');
+  } finally {
+    await own.remove();
+    provider.closeAllConnections();
+    provider.close();
+  }
+});
+
 describe('what a module says', () => {
   it('of a run that a rule does not let begin is an error, or a decision', async () => {
     const rules = [

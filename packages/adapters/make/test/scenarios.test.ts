@@ -72,7 +72,7 @@ describe('a scenario that is replayed', () => {
     await support('replayed');
     const before = await gateway.readRun('support replayed');
     const error = await errorOf(support('replayed'));
-    expect([error.type, error.message]).toEqual(['DuplicateDataError', expect.stringContaining('was answered and charged before')]);
+    expect([error.type, error.message]).toEqual(['DuplicateDataError', expect.stringContaining('was answered before, or is under way')]);
     expect(await gateway.readRun('support replayed')).toEqual(before);
   });
 
