@@ -169,6 +169,23 @@ describe('the exporter', () => {
       .catch(() => {});
     await told(stage);
     expect(stage.events.at(-1)).toMatchObject({ type: 'run.failed', metadata: { status: 'failed', message: 'answered 500' } });
+    expect(stage.eventsOf('llm.call.completed')).toEqual([]);
+  });
+
+  it('tells of an agent that is cancelled as stopped, and of its call as aborted', async () => {
+    const stage = setStage();
+    const controller = new AbortController();
+    const model = scripted(() => {
+      setTimeout(() => controller.abort(), 5);
+      return { hangs: true };
+    });
+    const agent = plain('loose', model);
+    await observed(stage, { agents: { agent } })
+      .getAgent('agent' as never)
+      .generate('hi', { abortSignal: controller.signal } as never);
+    expect(await told(stage)).toEqual(['run.started', 'llm.call.failed', 'run.failed']);
+    expect(stage.eventsOf('llm.call.failed')).toMatchObject([{ name: 'mock', metadata: { status: 'aborted' } }]);
+    expect(stage.events.at(-1)).toMatchObject({ metadata: { status: 'stopped' } });
   });
 
   it('keeps its faults from Mastra', async () => {

@@ -50,6 +50,7 @@ export function exporterOf(host: Host): ObservabilityExporter {
     if (span.parentSpanId === undefined) traces.delete(span.traceId);
     if (open.isAttached || open.run === undefined) return;
     const error = failureOf(span);
+    if (open.isRoot && isCancelled(span)) return open.run.end({ status: 'stopped', reason: 'cancelled' });
     if (open.isRoot) return open.run.end(error === undefined ? { status: 'completed' } : { status: 'failed', reason: error.message });
     report({ ...open, span }, open.run, error);
   }
@@ -114,21 +115,31 @@ function report({ span, parent, step, agentId }: Open, run: Run, error: Error | 
       error,
     });
   } else if (type === 'model_step') {
-    const { usage } = (span.attributes ?? {}) as { readonly usage?: SpanUsage };
+    const { usage, finishReason } = (span.attributes ?? {}) as { readonly usage?: SpanUsage; readonly finishReason?: string };
     const { headers, modelMetadata } = (span.metadata ?? {}) as {
       readonly headers?: unknown;
       readonly modelMetadata?: { readonly modelId?: string };
     };
+    const { model } = (parent?.span.attributes ?? {}) as { readonly model?: string }; // of its generation
     const requestId = requestIdOf(headers); // the gateway carried it, so it is counted
     run.recordModel({
       ...place,
-      model: modelMetadata?.modelId ?? 'unknown',
+      model: modelMetadata?.modelId ?? model ?? 'unknown',
       usage: spanUsage(usage),
+      status: STATUS_BY_FINISH[finishReason ?? 'aborted'] ?? 'completed',
       error,
       requestId,
       carried: requestId !== undefined,
     });
   }
+}
+
+/** A step that never finished was cancelled in the middle. */
+const STATUS_BY_FINISH: Readonly<Record<string, 'failed' | 'aborted'>> = { error: 'failed', aborted: 'aborted' };
+
+function isCancelled({ output, attributes }: AnyExportedSpan): boolean {
+  const statuses = [output, attributes].map((said: unknown) => (said as { readonly status?: unknown } | undefined)?.status);
+  return statuses.some((status) => status === 'aborted' || status === 'canceled');
 }
 
 function failureOf({ errorInfo, attributes }: AnyExportedSpan): Error | undefined {

@@ -20,13 +20,9 @@ export function linkTrace(live: Live, traceId: string | undefined): void {
   const { traced } = live.host;
   if (traceId === undefined || traced.get(traceId) === live) return;
   traced.set(traceId, live);
-  const oldest = traced.keys().next();
-  if (traced.size > TRACES_KEPT && oldest.done !== true) traced.delete(oldest.value);
+  live.atEnd.push(() => traced.delete(traceId));
   live.run.record({ type: 'trace.linked', event_phase: 'state', policy_stage: 'audit_only', metadata: { trace_id: traceId } });
 }
-
-/** Links of that many traces are kept. */
-const TRACES_KEPT = 10_000;
 
 /** One run while it lasts. */
 export interface Live {
