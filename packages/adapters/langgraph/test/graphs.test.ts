@@ -106,6 +106,41 @@ describe('resumed in another process', () => {
   }, 60_000);
 });
 
+describe('resumed by a handler that remembers nothing', () => {
+  const State = Annotation.Root({
+    said: Annotation<string[]>({ reducer: (before, more) => [...before, ...more], default: () => [] }),
+    branch: Annotation<number>({ reducer: (_: number, branch: number) => branch, default: () => 0 }),
+  });
+
+  it('branches that all wait inside a subgraph are each charged once, and go on together', async () => {
+    const inner = new StateGraph(State)
+      .addNode('ask', async ({ branch }) => {
+        await lookup.invoke({ type: 'tool_call', id: 'call_1', name: 'lookup', args: { q: String(branch) } });
+        return { said: [String(interrupt<string, unknown>(`refund ${branch}?`))] };
+      })
+      .addEdge(START, 'ask')
+      .compile();
+    const graph = new StateGraph(State)
+      .addNode('work', inner)
+      .addConditionalEdges(START, () => [0, 1, 2].map((branch) => new Send('work', { branch, said: [] })))
+      .compile({ checkpointer: new MemorySaver() });
+    const turn = async (handler: RunpurseCallbackHandler, runId: string, given: unknown) =>
+      (await graph.invoke(given as never, { callbacks: [handler], runId, configurable: { thread_id: 'thread-1' } })) as unknown as {
+        readonly __interrupt__?: readonly { readonly id?: string }[];
+        readonly said: readonly string[];
+      };
+
+    const paused = await turn(runpurse, runIdOf(1), {});
+    expect(await shown(runIdOf(1))).toMatchObject({ status: 'paused', cost: { tool_usd: '0.006' } });
+    const other = new RunpurseCallbackHandler({ baseUrl: gateway.url, apiKey: gateway.apiKey });
+    const answers: Record<string, string> = Object.fromEntries((paused.__interrupt__ ?? []).map(({ id = '' }) => [id, 'yes'] as const));
+    const { said } = await turn(other, runIdOf(2), new Command({ resume: answers }));
+    await other.client.close();
+    expect(said).toEqual(['yes', 'yes', 'yes']);
+    expect(await shown(runIdOf(2))).toMatchObject({ status: 'completed', tools: [], cost: { total_usd: '0' } });
+  });
+});
+
 describe('a subgraph', () => {
   const talk = (next?: () => Promise<unknown>) => async () => {
     await next?.();
