@@ -258,13 +258,19 @@ async function execute(message: Extract<ToN8n, { kind: 'execute' }>): Promise<Pl
 }
 
 let hookFiles = 0;
+const hookFilesLoaded = new Map<string, ExternalHooks>();
 
-/** Loads a hooks file as n8n does when it starts, each time anew with the environment of that start. */
+/** Loads a hooks file as n8n does when it starts, anew for each environment. */
 async function hooksOf({ path, environment }: HooksFile): Promise<ExternalHooks> {
+  const key = JSON.stringify([path, environment]);
+  const loaded = hookFilesLoaded.get(key);
+  if (loaded !== undefined) return loaded;
   Object.assign(process.env, environment);
   const file = pathToFileURL(path);
   file.search = String((hookFiles += 1));
-  return (await import(file.href)) as ExternalHooks;
+  const hooks = (await import(file.href)) as ExternalHooks;
+  hookFilesLoaded.set(key, hooks);
+  return hooks;
 }
 
 interface ExternalHooks {
