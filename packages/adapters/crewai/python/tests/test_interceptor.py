@@ -6,6 +6,7 @@ import unittest
 from typing import Any
 
 import httpx
+from crewai.llms.hooks.base import BaseInterceptor
 
 from runpurse_crewai import Refused, Runpurse
 from runpurse_crewai.client import Client
@@ -107,6 +108,21 @@ class Requests(unittest.TestCase):
         self.send(PROVIDER, 200)
         self.assertEqual(len(self.client.asked), 1)
         self.assertNotEqual(self.client.asked[0]["step_id"], self.call.step_id)
+
+    def test_pass_the_interceptor_that_the_model_had_before(self) -> None:
+        class Inner(BaseInterceptor[httpx.Request, httpx.Response]):
+            def on_outbound(self, message: httpx.Request) -> httpx.Request:
+                message.headers["x-inner"] = message.headers.get("alephant-run-id", "none")
+                return message
+
+            def on_inbound(self, message: httpx.Response) -> httpx.Response:
+                message.headers["x-inner"] = "seen"
+                return message
+
+        self.call.is_carried = True
+        self.interceptor = RunpurseInterceptor(self.client, Inner())
+        self.assertEqual(self.send(GATEWAY).headers["x-inner"], "run-1")
+        self.assertEqual(self.interceptor.on_inbound(httpx.Response(200)).headers["x-inner"], "seen")
 
     def test_that_are_no_model_calls_are_left_alone(self) -> None:
         headers = self.send("http://gateway:8787/v1/responses/input_tokens").headers

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from crewai.events import crewai_event_bus
-from crewai.events.types.llm_events import LLMCallCompletedEvent, LLMCallFailedEvent
+from crewai.events.types.llm_events import LLMCallCompletedEvent, LLMCallFailedEvent, LLMCallStartedEvent
 from crewai.events.types.tool_usage_events import ToolUsageErrorEvent, ToolUsageFinishedEvent
 from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregister_hook
 
@@ -57,6 +57,7 @@ class Runpurse:
         self._limit_usd = limit_usd
         self._bounds = bounds
         self._equipping = threading.Lock()
+        self._unattributed: set[int] = set()
         self._hooks = [
             (point, self._guarded(point, hook))
             for point, hook in (
@@ -68,6 +69,7 @@ class Runpurse:
             )
         ]
         self._handlers: list[tuple[Any, Callable[[Any, Any], None]]] = [
+            (LLMCallStartedEvent, self._listening(self._model_started)),
             (LLMCallCompletedEvent, self._listening(self._model_completed)),
             (LLMCallFailedEvent, self._listening(self._model_failed)),
             (ToolUsageFinishedEvent, self._listening(self._tool_finished)),
@@ -262,7 +264,7 @@ class Runpurse:
     def _catch_up(run: Run, last_model: ModelCall | None) -> None:
         """The end of what came before must be told before the next question, or its hold would still count."""
         if last_model is not None and not last_model.is_settled.is_set():
-            last_model.is_settled.wait(1.0)
+            last_model.is_settled.wait(last_model.patience_s)
             run.record_model(last_model)  # Its end was never told: charged at its hold.
         run.wait_settled()
 
@@ -277,20 +279,19 @@ class Runpurse:
 
     def _equip(self, llm: Any) -> None:
         """An LLM that points at the gateway needs our headers, whoever forgot to give it the interceptor."""
-        if getattr(llm, "interceptor", None) is self.interceptor:
-            return
         with self._equipping:
-            if "interceptor" in getattr(type(llm), "model_fields", {}) and llm.interceptor is None:
-                llm.interceptor = self.interceptor
+            worn = getattr(llm, "interceptor", None)
+            if isinstance(worn, RunpurseInterceptor) and worn.client is self.client:
+                return
+            if "interceptor" in getattr(type(llm), "model_fields", {}):
+                llm.interceptor = self.interceptor if worn is None else RunpurseInterceptor(self.client, worn)
                 llm._client = llm._async_client = None  # Both are made anew, with it, when they are needed.
-            elif not isinstance(getattr(llm, "interceptor", None), RunpurseInterceptor):
-                self.client.report(
-                    Problem(
-                        "not_attributed",
-                        f"{type(llm).__name__} {llm.model} points at the gateway and takes no interceptor: "
-                        "its calls are runs of their own.",
-                    )
-                )
+                return
+            if id(llm) in self._unattributed:
+                return
+            self._unattributed.add(id(llm))
+        what = f"{type(llm).__name__} {llm.model} points at the gateway and takes no interceptor"
+        self.client.report(Problem("not_attributed", f"{what}: its calls are runs of their own."))
 
     # ── the listener: CrewAI calls these in threads of its own, in a copy of the context the event was emitted in ──
 
@@ -302,6 +303,11 @@ class Runpurse:
                 self.client.report(Problem("adapter_fault", f"An event of CrewAI could not be read: {type(fault).__name__}: {fault}"))
 
         return handler
+
+    def _model_started(self, _event: Any) -> None:
+        call = MODEL.get()
+        if call is not None and call.run.client is self.client:
+            call.is_told_of = True
 
     def _own_model(self, event: Any) -> ModelCall | None:
         call = MODEL.get()

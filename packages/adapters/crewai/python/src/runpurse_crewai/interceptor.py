@@ -27,16 +27,21 @@ _CALL_ID = getattr(base_llm, "_current_call_id", None)
 
 
 class RunpurseInterceptor(BaseInterceptor[Any, Any]):
-    """Give it to an LLM as its `interceptor`; the messages are httpx requests and responses."""
+    """Give it to an LLM as its `interceptor`; the messages are httpx requests and responses.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    `inner`: an interceptor the LLM had before; it stands between this one and the wire.
+    """
+
+    def __init__(self, client: Client, inner: BaseInterceptor[Any, Any] | None = None) -> None:
+        self.client = client
+        self._inner = inner
 
     def on_outbound(self, message: Any) -> Any:
         self._guarded(self._sending, message)
-        return message
+        return message if self._inner is None else self._inner.on_outbound(message)
 
     def on_inbound(self, message: Any) -> Any:
+        message = message if self._inner is None else self._inner.on_inbound(message)
         if message.status_code >= 400:
             message.read()
         self._guarded(self._answered, message)
@@ -44,9 +49,10 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
 
     async def aon_outbound(self, message: Any) -> Any:
         self._guarded(self._sending, message)
-        return message
+        return message if self._inner is None else await self._inner.aon_outbound(message)
 
     async def aon_inbound(self, message: Any) -> Any:
+        message = message if self._inner is None else await self._inner.aon_inbound(message)
         if message.status_code >= 400:
             await message.aread()
         self._guarded(self._answered, message)
@@ -58,13 +64,13 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         except HookAborted:
             raise
         except Exception as fault:
-            self._client.report(Problem("adapter_fault", f"A model call is not attributed: {type(fault).__name__}: {fault}"))
+            self.client.report(Problem("adapter_fault", f"A model call is not attributed: {type(fault).__name__}: {fault}"))
 
     def _sending(self, request: Any) -> None:
         url = request.url
         if _MODEL_PATH.search(url.path) is None:
             return
-        is_carried = self._client.serves(url.host, url.port or _PORTS.get(url.scheme))
+        is_carried = self.client.serves(url.host, url.port or _PORTS.get(url.scheme))
         call = self._call()
         if call is None:
             return
@@ -101,10 +107,10 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
     def _call(self) -> ModelCall | None:
         """The call of this request: the one that was asked about, or one that CrewAI makes beside it, such as a summary."""
         call = MODEL.get()
-        if call is not None and call.run.client is self._client and not call.has_answer:
+        if call is not None and call.run.client is self.client and not call.has_answer:
             return call
         run = RUN.get() if call is None else call.run
-        if run is None or run.client is not self._client or run.is_lone or run.is_ended:
+        if run is None or run.client is not self.client or run.is_lone or run.is_ended:
             return None
         tool = TOOL.get()
         place = dict(call.place) if call is not None else {"parent_step_id": tool.step_id if tool is not None else None}
@@ -124,7 +130,7 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
 
     def _answered(self, response: Any) -> None:
         call = MODEL.get()
-        if call is None or call.run.client is not self._client or not call.is_sent:
+        if call is None or call.run.client is not self.client or not call.is_sent:
             return
         call.is_sent = False
         if 300 <= response.status_code < 400:

@@ -6,7 +6,6 @@ import contextlib
 import re
 import socket
 import threading
-import time
 import uuid
 import weakref
 from collections.abc import Mapping
@@ -40,6 +39,11 @@ class Call:
         self.is_over = False
         """It has ended; its end may still be on the way to us."""
 
+    @property
+    def patience_s(self) -> float:
+        """How long the end of it, once it is over, may take to reach us."""
+        return 5.0
+
 
 class ModelCall(Call):
     def __init__(self, run: Run, name: str, place: Mapping[str, object], asking: Mapping[str, object]) -> None:
@@ -51,6 +55,8 @@ class ModelCall(Call):
         """How many times its client has sent it."""
         self.is_sent = False
         """Its client waits for the answer."""
+        self.is_told_of = False
+        """CrewAI told that it began, so it will tell its end."""
         self.is_redirected = False
         """Its client follows a redirect: the next request is the same try."""
         self.has_answer = False
@@ -64,9 +70,13 @@ class ModelCall(Call):
         self.refusal: HookAborted | None = None
         self.socket: socket.socket | None = None
 
+    @property
+    def patience_s(self) -> float:
+        return super().patience_s if self.is_told_of else 0.5
+
     def cut(self) -> None:
         """Ends the transfer: the thread that reads it is told that the stream is over."""
-        if self.socket is not None and not self.is_settled.is_set():
+        if self.socket is not None:
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
 
@@ -150,12 +160,12 @@ class Run:
         error: object = None,
         is_aborted: bool = False,
         ends: bool = True,
-    ) -> None:
-        """After the call, however it ended; once. `ends=False`: one try of it failed, and its client tries again."""
+    ) -> bool:
+        """After the call, however it ended; once, then False. `ends=False`: one try of it failed, and its client tries again."""
         if ends and not self.forget(call):
-            return
+            return False
         if call.is_carried:
-            return  # The gateway saw it.
+            return True  # The gateway saw it.
         status = "aborted" if is_aborted else "completed" if error is None else "failed"
         metadata = {
             "model": call.name,
@@ -165,6 +175,7 @@ class Run:
         }
         kind = "llm.call.completed" if status == "completed" else "llm.call.failed"
         self.client.record(self._event(kind, self._of(call), "llm_call", AFTER, metadata, name=call.name))
+        return True
 
     def ask_tool(self, call: ToolCall, input_hash: str | None) -> Decision:
         event = self._event("tool.call.requested", self._of(call), "tool_call", BEFORE, {"tool_name": call.name}, name=call.name)
@@ -195,13 +206,12 @@ class Run:
         call.is_settled.set()
         return was_open
 
-    def wait_settled(self, calls: list[Call] | None = None, timeout_s: float = 1.0) -> None:
+    def wait_settled(self) -> None:
         """Waits until the ends of calls that are over have reached us: CrewAI tells them in threads of its own."""
-        deadline = time.monotonic() + timeout_s
         with self._lock:
-            waited = [call for call in self._open.values() if call.is_over] if calls is None else calls
+            waited = [call for call in self._open.values() if call.is_over]
         for call in waited:
-            call.is_settled.wait(max(0.0, deadline - time.monotonic()))
+            call.is_settled.wait(call.patience_s)
 
     def end(self, status: RunStatus, *, reason: object = None, revenue_usd: str | None = None) -> None:
         """Ends the run, once, and delivers its events. What is still under way is cut off and told as such."""
@@ -209,7 +219,9 @@ class Run:
             if self.is_ended:
                 return
             left = [] if status == "stopped" else list(self._open.values())
-        self.wait_settled(left)
+        for call in left:
+            # Of a failed run, tasks beside the failed one may still be at work: they are not waited for.
+            call.is_settled.wait(call.patience_s if status == "completed" else min(1.0, call.patience_s))
         with self._lock:
             if self.is_ended:
                 return
@@ -219,8 +231,9 @@ class Run:
             if isinstance(call, ModelCall) and status == "completed":
                 self.record_model(call)  # Its end was never told: charged at its hold.
             elif isinstance(call, ModelCall):
-                call.cut()
-                self.record_model(call, error=reason or "the run ended before the call did", is_aborted=True)
+                # Told before it is cut off: what its client then makes of that is no end of its own.
+                if self.record_model(call, error=reason or "the run ended before the call did", is_aborted=True):
+                    call.cut()
             elif isinstance(call, ToolCall):
                 self.settle_tool(call, "the run ended before the tool did")
         is_completed = status == "completed"
