@@ -207,6 +207,58 @@ describe('a chain', () => {
   });
 });
 
+describe('tools that the gateway is not to be asked about', () => {
+  it('run, and are none of its business', async () => {
+    const workflow = agentOf('helps', [tool('lookup')]);
+    const nodes = workflow.nodes.map((node) =>
+      node.name === 'Model' ? { ...node, parameters: { model: 'helps', options: { maxTokens: 100, gatesTools: false } } } : node,
+    );
+    const played = await ask({ ...workflow, nodes });
+    expect(played.tools).toEqual(['7']);
+    expect(await gateway.readRun(played.id)).toMatchObject({ cost: { total_usd: '0.006' }, tools: [] });
+  });
+});
+
+describe('what the model says', () => {
+  it('is passed on as its provider reads it: images, a schema, a chosen format; and what it used is seen in n8n', async () => {
+    const bodies: Record<string, unknown>[] = [];
+    const provider = createServer((request, response) => {
+      let text = '';
+      request.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      request.on('end', () => {
+        bodies.push(JSON.parse(text) as Record<string, unknown>);
+        response.setHeader('content-type', 'application/json');
+        const details = { prompt_tokens_details: { cached_tokens: 4 }, completion_tokens_details: { reasoning_tokens: 1 } };
+        const usage = { prompt_tokens: 9, completion_tokens: 3, total_tokens: 12, ...details };
+        response.end(JSON.stringify({ choices: [{ message: { role: 'assistant', content: 'A cat.' }, finish_reason: 'stop' }], usage }));
+      });
+    }).listen(0, '127.0.0.1');
+    await once(provider, 'listening');
+    const there = { ...credential, baseUrl: `http://127.0.0.1:${(provider.address() as AddressInfo).port}` };
+    const workflow = agentOf('m', [], there);
+    const options = { maxTokens: 100, temperature: 0.5, responseFormat: 'json_object', extraBody: '{"seed": 7}' };
+    const nodes = workflow.nodes.map((node) => {
+      if (node.name === 'Model') return { ...node, parameters: { model: 'm', options } };
+      return node.name === 'Agent'
+        ? { ...node, parameters: { promptType: 'define', text: 'What is it?', options: { passthroughBinaryImages: true } } }
+        : node;
+    });
+    const image = { data: 'iVBORw0KGgo=', mimeType: 'image/png', fileName: 'a.png' };
+    const played = await n8n.execute({
+      workflow: { ...workflow, nodes },
+      executionId: 'image',
+      input: [{ json: {}, binary: { data: image } }],
+    });
+    provider.close();
+    expect(answered(played)).toBe('A cat.');
+    expect(bodies[0]).toMatchObject({ model: 'm', max_tokens: 100, temperature: 0.5, seed: 7, response_format: { type: 'json_object' } });
+    expect(JSON.stringify(bodies[0]?.['messages'])).toContain('data:image/png;base64,iVBORw0KGgo=');
+    expect(played.nodes['Model']?.[0]?.items[0]?.json).toMatchObject({
+      tokenUsage: { promptTokens: 9, completionTokens: 3, totalTokens: 12 },
+    });
+  });
+});
+
 describe('a denied tool', () => {
   it('is not run, and the model is told once, in this round and the next ones', async () => {
     const asked: { messages: { role: string; content: unknown; tool_calls?: { id: string }[]; tool_call_id?: string }[] }[] = [];

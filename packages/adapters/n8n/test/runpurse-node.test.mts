@@ -261,6 +261,22 @@ describe('each item', () => {
 });
 
 describe('spend', () => {
+  it('played again under the same execution is recorded once, and stopped before it is paid again', async () => {
+    const note: NodeSpec = { name: 'Note', parameters: { resource: 'event', operation: 'record', eventName: 'paid' } };
+    const workflow = chainOf(credential, [note, authorize('A'), settle('B')]);
+    const [one, again] = [
+      await n8n.execute({ workflow, executionId: 'replayed' }),
+      await n8n.execute({ workflow, executionId: 'replayed' }),
+    ];
+    expect([first(one, 'Note')['alreadyKnown'], first(again, 'Note')['alreadyKnown']]).toEqual([false, true]);
+    expect(first(one, 'B')).toMatchObject({ chargedUsd: '0.002' });
+    expect(again.error).toMatchObject({
+      message: expect.stringContaining('settled before'),
+      description: expect.stringContaining('not paid again'),
+    });
+    expect(await ledgerOf('replayed')).toMatchObject({ cost: { total_usd: '0.002' }, counts: { tool_calls: 1 } });
+  });
+
   it('is charged once, however often it is asked for and settled', async () => {
     const same = { toolCallId: 'invoice-7' };
     const played = await play([authorize('A', same), authorize('B', same), settle('C', same), settle('D', same)]);

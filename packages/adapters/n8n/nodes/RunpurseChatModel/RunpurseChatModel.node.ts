@@ -7,6 +7,7 @@ import { awayError, oddReplyError, refusalIn, refusedError } from '../shared/ref
 import { CREDENTIAL, isObject, settingsOf, textOf, uncancelled, type Caller, type Settings } from '../shared/transport.ts';
 import { GatewayChatModel, type PostedCall, type PostedReply } from './chat-model.ts';
 import { callerOf } from './caller.ts';
+import { keepingImages } from './images.ts';
 import { liveRunOf } from './live-run.ts';
 import { chatModelProperties, FIELDS } from './properties.ts';
 
@@ -65,7 +66,7 @@ export class RunpurseChatModel implements INodeType {
     });
     // The SDK is compiled against another n8n-workflow, and with looser types, than this package.
     const supplied = supplyModel(this as unknown as Parameters<typeof supplyModel>[0], model as Parameters<typeof supplyModel>[1]);
-    return { ...supplied, closeFunction: async () => void (await live.client.flush()) };
+    return { response: keepingImages(supplied.response), closeFunction: async () => void (await live.client.flush()) };
   }
 }
 

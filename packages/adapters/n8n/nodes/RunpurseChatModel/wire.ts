@@ -62,10 +62,13 @@ function partOf(part: MessageContent): { readonly type: string; readonly [field:
   if (part.type === 'text') return [{ type: 'text', text: part.text }];
   if (part.type !== 'file') return [];
   const url = textOf(part.providerMetadata?.['url']);
-  const data = typeof part.data === 'string' ? part.data : Buffer.from(part.data).toString('base64');
-  const address = url === '' ? `data:${part.mediaType ?? 'application/octet-stream'};base64,${data}` : url;
+  const address = url === '' ? `data:${part.mediaType ?? 'application/octet-stream'};base64,${base64Of(part.data)}` : url;
   if (part.mediaType === undefined || part.mediaType.startsWith('image/')) return [{ type: 'image_url', image_url: { url: address } }];
   return [{ type: 'file', file: { file_data: address } }];
+}
+
+function base64Of(data: unknown): string {
+  return typeof data === 'string' ? data : Buffer.from((data as Uint8Array | undefined) ?? []).toString('base64');
 }
 
 export function toolsOnWire(tools: readonly Tool[]): object[] {

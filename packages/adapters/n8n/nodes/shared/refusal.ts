@@ -13,6 +13,7 @@ const WHAT_NOW: Readonly<Record<string, string>> = {
   policy_denied: 'A rule of your gateway forbids it; whoever keeps its policy can change that. Nothing was spent.',
   run_paused: 'Resume the run at the gateway ("runpurse runs" or POST /v1/runs/ID/resume), or raise the cap that paused it.',
   run_ended: 'This run has ended. A new execution is a new run; or state another Run ID under Attribution.',
+  conflict: 'It was allowed and paid before under this ID, so it is not paid again. For another payment state another ID.',
   invalid_key: 'Check the virtual key in the Runpurse credential.',
   rate_limited: 'Too many calls a minute with this key. Slow down (Loop Over Items with a Wait), or raise rate.requests_per_minute.',
   not_found: 'The gateway knows nothing of that ID in the workspace of this key.',
