@@ -122,10 +122,9 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
 
     def _try_again(self, call: ModelCall) -> None:
         usage = NOTHING if call.last_status is not None and call.last_status >= 400 else None
-        call.run.record_model(call, error=f"attempt {call.attempt} failed", usage=usage, ends=False)
+        if not call.is_taken:  # CrewAI has told it where the try again is its own.
+            call.run.record_model(call, error=f"attempt {call.attempt} failed", usage=usage, ends=False)
         call.run.open(call)
-        call.is_over = False
-        call.is_settled.clear()
         call.attempt += 1
 
     def _answered(self, response: Any) -> None:

@@ -36,6 +36,8 @@ class Call:
         self.attempt = 1
         self.is_settled = threading.Event()
         """Nothing more is to be told of it."""
+        self.is_taken = False
+        """Somebody is telling its end, or has."""
         self.is_over = False
         """It has ended; its end may still be on the way to us."""
 
@@ -141,6 +143,8 @@ class Run:
         return self.client.ask(self._event("run.started", {}, "planning", BEFORE, metadata))
 
     def open(self, call: Call) -> None:
+        call.is_taken = call.is_over = False
+        call.is_settled.clear()
         with self._lock:
             self._open[call.step_id] = call
 
@@ -162,10 +166,17 @@ class Run:
         ends: bool = True,
     ) -> bool:
         """After the call, however it ended; once, then False. `ends=False`: one try of it failed, and its client tries again."""
-        if ends and not self.forget(call):
+        if ends and not self._take(call):
             return False
-        if call.is_carried:
-            return True  # The gateway saw it.
+        try:
+            if not call.is_carried:  # Else the gateway saw it.
+                self._tell_model(call, usage, error, is_aborted)
+        finally:
+            if ends:
+                self._close(call)
+        return True
+
+    def _tell_model(self, call: ModelCall, usage: Mapping[str, object] | None, error: object, is_aborted: bool) -> None:
         status = "aborted" if is_aborted else "completed" if error is None else "failed"
         metadata = {
             "model": call.name,
@@ -175,7 +186,6 @@ class Run:
         }
         kind = "llm.call.completed" if status == "completed" else "llm.call.failed"
         self.client.record(self._event(kind, self._of(call), "llm_call", AFTER, metadata, name=call.name))
-        return True
 
     def ask_tool(self, call: ToolCall, input_hash: str | None) -> Decision:
         event = self._event("tool.call.requested", self._of(call), "tool_call", BEFORE, {"tool_name": call.name}, name=call.name)
@@ -188,7 +198,7 @@ class Run:
 
     def settle_tool(self, call: ToolCall, error: object = None) -> None:
         """Once per call that was allowed."""
-        if not self.forget(call) or call.is_denied:
+        if not self._take(call):
             return
         kind = "tool.call.completed" if error is None else "tool.call.failed"
         metadata = {
@@ -196,15 +206,29 @@ class Run:
             "status": "completed" if error is None else "failed",
             "message": None if error is None else error_text(error),
         }
-        self.client.record(self._event(kind, self._of(call), "tool_call", AFTER, metadata, name=call.name))
+        try:
+            self.client.record(self._event(kind, self._of(call), "tool_call", AFTER, metadata, name=call.name))
+        finally:
+            self._close(call)
 
-    def forget(self, call: Call) -> bool:
-        """Closes a call; False when that was done before."""
+    def forget(self, call: Call) -> None:
+        """Closes a call of which nothing is to be told."""
+        if self._take(call):
+            self._close(call)
+
+    def _take(self, call: Call) -> bool:
+        """True for the one who may tell the call's end."""
         with self._lock:
-            was_open = self._open.pop(call.step_id, None) is not None
-        call.is_over = True
+            if call.is_taken or call.step_id not in self._open:
+                return False
+            call.is_taken = call.is_over = True
+            return True
+
+    def _close(self, call: Call) -> None:
+        """Its end is told: whoever waits for that goes on."""
+        with self._lock:
+            self._open.pop(call.step_id, None)
         call.is_settled.set()
-        return was_open
 
     def wait_settled(self) -> None:
         """Waits until the ends of calls that are over have reached us: CrewAI tells them in threads of its own."""
