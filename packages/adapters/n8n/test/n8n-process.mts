@@ -18,7 +18,6 @@ const flow = require('n8n-workflow') as typeof Flow;
 createRequire(require.resolve('n8n-core'))('reflect-metadata');
 withoutNativeAddons();
 
-const HERE = dirname(import.meta.dirname);
 const UNUSED_URL = 'http://127.0.0.1:9/';
 
 /** The agent's oldest version opens databases; their compiled parts are neither built here nor used. */
@@ -28,7 +27,7 @@ function withoutNativeAddons(): void {
   Module._load = (request, ...rest) => (request === 'sqlite3' ? {} : load(request, ...rest));
 }
 
-const ours = new core.PackageDirectoryLoader(HERE);
+const ours = new core.PackageDirectoryLoader(process.env['RUNPURSE_N8N_PACKAGE'] ?? dirname(import.meta.dirname));
 const agents = new core.LazyPackageDirectoryLoader(dirname(require.resolve('@n8n/n8n-nodes-langchain/package.json')));
 const basics = new core.LazyPackageDirectoryLoader(dirname(require.resolve('n8n-nodes-base/package.json')));
 for (const loader of [ours, agents, basics]) await loader.loadAll();

@@ -1,5 +1,6 @@
 import { fork, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, globSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const HERE = join(import.meta.dirname, '..');
@@ -105,16 +106,26 @@ export interface N8n {
   stop(): Promise<void>;
 }
 
-/** Builds the package if a source is newer than what was built. */
-export function ensureBuilt(): void {
-  const built = join(HERE, 'dist', 'nodes', 'Runpurse', 'Runpurse.node.js');
-  const sources = globSync(['nodes/**/*', 'credentials/*', 'icons/*', 'package.json', 'build.mjs', '../../core/src/**/*.ts'], {
-    cwd: HERE,
-  });
-  const newest = Math.max(...sources.map((path) => statSync(join(HERE, path)).mtimeMs));
-  if (existsSync(built) && statSync(built).mtimeMs >= newest) return;
-  const { status, stderr } = spawnSync(process.execPath, ['build.mjs'], { cwd: HERE, encoding: 'utf8' });
+const SOURCES = ['nodes/**/*', 'credentials/*', 'icons/*', 'package.json', 'build.mjs', '../../core/src/**/*.ts'];
+
+/** The package as n8n installs it, built from the sources as they are now; any number of processes may ask at once. */
+export function builtPackage(): string {
+  const hash = createHash('sha256');
+  for (const path of globSync(SOURCES, { cwd: HERE }).toSorted())
+    if (statSync(join(HERE, path)).isFile()) hash.update(`${path}\n`).update(readFileSync(join(HERE, path)));
+  const cache = join(HERE, 'node_modules', '.cache', 'built');
+  const folder = join(cache, hash.digest('hex').slice(0, 16));
+  if (existsSync(folder)) return folder;
+  const fresh = `${folder}.${process.pid}`;
+  const { status, stderr } = spawnSync(process.execPath, ['build.mjs', fresh], { cwd: HERE, encoding: 'utf8' });
   if (status !== 0) throw new Error(`n8n-nodes-runpurse does not build: ${stderr}`);
+  try {
+    renameSync(fresh, folder);
+  } catch (error) {
+    rmSync(fresh, { recursive: true, force: true });
+    if (!existsSync(folder)) throw error;
+  }
+  return folder;
 }
 
 let shared: Promise<N8n> | undefined;
@@ -125,7 +136,7 @@ export function sharedN8n(): Promise<N8n> {
 }
 
 export async function startN8n({ isBackground = false } = {}): Promise<N8n> {
-  ensureBuilt();
+  const RUNPURSE_N8N_PACKAGE = builtPackage();
   const child = fork(join(import.meta.dirname, 'n8n-process.mts'), {
     execArgv: ['--no-warnings', '--conditions=runpurse-source'],
     env: {
@@ -134,6 +145,7 @@ export async function startN8n({ isBackground = false } = {}): Promise<N8n> {
       NODE_ENV: 'production',
       N8N_LOG_LEVEL: 'silent',
       N8N_DIAGNOSTICS_ENABLED: 'false',
+      RUNPURSE_N8N_PACKAGE,
     },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });

@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from '@jest/globals';
-import { ensureBuilt } from './n8n.mts';
+import { describe, expect, it } from '@jest/globals';
+import { builtPackage } from './n8n.mts';
 
 const HERE = join(import.meta.dirname, '..');
 const CLI = join(HERE, 'node_modules', '@n8n', 'node-cli', 'bin', 'n8n-node.mjs');
@@ -17,7 +17,7 @@ interface Manifest {
 
 const manifest = JSON.parse(readFileSync(join(HERE, 'package.json'), 'utf8')) as Manifest;
 
-beforeAll(ensureBuilt);
+const BUILT = builtPackage();
 
 describe('the package as n8n reviews it', () => {
   it('passes `n8n-node lint`, strict', () => {
@@ -40,7 +40,7 @@ describe('the package as n8n reviews it', () => {
   it.each([...manifest.n8n.nodes, ...manifest.n8n.credentials])(
     '%s holds all it needs, and touches no global that n8n Cloud forbids',
     (path) => {
-      const code = readFileSync(join(HERE, path), 'utf8');
+      const code = readFileSync(join(BUILT, path), 'utf8');
       const required = new Set([...code.matchAll(/\brequire\("([^"]+)"\)/g)].map((match) => match[1] ?? ''));
       expect([...required].filter((name) => !['n8n-workflow', '@n8n/ai-node-sdk', 'node:crypto'].includes(name))).toEqual([]);
       const bare = code.replace(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\/\/.*$/gm, '""');
@@ -51,7 +51,7 @@ describe('the package as n8n reviews it', () => {
   );
 
   it('brings its icons, light and dark, and where n8n files each node', () => {
-    const built = globSync('dist/**/*.{svg,json}', { cwd: HERE }).map((path) => path.replaceAll('\\', '/'));
+    const built = globSync('dist/**/*.{svg,json}', { cwd: BUILT }).map((path) => path.replaceAll('\\', '/'));
     expect(built).toEqual(
       expect.arrayContaining(['dist/icons/runpurse.svg', 'dist/icons/runpurse.dark.svg', 'dist/nodes/Runpurse/Runpurse.node.json']),
     );
