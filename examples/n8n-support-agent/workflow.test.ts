@@ -1,17 +1,32 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import { startN8n, type N8n, type Played, type WorkflowFile } from '../../packages/adapters/n8n/test/n8n.mts';
 import { credentialOf, withCredential } from '../../packages/adapters/n8n/test/workflows.mts';
 
-const file = JSON.parse(readFileSync(join(import.meta.dirname, 'workflow.json'), 'utf8')) as WorkflowFile;
+const text = readFileSync(join(import.meta.dirname, 'workflow.json'), 'utf8');
+let file: WorkflowFile;
+let orders: Server;
+const looked: string[] = [];
 let gateway: RunningGateway;
 let n8n: N8n;
 
 beforeAll(async () => {
+  orders = createServer((request, response) => {
+    looked.push(request.url ?? '');
+    response.setHeader('content-type', 'application/json');
+    response.end('{"order":"7","status":"delivered on Monday"}');
+  }).listen(0, '127.0.0.1');
+  await once(orders, 'listening');
+  file = JSON.parse(
+    text.replace('https://orders.example.com', `http://127.0.0.1:${(orders.address() as AddressInfo).port}`),
+  ) as WorkflowFile;
   const usage = { input_tokens: 900, output_tokens: 20 };
-  const look = { tool_calls: [{ name: 'order_lookup', arguments: { query: '7' } }], usage };
+  const look = { tool_calls: [{ name: 'order_lookup', arguments: { order: '7' } }], usage };
   gateway = await startGateway({
     config: {
       providers: [
@@ -36,6 +51,7 @@ beforeAll(async () => {
 }, 60_000);
 
 afterAll(async () => {
+  orders.close();
   await (n8n as N8n | undefined)?.stop();
   await (gateway as RunningGateway | undefined)?.remove();
 });
@@ -54,6 +70,8 @@ describe('the support agent', () => {
   it('answers, and its run ends with what it cost and earned', async () => {
     const played = await chat('support-1', 'Where is my order 7?');
     expect(played.nodes['Support']?.at(-1)?.items[0]?.json['output']).toBe('It was delivered on Monday.');
+    expect(looked).toEqual(['/orders/7']);
+    expect((await gateway.readRun('support-1'))?.tools).toMatchObject([{ tool: 'order_lookup', status: 'completed' }]);
     expect(await gateway.readRun('support-1')).toMatchObject({
       session_id: 'customer_492',
       agent_id: 'support',

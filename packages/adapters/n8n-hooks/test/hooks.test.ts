@@ -18,20 +18,20 @@ const HOOKS = join(import.meta.dirname, '..', 'src', 'hooks.ts');
 
 beforeAll(async () => {
   provider = createServer((request, response) => {
-    request.resume();
-    modelCalls += 1;
-    response.setHeader('content-type', 'application/json');
-    const message = { role: 'assistant', content: 'It was delivered.' };
-    const usage = { prompt_tokens: 1000, completion_tokens: 100, total_tokens: 1100 };
-    response.end(
-      JSON.stringify({
-        id: 'x',
-        object: 'chat.completion',
-        model: 'gpt-x',
-        choices: [{ index: 0, message, finish_reason: 'stop' }],
-        usage,
-      }),
-    );
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      if (request.method === 'GET') return response.end('{"status":"delivered"}');
+      modelCalls += 1;
+      const { tools = [], messages } = JSON.parse(body) as { tools?: unknown[]; messages: { role: string }[] };
+      const call = { id: `c${modelCalls}`, type: 'function', function: { name: 'order_lookup', arguments: '{"query":"7"}' } };
+      const asks = tools.length > 0 && !messages.some(({ role }) => role === 'tool');
+      const message = { role: 'assistant', ...(asks ? { content: null, tool_calls: [call] } : { content: 'It was delivered.' }) };
+      const choices = [{ index: 0, message, finish_reason: asks ? 'tool_calls' : 'stop' }];
+      const usage = { prompt_tokens: 1000, completion_tokens: 100, total_tokens: 1100 };
+      response.setHeader('content-type', 'application/json');
+      return response.end(JSON.stringify({ id: 'x', object: 'chat.completion', model: 'gpt-x', choices, usage }));
+    });
   }).listen(0, '127.0.0.1');
   await once(provider, 'listening');
   providerUrl = `http://127.0.0.1:${(provider.address() as AddressInfo).port}/v1`;
@@ -46,6 +46,7 @@ beforeAll(async () => {
         { provider: 'openai', model: 'gpt-x', input_mtok_usd: '2', output_mtok_usd: '10' },
         { provider: 'sandbox', model: 'm', input_mtok_usd: '2', output_mtok_usd: '10' },
       ],
+      tools: [{ name: 'order_lookup', price_usd: '0.001' }],
       budgets: [{ name: 'per-workflow', scope: 'workflow', id: 'dear', limit_usd: '0.003' }],
     } as never,
   });
@@ -116,6 +117,27 @@ describe('with the hooks file, a workflow nobody touched', () => {
     expect(run).toMatchObject({ workflow_id: 'wf1', status: 'completed', cost: { model_usd: '0.003', total_usd: '0.003' } });
     expect(run?.requests).toMatchObject([{ model: 'gpt-x', source: 'self_reported', usage: { input_tokens: 1000, output_tokens: 100 } }]);
     expect(run?.steps.map(({ name }) => name)).toEqual(expect.arrayContaining(['Edit', 'Chain', 'gpt-x']));
+  });
+
+  it("with n8n's AI Agent is charged for each of its calls and for its tool", async () => {
+    const base = foreign('wf3');
+    const nodes = base.nodes.map((node) =>
+      node.name === 'Chain'
+        ? { ...node, type: '@n8n/n8n-nodes-langchain.agent', typeVersion: 3.1, parameters: { promptType: 'define', text: 'Where is it?' } }
+        : node,
+    );
+    const tool = nodeOf(credentialOf(gateway), {
+      name: 'order_lookup',
+      type: 'n8n-nodes-base.httpRequestTool',
+      version: 4.2,
+      parameters: { toolDescription: 'Finds an order.', url: `=${providerUrl}/orders/{{ $fromAI('query', '', 'string') }}`, options: {} },
+    });
+    const toAgent = { ai_tool: [[{ node: 'Chain', type: 'ai_tool', index: 0 }]] };
+    const played = await play({ ...base, nodes: [...nodes, tool], connections: { ...base.connections, order_lookup: toAgent } });
+    expect(played.error).toBeUndefined();
+    const run = await gateway.readRun(played.id);
+    expect(run).toMatchObject({ cost: { model_usd: '0.006', tool_usd: '0.001' }, counts: { requests: 2, tool_calls: 1 } });
+    expect(run?.tools).toMatchObject([{ tool: 'order_lookup', status: 'completed' }]);
   });
 
   it('that fails is a failed run with its reason, and no secret of it', async () => {
