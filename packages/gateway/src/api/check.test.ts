@@ -146,6 +146,15 @@ describe('the six questions', () => {
     });
   });
 
+  it('say that nothing more may begin where a budget is spent, although no run is named', async () => {
+    await spend('q_full_1', 'sq_full', '0.5');
+    await spend('q_full_2', 'sq_full', '0.5');
+    const { allowed, answers } = await check({ session_id: 'sq_full' });
+    expect(allowed).toBe(false);
+    expect(answers['continue_run']).toMatchObject({ answer: false, code: 'budget_exceeded' });
+    expect((await check({ session_id: 'sq_fresh' })).allowed).toBe(true);
+  });
+
   it('tell profit from loss by revenue and cost, and take an estimate into account', async () => {
     await spend('q_7', 'sq_7', '0.1');
     await api.post('/v1/runs', { run_id: 'q_8', workflow_id: 'sold', session_id: 'sq_8' });

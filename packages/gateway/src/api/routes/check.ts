@@ -216,7 +216,9 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
   function continueRun(question: Question, calls: readonly Verdict[]): Verdict {
     const { run, input } = question;
     const { run_id: runId } = input;
-    if (runId === undefined) return unknown('No run was named.');
+    const empty = exhausted(question);
+    // A run that began now would be refused: that is known without naming one.
+    if (runId === undefined) return empty === undefined ? unknown('No run was named.') : noRoom(empty);
     if (run !== undefined && run.status !== 'running' && run.status !== 'paused')
       return {
         answer: false,
@@ -233,15 +235,7 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
       };
     const overrun = run === undefined ? undefined : boundReached(run);
     if (overrun !== undefined) return overrun;
-    const empty = exhausted(question);
-    if (empty !== undefined)
-      return {
-        answer: false,
-        code: 'budget_exceeded',
-        blocked_by: budgetName(empty.budget),
-        reason: `Budget ${budgetName(empty.budget)} has $${formatUsd(empty.remaining)} of $${formatUsd(empty.limit)} left, which is not enough to go on. Raise it to continue.`,
-        details: budgetDetails(empty),
-      };
+    if (empty !== undefined) return noRoom(empty);
     const blocked = calls.find(
       (verdict) => verdict.answer === false && verdict.code !== 'policy_denied' && verdict.code !== 'model_not_found',
     );
@@ -253,6 +247,17 @@ export function checkRoutes(gateway: Gateway): readonly AnyRoute[] {
           reason: `Run ${runId} may go on; it has cost $${formatUsd(run.spent)} so far.`,
           details: { run_status: run.status, spent_usd: formatUsd(run.spent) },
         };
+  }
+
+  function noRoom(state: BudgetState): Verdict {
+    const name = budgetName(state.budget);
+    return {
+      answer: false,
+      code: 'budget_exceeded',
+      blocked_by: name,
+      reason: `Budget ${name} has $${formatUsd(state.remaining)} of $${formatUsd(state.limit)} left, which is not enough to go on. Raise it to continue.`,
+      details: budgetDetails(state),
+    };
   }
 
   /** Bounds that end a run whatever it does next; those on one kind of call are answered with that call. */
