@@ -29,9 +29,13 @@ export interface SqliteStore extends Store {
   resize(maxSizeMb: number | undefined): void;
 }
 
-/** How far the views may fall behind under load before they are folded, and how long the ledger is quiet before they are anyway. */
-const FOLD_LAG_ENTRIES = 2_000;
+/**
+ * The views are folded when the ledger was quiet for a moment; under load when they are this far or this long behind, since
+ * many entries of one run cost little more than one.
+ */
 const FOLD_IDLE_MS = 50;
+const FOLD_LAG_ENTRIES = 10_000;
+const FOLD_LAG_MS = 1_000;
 /** Further behind than this they hold the ledger back, so that what waits to be folded does not fill the memory. */
 const FOLD_LAG_ENTRIES_MAX = 500_000;
 const FOLD_RETRY_MS = 1_000;
@@ -75,6 +79,8 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
   /** The views can't be written at the moment, or their thread is gone. */
   let foldsFail = false;
   let foldTimer: NodeJS.Timeout | undefined;
+  /** Since when there is something to fold that nobody was asked to. */
+  let behindSince: number | undefined;
   let closed = false;
   let closing: Promise<void> | undefined;
 
@@ -82,14 +88,19 @@ function createStore(directory: string, lastSeqAtOpen: number, writer: Worker, f
     clearTimeout(foldTimer);
     foldTimer = undefined;
     if (closed || commit.settledSeq <= foldAskedSeq) return;
+    behindSince = undefined;
     foldAskedSeq = commit.settledSeq;
     tellFolder({ kind: 'fold', through: foldAskedSeq });
   };
   /** One fold is under way at most; the next one starts when it reports. */
   const considerFold = (): void => {
     if (foldedSeq < foldAskedSeq) return;
-    if (commit.settledSeq - foldedSeq >= FOLD_LAG_ENTRIES) askFold();
-    else if (commit.settledSeq > foldedSeq) foldTimer ??= setTimeout(askFold, FOLD_IDLE_MS).unref();
+    if (commit.settledSeq <= foldedSeq) return;
+    const now = performance.now();
+    behindSince ??= now;
+    if (commit.settledSeq - foldedSeq >= FOLD_LAG_ENTRIES || now - behindSince >= FOLD_LAG_MS) askFold();
+    else if (foldTimer === undefined) foldTimer = setTimeout(askFold, FOLD_IDLE_MS).unref();
+    else foldTimer.refresh();
   };
   const onFolded = (seq: number): void => {
     foldedSeq = Math.max(foldedSeq, seq);

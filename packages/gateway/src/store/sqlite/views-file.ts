@@ -5,7 +5,7 @@ import { createFolder, type Folder, type LedgerRow } from './fold.ts';
 import { VIEWS_SCHEMA, VIEWS_VERSION } from './schema.ts';
 
 /** Entries folded in one transaction. */
-const CHUNK_ENTRIES = 2_000;
+const CHUNK_ENTRIES = 10_000;
 const CHECKPOINT_PAGES = 4_000;
 
 /** Folds the ledger into a views file, from where it stands. */
