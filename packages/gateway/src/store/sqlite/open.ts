@@ -37,7 +37,7 @@ const FOLD_IDLE_MS = 50;
 const FOLD_LAG_ENTRIES = 10_000;
 const FOLD_LAG_MS = 1_000;
 /** Further behind than this they hold the ledger back, so that what waits to be folded does not fill the memory. */
-const FOLD_LAG_ENTRIES_MAX = 500_000;
+const FOLD_LAG_ENTRIES_MAX = 100_000;
 const FOLD_RETRY_MS = 1_000;
 
 /** Opens the ledger in a directory: takes its lock, brings the schema up to date and folds the views to the ledger's end. */
