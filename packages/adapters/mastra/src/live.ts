@@ -1,5 +1,14 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { REFUSALS, RefusedError, type Decision, type GatewayClient, type Run, type RunOptions, type RunpurseError } from '@runpurse/core';
+import {
+  REFUSALS,
+  RefusedError,
+  runEndOf,
+  type Decision,
+  type GatewayClient,
+  type Run,
+  type RunOptions,
+  type RunpurseError,
+} from '@runpurse/core';
 
 /** What belongs to the attachment and not to a run: whom runs report to. */
 export interface Host {
@@ -88,10 +97,7 @@ export async function endRun(live: Live, ending: Ending): Promise<void> {
   live.isEnded = true;
   for (const done of live.atEnd) done();
   for (const abandon of [...live.open.values()]) guarded(live.host, abandon, undefined);
-  if (ending.type === 'completed') return live.run.end({ status: 'completed' });
-  if (ending.type === 'stopped') return live.run.end({ status: 'stopped', reason: 'cancelled' });
-  const { error } = ending;
-  await live.run.end({ status: 'failed', reason: error instanceof Error ? error.message : String(error) });
+  await live.run.end(runEndOf(ending.type === 'failed' ? (ending.error ?? 'failed') : undefined, ending.type === 'stopped'));
 }
 
 /** What stands in the way of a call: a refusal or, under the failure policy `closed`, the gateway that is away. */

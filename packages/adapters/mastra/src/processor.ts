@@ -1,11 +1,11 @@
 import { TripWire } from '@mastra/core/agent';
 import type { Processor } from '@mastra/core/processors';
-import type { RunpurseError } from '@runpurse/core';
+import { isAtGateway, type RunpurseError } from '@runpurse/core';
 import { beginExecution, failExecution, watchAbort, type AttachedAgent, type Execution } from './execution.ts';
 import { endRun, guarded, linkTrace, tripwireOf, type Live, type RunpurseTripwire } from './live.ts';
 import { announced, meter, type ModelStep } from './model.ts';
 import { guardTools, type ToolContext } from './tools.ts';
-import { endpointOf, isAt, modelKey, type Context } from './translate.ts';
+import { endpointOf, modelKey, type Context } from './translate.ts';
 
 /** Where an execution is kept: in the state that Mastra hands to all of a processor's methods, and to nobody else. */
 const EXECUTION = Symbol.for('runpurse.mastra.execution');
@@ -61,7 +61,7 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
         host,
         () => {
           const { step: last, live, place } = execution;
-          const isCarried = agent.carried ?? isAt(host.gateway, endpointOf(model) ?? agent.endpoints.get(modelKey(model)));
+          const isCarried = agent.carried ?? isAtGateway(host.gateway, endpointOf(model) ?? agent.endpoints.get(modelKey(model)));
           // The same step again, by an error processor or with a fallback model, is its retry.
           const isRetry = last?.hasFailed === true;
           const step: ModelStep = {

@@ -1,17 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { RequestContext } from '@mastra/core/request-context';
-import {
-  answerWith,
-  boundsOf,
-  contextOf,
-  endpointOf,
-  failureOf,
-  isAt,
-  isCancellation,
-  spanUsage,
-  usageOf,
-  type Usage,
-} from './translate.ts';
+import { isAtGateway } from '@runpurse/core';
+import { answerWith, boundsOf, contextOf, endpointOf, failureOf, isCancellation, spanUsage, usageOf, type Usage } from './translate.ts';
 
 const NONE = {
   cache_read_tokens: 0,
@@ -160,7 +150,7 @@ describe('where a model sends its requests', () => {
     ['nowhere that is told', { config: {} }, false],
     ['by a name alone', 'openai/gpt-5-mini', false],
   ])('is seen %s', (_, model, expected) => {
-    expect(isAt(gateway, endpointOf(model))).toBe(expected);
+    expect(isAtGateway(gateway, endpointOf(model))).toBe(expected);
   });
 });
 

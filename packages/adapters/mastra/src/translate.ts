@@ -191,11 +191,6 @@ export function modelKey({ provider, modelId }: Pick<MastraLanguageModel, 'provi
   return `${provider}\n${modelId}`;
 }
 
-export function isAt(gateway: string, url: string | undefined): boolean {
-  const base = gateway.replace(/\/+(?:v1\/*)?$/, '');
-  return url !== undefined && (url === base || url.startsWith(`${base}/`));
-}
-
 export function requestIdOf(headers: unknown): string | undefined {
   return textOf((headers as Readonly<Record<string, unknown>> | null | undefined)?.['x-runpurse-request-id']);
 }
