@@ -53,7 +53,7 @@ export default tseslint.config(
   },
   {
     files: ['packages/core/src/**/*.ts'],
-    ignores: [...TESTS, 'packages/core/src/axios/**', 'packages/core/src/fetch/**'],
+    ignores: [...TESTS, 'packages/core/src/axios/**', 'packages/core/src/fetch/**', 'packages/core/src/language-model/**'],
     rules: {
       'no-restricted-imports': only(['zod$'], 'Core is pure: it imports nothing but zod. Time, ids and transport come in as arguments.'),
       'no-restricted-globals': [

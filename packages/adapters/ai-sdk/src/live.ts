@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { refusalOf, runEndOf, type Run } from '@runpurse/core';
-import { isCancellation } from './translate.ts';
+import { isCancellation } from '@runpurse/core/language-model';
 
 /** One run while it lasts: what is under way in it, and what failed so far. */
 export interface Live {

@@ -2,7 +2,8 @@ import { describe, expect, it } from '@jest/globals';
 import { isAtGateway } from '@runpurse/core';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { boundsOf, endpointOf, failureOf, fingerprintOf, isCancellation, usageOf, type CallOptions, type Usage } from './translate.ts';
+import { boundsOf, failureOf, isCancellation, usageOf } from '@runpurse/core/language-model';
+import { endpointOf, fingerprintOf, type CallOptions, type Usage } from './translate.ts';
 
 const NONE = { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined };
 const SAID = { total: undefined, text: undefined, reasoning: undefined };

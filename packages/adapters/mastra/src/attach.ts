@@ -7,7 +7,8 @@ import { exporterOf } from './exporter.ts';
 import { attachmentOf, overheard } from './processor.ts';
 import { hooksAround } from './tools.ts';
 import { workflowsOf, type Gate, type GateOptions, type StepLike, type WorkflowLike } from './workflow.ts';
-import { defined, endpointOf, isCancellation, modelKey } from './translate.ts';
+import { isCancellation } from '@runpurse/core/language-model';
+import { defined, endpointOf, modelKey } from './translate.ts';
 
 /** What belongs to no run in particular (`workflowId`, `limitUsd`, …) is the default of each run. */
 export interface RunpurseOptions extends Omit<RunOptions, 'runId'>, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {

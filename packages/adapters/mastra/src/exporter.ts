@@ -1,7 +1,8 @@
 import type { AnyExportedSpan, ObservabilityExporter, TracingEvent } from '@mastra/core/observability';
 import type { Run, Step } from '@runpurse/core';
 import { guarded, type Host } from './live.ts';
-import { contextOf, requestIdOf, spanUsage, type SpanUsage } from './translate.ts';
+import { requestIdOf } from '@runpurse/core/language-model';
+import { contextOf, spanUsage, type SpanUsage } from './translate.ts';
 
 /** A span that is under way, as far as it is told of. */
 interface Open {

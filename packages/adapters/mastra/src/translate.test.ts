@@ -1,7 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { RequestContext } from '@mastra/core/request-context';
 import { isAtGateway } from '@runpurse/core';
-import { answerWith, boundsOf, contextOf, endpointOf, failureOf, isCancellation, spanUsage, usageOf, type Usage } from './translate.ts';
+import { answerWith, boundsOf, failureOf, isCancellation, usageOf, type ModelUsage } from '@runpurse/core/language-model';
+import { contextOf, endpointOf, spanUsage } from './translate.ts';
 
 const NONE = {
   cache_read_tokens: 0,
@@ -13,11 +14,11 @@ const NONE = {
 };
 
 describe('usage in disjoint classes', () => {
-  const classes: Usage = {
+  const classes: ModelUsage = {
     inputTokens: { total: 100, noCache: 60, cacheRead: 30, cacheWrite: 10 },
     outputTokens: { total: 20, text: 15, reasoning: 5 },
   };
-  it.each<readonly [string, Usage, Record<string, Record<string, unknown>> | undefined, object | undefined]>([
+  it.each<readonly [string, ModelUsage, Record<string, Record<string, unknown>> | undefined, object | undefined]>([
     [
       'of classes (specifications V3 and V4)',
       classes,

@@ -3,7 +3,8 @@ import { createTool } from '@mastra/core/tools';
 import { listingClient, standingOf, type ListingClient, type ListingOptions } from '@runpurse/conformance';
 import { z } from 'zod';
 import { createRunpurse, type Runpurse } from '../src/index.ts';
-import type { CallOptions, StreamPart, Usage } from '../src/translate.ts';
+import type { ModelStreamPart, ModelUsage } from '@runpurse/core/language-model';
+import type { CallOptions } from '../src/translate.ts';
 
 export const GATEWAY = 'http://gateway.test';
 export const PROVIDER = 'http://provider.test';
@@ -39,10 +40,10 @@ export interface Reply {
   readonly hangs?: boolean;
   /** Of a stream: what it breaks with after its first part. */
   readonly loses?: Error;
-  readonly usage?: Usage;
+  readonly usage?: ModelUsage;
 }
 
-export const USAGE: Usage = {
+export const USAGE: ModelUsage = {
   inputTokens: { total: 10, noCache: 7, cacheRead: 2, cacheWrite: 1 },
   outputTokens: { total: 5, text: 4, reasoning: 1 },
 };
@@ -81,13 +82,13 @@ export function scripted(reply: (count: number, options: CallOptions) => Reply, 
     },
     async doStream(options: CallOptions) {
       const answer = next(options);
-      const parts: StreamPart[] = [
-        { type: 'stream-start', warnings: [] } as StreamPart,
+      const parts: ModelStreamPart[] = [
+        { type: 'stream-start', warnings: [] } as ModelStreamPart,
         { type: 'response-metadata', ...response },
         ...partsOf(answer),
         ...(answer.hangs === true || answer.loses !== undefined
           ? []
-          : [{ type: 'finish', finishReason: finishOf(answer), usage: answer.usage ?? USAGE } as StreamPart]),
+          : [{ type: 'finish', finishReason: finishOf(answer), usage: answer.usage ?? USAGE } as ModelStreamPart]),
       ];
       return { stream: streamOf(parts, answer, options.abortSignal), response };
     },
@@ -105,15 +106,15 @@ function contentOf({ text = 'done', calls }: Reply): object[] {
   }));
 }
 
-function partsOf(reply: Reply): StreamPart[] {
-  if (reply.calls !== undefined) return contentOf(reply) as StreamPart[];
+function partsOf(reply: Reply): ModelStreamPart[] {
+  if (reply.calls !== undefined) return contentOf(reply) as ModelStreamPart[];
   const { text: delta = 'done' } = reply;
   const parts: readonly object[] = [
     { type: 'text-start', id: '0' },
     { type: 'text-delta', id: '0', delta },
     { type: 'text-end', id: '0' },
   ];
-  return parts as StreamPart[];
+  return parts as ModelStreamPart[];
 }
 
 function finishOf({ calls }: Reply): object {
@@ -121,7 +122,11 @@ function finishOf({ calls }: Reply): object {
 }
 
 /** A stream of these parts; one that hangs waits for the caller to abort, as a fetch's body does. */
-function streamOf(parts: readonly StreamPart[], { hangs, loses }: Reply, signal: AbortSignal | undefined): ReadableStream<StreamPart> {
+function streamOf(
+  parts: readonly ModelStreamPart[],
+  { hangs, loses }: Reply,
+  signal: AbortSignal | undefined,
+): ReadableStream<ModelStreamPart> {
   return new ReadableStream({
     start(controller) {
       for (const part of parts) controller.enqueue(part);

@@ -1,0 +1,18 @@
+/**
+ * How calls of models that follow the language-model specification (V2 to V4, as several frameworks have it) read in our
+ * words: their usage in disjoint classes, what a reply or a stream's parts say, how a failed call ended, what bounds one.
+ */
+export {
+  answerOf,
+  answerWith,
+  asText,
+  boundsOf,
+  failureOf,
+  isCancellation,
+  requestIdOf,
+  type Answer,
+  type ModelCallOptions,
+  type ModelReply,
+  type ModelStreamPart,
+} from './answer.ts';
+export { usageOf, type ModelUsage, type ProviderMetadata } from './usage.ts';
