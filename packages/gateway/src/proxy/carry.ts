@@ -184,17 +184,6 @@ function streamReply(
     else response.destroy();
   };
 
-  /** What one read from the provider brought: each event is a piece of its own, and they go on together. */
-  let arrived: Buffer[] = [];
-  const passOn = (): void => {
-    const [only] = arrived;
-    if (only === undefined) return;
-    const passedOn = meter.push(arrived.length === 1 ? only : Buffer.concat(arrived));
-    arrived = [];
-    if (passedOn === undefined || response.destroyed) return;
-    if (!response.write(passedOn)) void resumeOnDrain(response, upstream);
-  };
-
   return {
     data(chunk) {
       bytes += chunk.length;
@@ -203,15 +192,14 @@ function streamReply(
         upstream.abort(cutReason);
         return;
       }
-      // A microtask runs when the read is taken apart, before anything else is done.
-      if (arrived.push(chunk) === 1) queueMicrotask(passOn);
+      const passedOn = meter.push(chunk);
+      if (passedOn === undefined || response.destroyed) return;
+      if (!response.write(passedOn)) void resumeOnDrain(response, upstream);
     },
     end() {
-      passOn();
       close((facts) => ({ type: 'answered', facts }));
     },
     fail(fault) {
-      passOn();
       close((facts) => {
         // Its last event was there: many clients close at it, and a provider that does so late took nothing back.
         if (facts.complete && cutReason === undefined) return { type: 'answered', facts };
