@@ -8,7 +8,16 @@ import type { Counter, Counters } from './counters.ts';
 import { phaseOf } from './entries.ts';
 import { policyFacts } from './policy-facts.ts';
 import type { RateCap } from './rate-cap.ts';
-import { boundRefusal, budgetRefusal, policyRefusal, priceRefusal, rateRefusal, runStateRefusal, sessionConflict } from './refusals.ts';
+import {
+  boundRefusal,
+  budgetRefusal,
+  madeAlreadyRefusal,
+  policyRefusal,
+  priceRefusal,
+  rateRefusal,
+  runStateRefusal,
+  sessionConflict,
+} from './refusals.ts';
 import type { OpenReservation } from './reservation.ts';
 import { failureKey, type RunRegistry, type RunState } from './run-state.ts';
 import type { SpendMemory } from './spend-memory.ts';
@@ -59,7 +68,7 @@ export interface Question {
   readonly isDry: boolean;
 }
 
-/** The order in which a call is judged: run state, rate, policy, bounds, price, budgets. The first no is the answer. */
+/** The order in which a call is judged: made already, run state, rate, policy, bounds, price, budgets. The first no is the answer. */
 export function decide(parts: DecideParts, question: Question): Decided {
   const { config, policy, rate, balances, registry } = parts;
   const { call, run, now, isDry } = question;
@@ -67,6 +76,8 @@ export function decide(parts: DecideParts, question: Question): Decided {
 
   if (run.sessionId !== undefined && subject.sessionId !== undefined && run.sessionId !== subject.sessionId)
     return refused(sessionConflict(run, subject.sessionId));
+  const made = subject.idempotencyKey === undefined ? undefined : run.calledOnce?.get(subject.idempotencyKey);
+  if (made !== undefined) return refused(madeAlreadyRefusal(run, made));
   const resumes = run.status === 'paused' && run.pausedByBudget;
   if (run.status !== 'running' && !resumes) return refused(runStateRefusal(run));
 

@@ -146,6 +146,7 @@ export function reserveEntry(reservation: Reservation): ReserveEntry {
     toolCallId: subject.toolCallId,
     graphNode: subject.graphNode,
     implicitRun: subject.implicitRun ? true : undefined,
+    idempotencyKey: subject.idempotencyKey,
     note: noteOf(subject),
   };
 }

@@ -62,6 +62,18 @@ export function budgetRefusal(options: {
   };
 }
 
+/** The same idempotency key as a call that is under way or was charged. */
+export function madeAlreadyRefusal(run: RunState, requestId: string): Refusal {
+  return {
+    code: 'conflict',
+    message:
+      `This call was sent before: request ${requestId} of run ${run.runId} has its idempotency key and is under way or was charged. ` +
+      `Nothing was called or charged again. What it cost is in GET /v1/runs/${encodeURIComponent(run.runId)}. To make another call, send another key.`,
+    param: 'runpurse-idempotency-key',
+    details: { run_id: run.runId, request_id: requestId },
+  };
+}
+
 const BOUND_TEXT: Readonly<Record<BoundHit['bound'], (hit: BoundHit) => string>> = {
   max_runtime_s: (hit) => `it has run for ${Math.round(hit.reached)} s and may run for ${hit.limit} s`,
   max_steps: (hit) => `it may take ${hit.limit} steps and this would be number ${hit.reached}`,

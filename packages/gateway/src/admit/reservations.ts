@@ -9,7 +9,7 @@ import { watchesRepeats } from './bounds.ts';
 import { runEntry, settleEntry, thresholdEntry } from './entries.ts';
 import type { OpenReservation } from './reservation.ts';
 import type { RunLedger } from './run-ledger.ts';
-import { failureKey, noteRepeat, rememberFailure, type RunRegistry, type RunState } from './run-state.ts';
+import { failureKey, forgetCall, isCostless, noteRepeat, rememberFailure, type RunRegistry, type RunState } from './run-state.ts';
 import type { SpendMemory } from './spend-memory.ts';
 import type { CallRequest, Outcome, Settled, Subject } from './types.ts';
 
@@ -101,6 +101,7 @@ export function createReservations(parts: ReservationParts): Reservations {
     run.lastUsedAt = now;
     counters.settle(reservation.counters, reservation.hold, booked, now, Number.MAX_SAFE_INTEGER);
     if (isReleased) count(reservation, -1);
+    if (subject.idempotencyKey !== undefined && isCostless(outcome.status, charged)) forgetCall(run, reservation.id);
     if (outcome.status === 'failed' && reservation.fingerprint !== undefined) {
       rememberFailure(run, failureKey(subject.stepId, reservation.fingerprint()), reservation.attempt);
     }
@@ -167,6 +168,7 @@ export function createReservations(parts: ReservationParts): Reservations {
         run.carriedRequests.add(call.id);
         if (subject.stepId !== undefined) (run.carriedSteps ??= new Map()).set(subject.stepId, call.id);
       }
+      if (subject.idempotencyKey !== undefined) (run.calledOnce ??= new Map()).set(subject.idempotencyKey, call.id);
       count(reservation, 1);
       noteStep(run, subject, now);
       if (watchesRepeats(run, bounds)) noteRepeat(run, call, decided.attempt);
@@ -180,6 +182,7 @@ export function createReservations(parts: ReservationParts): Reservations {
       const { run, subject } = reservation;
       if (reservation.kind === 'tool' && subject.toolCallId !== undefined) run.toolCalls?.delete(subject.toolCallId);
       run.carriedRequests.delete(reservation.id);
+      forgetCall(run, reservation.id);
       if (subject.stepId !== undefined && run.carriedSteps?.get(subject.stepId) === reservation.id) run.carriedSteps.delete(subject.stepId);
     },
 

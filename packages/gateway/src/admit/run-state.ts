@@ -3,7 +3,7 @@ import type { Entry } from '../store/entry.ts';
 import type { RunRow, SessionTotals, Store } from '../store/store.ts';
 import { stepOfEvent } from '../views/run-rules.ts';
 import type { MatchedBudgets } from './balances.ts';
-import type { CallRequest, RunBounds, RunView, Subject } from './types.ts';
+import type { CallRequest, Outcome, RunBounds, RunView, Subject } from './types.ts';
 
 export interface RunCounts {
   requests: number;
@@ -47,6 +47,8 @@ export interface RunState {
   readonly carriedRequests: Set<string>;
   /** Tool calls already admitted by tool call id: a repeated question is answered the same, not charged again. */
   toolCalls: Set<string> | undefined;
+  /** Calls under way or charged, idempotency key → request id: the same key is not called again. */
+  calledOnce: Map<string, string> | undefined;
   /** The run's own cap and bounds. */
   limit: Nanos | undefined;
   bounds: RunBounds;
@@ -104,6 +106,16 @@ export function failureKey(stepId: string | undefined, fingerprint: string): str
 /** True when the run has ended for good. */
 export function isOver(run: Pick<RunState, 'status'>): boolean {
   return run.status === 'completed' || run.status === 'failed' || run.status === 'stopped';
+}
+
+/** True for a call that came to nothing and cost nothing: it may be sent again under its idempotency key. */
+export function isCostless(status: Outcome['status'], charged: Nanos | undefined): boolean {
+  return status !== 'completed' && charged === 0n;
+}
+
+/** Lets the idempotency key of a call be used again. */
+export function forgetCall(run: RunState, requestId: string): void {
+  for (const [key, id] of run.calledOnce ?? []) if (id === requestId) run.calledOnce?.delete(key);
 }
 
 /** A run that a budget paused goes on. */
@@ -255,6 +267,7 @@ function blank(key: string, workspaceId: string, runId: string, implicit: boolea
     carriedSteps: undefined,
     carriedRequests: new Set(),
     toolCalls: undefined,
+    calledOnce: undefined,
     limit: undefined,
     bounds: {},
     matched: undefined,
@@ -283,10 +296,13 @@ function runFrom(key: string, row: RunRow, entries: readonly Entry[]): RunState 
     bounds: row.bounds ?? {},
   };
   for (const entry of entries) {
+    if (entry.type === 'settle' && isCostless(entry.status, entry.cost === null ? undefined : BigInt(entry.cost)))
+      forgetCall(run, entry.id);
     if (entry.type === 'run' || entry.type === 'settle' || entry.type === 'threshold') continue;
     const stepId = entry.type === 'event' ? stepOfEvent(entry) : entry.type === 'reserve' ? entry.stepId : undefined;
     if (stepId !== undefined) (run.steps ??= new Set()).add(stepId);
     if (entry.type !== 'reserve') continue;
+    if (entry.idempotencyKey !== undefined) (run.calledOnce ??= new Map()).set(entry.idempotencyKey, entry.id);
     if (entry.kind === 'tool') {
       if (entry.toolCallId !== undefined) (run.toolCalls ??= new Set()).add(entry.toolCallId);
     } else if (entry.source === 'gateway') {

@@ -25,6 +25,8 @@ export interface Subject {
   /** As stated by the caller; undefined lets the gateway see for itself whether this is a retry. */
   readonly attempt?: number | undefined;
   readonly properties?: Readonly<Record<string, string>> | undefined;
+  /** Names this call in its run: it is made and charged once, however often it is sent. */
+  readonly idempotencyKey?: string | undefined;
 }
 
 /** A call that asks to be let through. */

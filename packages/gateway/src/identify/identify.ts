@@ -1,4 +1,4 @@
-import { contextFromHeaders, type AgentContext, type Refusal } from '@runpurse/core';
+import { contextFromHeaders, HEADER_VALUE_BYTES_MAX, type AgentContext, type Refusal } from '@runpurse/core';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Subject } from '../admit/types.ts';
 import type { Ids } from '../gateway.ts';
@@ -78,11 +78,39 @@ export function identify(parts: { readonly keys: KeyRing; readonly ids: Ids }, h
     workspaceId: claimed(headers, CLAIM_HEADERS.workspaceId),
   });
   if (refusal !== undefined) return { type: 'refused', refusal };
-  return { type: 'identified', key, subject: subjectOf(key, context, headers['x-stainless-retry-count'], parts.ids) };
+  const idempotencyKey = headers[IDEMPOTENCY_HEADER];
+  if (idempotencyKey !== undefined) {
+    const unusable = unusableKey(idempotencyKey, context.runId);
+    if (unusable !== undefined) return { type: 'refused', refusal: unusable };
+  }
+  return {
+    type: 'identified',
+    key,
+    subject: subjectOf(key, context, headers['x-stainless-retry-count'], idempotencyKey as string | undefined, parts.ids),
+  };
+}
+
+/** A caller's name for a call of its run; being one of ours, it never reaches a provider. */
+const IDEMPOTENCY_HEADER = 'runpurse-idempotency-key';
+
+/** Unlike attribution it is never left out in silence: the call would be charged again. */
+function unusableKey(value: string | string[], runId: string | undefined): Refusal | undefined {
+  const refuse = (message: string): Refusal => ({ code: 'invalid_request', message, param: IDEMPOTENCY_HEADER });
+  if (typeof value !== 'string' || value.trim() === '' || value.length > HEADER_VALUE_BYTES_MAX)
+    return refuse(`The idempotency key must be 1 to ${HEADER_VALUE_BYTES_MAX} characters. Nothing was called or charged.`);
+  if (runId === undefined)
+    return refuse('An idempotency key names a call of a run: send Alephant-Run-Id with it. Nothing was called or charged.');
+  return undefined;
 }
 
 /** `retryCount` is what the OpenAI and Anthropic clients say of their own retries: 0 for the first try. */
-function subjectOf(key: StoredKey, context: AgentContext, retryCount: string | string[] | undefined, ids: Ids): Subject {
+function subjectOf(
+  key: StoredKey,
+  context: AgentContext,
+  retryCount: string | string[] | undefined,
+  idempotencyKey: string | undefined,
+  ids: Ids,
+): Subject {
   const retries = typeof retryCount === 'string' && /^\d{1,4}$/.test(retryCount) ? Number(retryCount) : 0;
   return {
     workspaceId: key.workspaceId,
@@ -103,5 +131,6 @@ function subjectOf(key: StoredKey, context: AgentContext, retryCount: string | s
     iteration: context.iteration,
     attempt: context.attempt === undefined ? (retries > 0 ? retries + 1 : undefined) : context.attempt + retries,
     properties: context.properties,
+    idempotencyKey,
   };
 }

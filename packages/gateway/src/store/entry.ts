@@ -40,6 +40,8 @@ export interface ReserveEntry extends ContextFields {
   readonly hold: NanosText;
   /** True when the run exists only for this call: the caller named no run. */
   readonly implicitRun?: true | undefined;
+  /** The caller's name for this call in its run; the same again is not made again. */
+  readonly idempotencyKey?: string | undefined;
   /** Extra attribution the trace shows: agent name, step kind, iteration, properties … */
   readonly note?: Readonly<Record<string, unknown>> | undefined;
 }
