@@ -21,6 +21,16 @@ export const CALL_ID: Field = {
     'What makes this call unlike every other of the run, such as the trigger’s ID, or a loop’s iteration number. With the same Call ID a replayed step is charged once.',
 };
 
+export const KIND: Field = {
+  key: 'kind',
+  label: 'Kind of Call',
+  type: 'string',
+  required: true,
+  default: 'tool',
+  choices: { tool: 'Tool or API', model: 'Model (by another AI app)' },
+  altersDynamicFields: true,
+};
+
 /** Where the work belongs; stated once for a run, later steps inherit it. */
 export const PLACE: readonly Field[] = [
   {

@@ -17,6 +17,24 @@ export function required(z: ZObject, input: Inputs, name: string, label: string)
   return text;
 }
 
+/** One of a field's choices; the first where it is empty. A mapped value may be any text, and one that is none of them must not count as one. */
+export function choice<Value extends string>(
+  z: ZObject,
+  input: Inputs,
+  name: string,
+  label: string,
+  values: readonly [Value, ...Value[]],
+): Value {
+  const text = textOf(input, name);
+  const found = text === undefined ? values[0] : values.find((value) => value === text.toLowerCase());
+  if (found === undefined) throw invalid(z, `${label} must be ${values.join(' or ')}, not ${JSON.stringify(text)}.`);
+  return found;
+}
+
+export function kindOf(z: ZObject, input: Inputs): 'tool' | 'model' {
+  return choice(z, input, 'kind', 'Kind of Call', ['tool', 'model']);
+}
+
 /** A dollar amount as people write it (`$1,234.50`), as decimal text. */
 export function amount(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
   const value = input[name];

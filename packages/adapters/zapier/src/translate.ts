@@ -36,9 +36,9 @@ export function contextOf(input: Inputs, zapId: string | undefined): AgentContex
 }
 
 /** Where in its run a call stands: its call id is its step, so a replay comes back to the same one. */
-export function placeOf(input: Inputs, callId: string): CallPlace & { readonly stepId: string } {
+export function placeOf(input: Inputs, callId: string, attempt: number): CallPlace & { readonly stepId: string } {
   const parentStepId = textOf(input, 'parent_step_id');
-  return { stepId: callId, ...(parentStepId === undefined ? {} : { parentStepId }) };
+  return { stepId: callId, ...(parentStepId === undefined ? {} : { parentStepId }), ...(attempt > 1 ? { attempt } : {}) };
 }
 
 /** The same inputs give the same key, in whatever order their fields stand. */

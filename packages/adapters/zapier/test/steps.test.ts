@@ -517,6 +517,27 @@ describe('Chat Completion', () => {
   });
 });
 
+describe('a choice mapped from an earlier step', () => {
+  it.each([
+    ['authorize_spend', { kind: 'Webhook', name: 'lookup', call_id: 'c' }, 'Kind of Call must be tool or model, not "Webhook"'],
+    ['record_cost', { kind: 'Webhook', name: 'lookup', call_id: 'c' }, 'Kind of Call must be tool or model, not "Webhook"'],
+    ['record_cost', { name: 'lookup', call_id: 'c', status: 'error' }, 'Outcome must be completed or failed, not "error"'],
+    ['end_run', { status: 'crashed' }, 'Outcome must be completed or failed or stopped, not "crashed"'],
+  ])('of %s is refused when it is none: %j', async (key, inputs, words) => {
+    const run_id = fresh();
+    expect(JSON.parse((await failure(zap.create(key, { run_id, ...inputs }))).message)).toMatchObject({ message: `${words}.` });
+    expect(await gateway.readRun(run_id)).toBeUndefined();
+  });
+
+  it('is read in any case, and empty is the first', async () => {
+    const run_id = fresh();
+    await zap.create('authorize_spend', { run_id, kind: 'Model', name: 'openai/mini', call_id: 'm', max_output_tokens: 10 });
+    await zap.create('record_cost', { run_id, kind: '', name: 'lookup', call_id: 't', status: ' Failed ' });
+    expect(await run(run_id)).toMatchObject({ requests: [{ step_id: 'm' }], tools: [{ tool_call_id: 't', status: 'failed' }] });
+    expect(await zap.create('end_run', { run_id, status: '' })).toMatchObject({ status: 'completed' });
+  });
+});
+
 describe('End Run', () => {
   it('books revenue once, however often it is replayed, and says the margin', async () => {
     const run_id = fresh();

@@ -1,7 +1,7 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { attach, mayGoOn } from '../attach.ts';
-import { CALL_ID, DECISION_OUT, ON_REFUSAL, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
-import { amount, count, required } from '../inputs.ts';
+import { CALL_ID, DECISION_OUT, KIND, ON_REFUSAL, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
+import { amount, count, kindOf, required } from '../inputs.ts';
 import { contextOf, placeOf, textOf, tightest } from '../translate.ts';
 import { attemptOf, readRun, readRunIfReachable, triesOf } from '../tries.ts';
 
@@ -13,11 +13,10 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
   const [runId, callId] = [required(z, input, 'run_id', 'Run ID'), required(z, input, 'call_id', 'Call ID')];
   const name = required(z, input, 'name', 'The model’s or tool’s name');
+  const kind = kindOf(z, input);
   const attached = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
   const { run } = attached;
-  const kind = textOf(input, 'kind') === 'model' ? 'model' : 'tool';
-  const attempt = attemptOf(triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId));
-  const place = { ...placeOf(input, callId), ...(attempt > 1 ? { attempt } : {}) };
+  const place = placeOf(input, callId, attemptOf(triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId)));
   const decision =
     kind === 'model'
       ? await run.authorizeModel({
@@ -76,15 +75,7 @@ export const authorizeSpend: Create = {
     perform,
     inputFields: [
       RUN_ID,
-      {
-        key: 'kind',
-        label: 'Kind of Call',
-        type: 'string',
-        required: true,
-        default: 'tool',
-        choices: { tool: 'Tool or API', model: 'Model (by another AI app)' },
-        altersDynamicFields: true,
-      },
+      KIND,
       nameField,
       CALL_ID,
       costFields,

@@ -53,12 +53,11 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
     );
   }
 
-  const attempt = attemptOf(earlier);
   const response = await exchange(z, bundle, {
     method: 'POST',
     path: '/v1/chat/completions',
     body,
-    headers: run.headers({ ...placeOf(input, callId), ...(attempt > 1 ? { attempt } : {}) }),
+    headers: run.headers(placeOf(input, callId, attemptOf(earlier))),
     timeoutMs: STEP_MS - (Date.now() - began),
     slowText: TOO_SLOW,
   });

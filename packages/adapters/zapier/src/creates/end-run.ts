@@ -1,18 +1,16 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { attach } from '../attach.ts';
 import { RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amount, required } from '../inputs.ts';
+import { amount, choice, required } from '../inputs.ts';
 import { runRow, textOf } from '../translate.ts';
 import { readRunIfReachable } from '../tries.ts';
-
-const STATUSES = ['completed', 'failed', 'stopped'] as const;
 
 /** Ends a run with what it earned. Ended twice, its revenue counts once. */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
   // Who ends a run says nothing of where it belongs: that was said when it began.
   const { run, deliver } = attach(z, bundle, { runId: required(z, input, 'run_id', 'Run ID') });
-  const status = STATUSES.find((one) => one === textOf(input, 'status')) ?? 'completed';
+  const status = choice(z, input, 'status', 'Outcome', ['completed', 'failed', 'stopped']);
   const wasOver = ((await readRunIfReachable(z, bundle, run.runId))?.ended_at ?? null) !== null;
   await run.end({
     status,

@@ -1,8 +1,8 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { usageOfTotals } from '@runpurse/core';
 import { attach } from '../attach.ts';
-import { CALL_ID, outText, PARENT_STEP, PLACE, RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amount, count, required } from '../inputs.ts';
+import { CALL_ID, KIND, outText, PARENT_STEP, PLACE, RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
+import { amount, choice, count, kindOf, required } from '../inputs.ts';
 import { contextOf, placeOf, runRow, textOf } from '../translate.ts';
 import { attemptOf, readRunIfReachable, triesOf, type Try } from '../tries.ts';
 
@@ -12,16 +12,15 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const [runId, callId] = [required(z, input, 'run_id', 'Run ID'), required(z, input, 'call_id', 'Call ID')];
   const name = required(z, input, 'name', 'Tool or Model');
   const [costUsd, usage] = [amount(z, input, 'cost_usd', 'Cost'), usageOf(z, input)];
+  const kind = kindOf(z, input);
   const { run, deliver } = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
-  const kind = textOf(input, 'kind') === 'model' ? 'model' : 'tool';
   const error = textOf(input, 'error');
-  const status = textOf(input, 'status') === 'failed' || error !== undefined ? 'failed' : 'completed';
+  const status = error === undefined ? choice(z, input, 'status', 'Outcome', ['completed', 'failed']) : 'failed';
   const tries = triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId);
   const isRecorded = wasRecorded(tries, status);
   const said = { id: callId, call_id: callId, run_id: run.runId, already_recorded: isRecorded };
   if (!isRecorded) {
-    const attempt = attemptOf(tries);
-    const place = { ...placeOf(input, callId), ...(attempt > 1 ? { attempt } : {}) };
+    const place = placeOf(input, callId, attemptOf(tries));
     const failure = error === undefined ? {} : { error };
     if (kind === 'model') run.recordModel({ ...place, model: name, usage, status, ...failure });
     else run.settleTool({ toolCallId: callId, tool: name, status, costUsd, place, ...failure });
@@ -56,15 +55,7 @@ export const recordCost: Create = {
     perform,
     inputFields: [
       RUN_ID,
-      {
-        key: 'kind',
-        label: 'Kind of Call',
-        type: 'string',
-        required: true,
-        default: 'tool',
-        choices: { tool: 'Tool or API', model: 'Model (by another AI app)' },
-        altersDynamicFields: true,
-      },
+      KIND,
       {
         key: 'name',
         label: 'Tool or Model',
