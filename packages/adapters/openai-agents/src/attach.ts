@@ -19,7 +19,7 @@ import { failed, MeteredModel, runpurseFetch, type Host } from './carry.ts';
 import { frames, keepTraced, liveHere, makeLive, type Live } from './live.ts';
 import { agentsFrom, guardAgent, settle, type AgentLike } from './tools.ts';
 import { traceProcessor } from './tracing.ts';
-import { isCancellation, runOf, type RunpurseContext, type SdkRun } from './translate.ts';
+import { isCancellation, runOf, waitingIn, type RunpurseContext, type SdkRun } from './translate.ts';
 
 /** What belongs to no run in particular (`agentId`, `workflowId`, …) is the default of each run. */
 export interface RunpurseOptions extends RunpurseContext, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
@@ -74,7 +74,10 @@ export class Runpurse implements Host {
     });
     const ours = (agent: Agent<unknown>, ...rest: readonly unknown[]): Promise<Result> =>
       this.#run({ workflowName: config.workflowName, groupId: config.groupId, agentName: agent.name }, signalOf(rest[1]), () => {
-        this.guard(() => warnOfOwnModels(guardAgent(agent)));
+        this.guard(() => {
+          warnOfOwnModels(guardAgent(agent));
+          for (const call of waitingIn(rest[0])) liveHere()?.waitingTools.add(call);
+        });
         return run(agent, ...rest);
       });
     return Object.assign(runner, { run: ours as unknown as Runner['run'] });

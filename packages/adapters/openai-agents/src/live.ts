@@ -15,6 +15,9 @@ export interface Live {
   readonly calls: Set<Call>;
   /** Tool calls asked about and not yet settled, by the id they are known by here. */
   readonly openTools: Set<string>;
+  /** Agents behind tools that wait to be resumed, as `waitingIn` tells them, and of those asked about again the ids here. */
+  readonly waitingTools: Set<string>;
+  readonly paidTools: Set<string>;
   /** How often a tool call's id was used: models repeat ids. */
   readonly toolUses: Map<string, number>;
   /** Spans of tool calls: those that were asked about, and all, to know an agent behind a tool from the run's own. */
@@ -70,6 +73,8 @@ export function makeLive(run: Run, host: Host, gateway: string): Live {
     gateway,
     calls: new Set(),
     openTools: new Set(),
+    waitingTools: new Set(),
+    paidTools: new Set(),
     toolUses: new Map(),
     guardedSpans: new Set(),
     toolSpans: new Set(),

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import { Agent, handoff, tool, type MCPServer, type Tool } from '@openai/agents';
+import { Agent, handoff, RunState, tool, type MCPServer, type Tool } from '@openai/agents';
 import { z } from 'zod';
 import { carried, lookupTool, setStage, toldOf, type Stage } from '../test/stage.ts';
 import type { SentCall, SentEvent, StubAnswer } from '@runpurse/conformance';
@@ -183,6 +183,42 @@ describe('an agent behind a tool', () => {
     ]);
     expect(new Set(at.events.map((event) => event.run_id)).size).toBe(1);
     expect(at.eventsOf('run.started')).toHaveLength(1);
+  });
+
+  it.each([
+    ['the state itself', 'behind', false],
+    ['the state read back, as another process has it', 'behind', true],
+    ['the state itself, two agents deep', 'further', false],
+    ['the state read back, two agents deep', 'further', true],
+  ])('that waits for an approval is asked about and charged once, resumed from %s', async (_, outermost, isReadBack) => {
+    const asked = { q: 'x' };
+    const calls = outermost === 'behind' ? ['behind', 'lookup'] : ['further', 'behind', 'lookup'];
+    const answers: StubAnswer[] = calls.map((name) => ({ toolCalls: [{ id: `id of ${name}`, name, args: asked }] }));
+    const again: StubAnswer = { toolCalls: [{ id: 'another id', name: outermost, args: asked }] };
+    // Resumed, every agent but the first is done; the first asks once more, and that is a new call.
+    const resumed = [...calls.slice(1).map(() => ({})), again, { content: 'new' }, { content: 'done' }];
+    const at = await stage({ answer: (_call, count) => [...answers, ...resumed][count - 1] ?? {} });
+    const { lookup, ran } = lookupTool();
+    lookup.needsApproval = async () => true;
+    const parameters = z.object({ q: z.string() });
+    const nested = guardAgent(new Agent({ name: 'nested', model: 'gpt-test', tools: [lookup] }));
+    const behind = nested.asTool({ toolName: 'behind', toolDescription: 'asks nested', parameters });
+    const middle = guardAgent(new Agent({ name: 'middle', model: 'gpt-test', tools: [behind] }));
+    const further = middle.asTool({ toolName: 'further', toolDescription: 'asks middle', parameters });
+    const agent = agentWith([outermost === 'behind' ? behind : further]);
+    const runner = at.runpurse.runner({ groupId: 'group-1' });
+    const { state } = await runner.run(agent, 'hi');
+    const kept = isReadBack ? await RunState.fromString(agent, state.toString()) : state;
+    for (const interruption of kept.getInterruptions()) kept.approve(interruption);
+    const { finalOutput } = await runner.run(agent, kept as typeof state);
+    await at.runpurse.client.flush();
+    expect([ran, finalOutput]).toEqual([['x'], 'done']);
+    const [first, second] = at.eventsOf('run.started').map(({ run_id }) => run_id);
+    for (const type of ['tool.call.requested', 'tool.call.completed']) {
+      const told = at.eventsOf(type).map(({ run_id, metadata, name }) => [run_id, metadata['tool_name'] ?? name]);
+      const expected = [...calls.slice(0, -1).map((name) => [first, name]), [second, 'lookup'], [second, outermost]];
+      expect(told.map(String).sort()).toEqual(expected.map(String).sort());
+    }
   });
 
   it('run by another runner of ours in a tool is part of the run too', async () => {

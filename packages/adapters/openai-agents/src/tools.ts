@@ -74,9 +74,10 @@ async function askForTool({ agent, toolCall, context }: ToolInputGuardrailData):
   if (here === undefined) return { behavior: { type: 'allow' } };
   const spanId = getCurrentSpan()?.spanId;
   if (spanId !== undefined) here.guardedSpans.add(spanId);
-  const hold = here.host.guard(() => holdOf(context, toolCall.callId) ?? takeHold(here, context, toolCall.callId));
+  const hold = here.host.guard(() => holdOf(context, toolCall.callId) ?? takeHold(here, context, toolCall));
   if (hold === undefined) return { behavior: { type: 'allow' } };
   const { live, id } = hold;
+  if (live.paidTools.has(id)) return { behavior: { type: 'allow' } };
   const decision = await live.run.authorizeTool({
     stepId: id,
     parentStepId: frames.getStore()?.parentStepId,
@@ -94,11 +95,12 @@ async function askForTool({ agent, toolCall, context }: ToolInputGuardrailData):
   throw decision.error;
 }
 
-function takeHold(live: Live, context: object, callId: string): Hold {
+function takeHold(live: Live, context: object, { name, callId }: ToolInputGuardrailData['toolCall']): Hold {
   const uses = (live.toolUses.get(callId) ?? 0) + 1;
   live.toolUses.set(callId, uses);
   const hold = { live, id: uses === 1 ? callId : `${callId}~${uses}` };
   live.openTools.add(hold.id);
+  if (live.waitingTools.delete(`${name}:${callId}`)) live.paidTools.add(hold.id);
   const held = holds.get(context) ?? new Map<string, Hold>();
   holds.set(context, held.set(placeOf(callId), hold));
   return hold;
@@ -134,7 +136,7 @@ async function inside<Output>(hold: Hold | undefined, run: () => Promise<Output>
 
 /** Says how a tool call ended, once. */
 export function settle(live: Live, id: string, error: unknown): void {
-  if (!live.openTools.delete(id)) return;
+  if (!live.openTools.delete(id) || live.paidTools.delete(id)) return;
   const { message } = (error ?? {}) as { readonly message?: string };
   live.host.guard(() =>
     live.run.settleTool({

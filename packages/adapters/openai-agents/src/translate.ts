@@ -158,6 +158,30 @@ export function spanError(
   return error === null ? undefined : (text(error.data?.['error']) ?? error.message);
 }
 
+/** What the SDK keeps of agents behind tools that wait for an approval: their own state, by tool and call. */
+interface WaitingState {
+  readonly pendingAgentToolRuns?: Readonly<Record<string, string>>;
+  readonly pendingAgentToolRunAliases?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Calls of agents behind tools, at any depth, that what a run is given says are under way, as `tool:callId`. The run that
+ * began them has asked and paid for them.
+ */
+export function waitingIn(input: unknown): readonly string[] {
+  const { _pendingAgentToolRuns: runs, _pendingAgentToolRunAliases: aliases } = (input ?? {}) as {
+    readonly _pendingAgentToolRuns?: ReadonlyMap<string, string>;
+    readonly _pendingAgentToolRunAliases?: ReadonlyMap<string, string>;
+  };
+  if (runs === undefined) return [];
+  return callsOf({ pendingAgentToolRuns: Object.fromEntries(runs), pendingAgentToolRunAliases: Object.fromEntries(aliases ?? []) });
+}
+
+function callsOf({ pendingAgentToolRuns: runs = {}, pendingAgentToolRunAliases: aliases = {} }: WaitingState): readonly string[] {
+  const nested = Object.values(runs).flatMap((state) => callsOf(JSON.parse(state) as WaitingState));
+  return [...Object.keys(runs), ...Object.keys(aliases), ...nested];
+}
+
 /** A tool its approver said no to has a span like one that ran. */
 export function isRejection(failure: string | undefined): boolean {
   return /was manually rejected by user\.$/.test(failure ?? '');

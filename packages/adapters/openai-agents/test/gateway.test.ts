@@ -4,7 +4,7 @@ import { callsTool, sandboxConfig, startGateway, type RunningGateway } from '@ru
 import { refusalOf } from '@runpurse/core';
 import OpenAI from 'openai';
 import { z } from 'zod';
-import { Runpurse, runpurseFetch } from '../src/index.ts';
+import { guardAgent, Runpurse, runpurseFetch } from '../src/index.ts';
 import { benchAdapter } from './bench.ts';
 
 setTracingDisabled(false);
@@ -14,8 +14,12 @@ let gateway: RunningGateway;
 let runpurse: Runpurse;
 
 beforeEach(async () => {
-  const scripts = { model: callsTool('lookup'), front: callsTool('transfer_to_billing') };
-  gateway = await startGateway({ config: sandboxConfig(scripts) });
+  const scripts = { model: callsTool('lookup'), front: callsTool('transfer_to_billing'), clerk: callsTool('clerk') };
+  const tools = [
+    { name: 'lookup', price_usd: '0.002' },
+    { name: 'clerk', price_usd: '0.01' },
+  ];
+  gateway = await startGateway({ config: sandboxConfig(scripts, { tools }) });
   runpurse = new Runpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey });
 });
 afterEach(async () => {
@@ -65,6 +69,33 @@ describe('on a real gateway', () => {
       ['gateway', 'completed'],
     ]);
     expect(run?.budgets[0]).toMatchObject({ held_usd: '0' });
+  });
+
+  it('an agent behind a tool that waits for an approval is paid for once, by the run that began it', async () => {
+    const approved = tool({
+      name: 'lookup',
+      description: 'looks up',
+      parameters: z.object({ q: z.string() }),
+      needsApproval: true,
+      execute: ({ q }) => `found ${q}`,
+    });
+    const nested = guardAgent(new Agent({ name: 'nested', model: 'model', modelSettings: { maxTokens: 1000 }, tools: [approved] }));
+    const clerk = nested.asTool({ toolName: 'clerk', toolDescription: 'asks nested', parameters: z.object({ q: z.string() }) });
+    const front = new Agent({ name: 'front', model: 'clerk', modelSettings: { maxTokens: 1000 }, tools: [clerk] });
+    const runner = runpurse.runner({ groupId: 'session 1' });
+    const { state } = await runpurse.with({ runId: 'run 1' }, () => runner.run(front, 'hi'));
+    for (const interruption of state.getInterruptions()) state.approve(interruption);
+    await runpurse.with({ runId: 'run 2' }, () => runner.run(front, state));
+    expect(await gateway.readRun('run 1')).toMatchObject({
+      status: 'paused',
+      tools: [{ tool: 'clerk', cost_usd: '0.01' }],
+      budgets: [{ held_usd: '0' }],
+    });
+    expect(await gateway.readRun('run 2')).toMatchObject({
+      status: 'completed',
+      tools: [{ tool: 'lookup', cost_usd: '0.002' }],
+      cost: { model_usd: '0.00202', tool_usd: '0.002', total_usd: '0.00402' },
+    });
   });
 
   it("a run's own cap holds before the call that would pass it", async () => {
