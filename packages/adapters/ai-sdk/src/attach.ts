@@ -5,7 +5,7 @@ import { endRun, guarded, insideTool, type Live, type Place } from './live.ts';
 import { middlewareOf } from './model.ts';
 import { guardTools } from './tools.ts';
 import { endpointOf, type Model } from './translate.ts';
-import { untilOver } from './watch.ts';
+import { untilOver } from './until-over.ts';
 
 export interface RunpurseOptions extends Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
   /** The gateway's address. A model call sent there is carried; any other is authorized before and reported after. */

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { refusalOf, runEndOf, type Run } from '@runpurse/core';
-import { isCancellation } from '@runpurse/core/language-model';
+import { isCancellation, type Failure } from '@runpurse/core/language-model';
 
 /** One run while it lasts: what is under way in it, and what failed so far. */
 export interface Live {
@@ -20,11 +20,6 @@ export interface Live {
   isInLoop?: boolean | undefined;
   /** The caller's, as the newest model call got it. */
   signal?: AbortSignal | undefined;
-}
-
-/** A wrapper, because anything can be thrown, `undefined` too. */
-export interface Failure {
-  readonly error: unknown;
 }
 
 /** Where in a run something happens: in which agent, inside which step. */

@@ -1,9 +1,8 @@
 import { orThrow, REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace } from '@runpurse/core';
 import type { LanguageModelMiddleware } from 'ai';
-import { guarded, insideTool, placeNow, type Failure, type Live, type Place } from './live.ts';
-import { answerOf, answerWith, boundsOf, failureOf, requestIdOf, type Answer } from '@runpurse/core/language-model';
+import { guarded, insideTool, placeNow, type Live, type Place } from './live.ts';
+import { answerOf, answerWith, boundsOf, failureOf, requestIdOf, watched, type Answer, type Failure } from '@runpurse/core/language-model';
 import { fingerprintOf, type CallOptions, type StreamPart } from './translate.ts';
-import { watched } from './watch.ts';
 
 /** One try of a model call, from the question to the report. */
 interface Call {

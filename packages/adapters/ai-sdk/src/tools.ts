@@ -1,6 +1,7 @@
 import { orThrow } from '@runpurse/core';
 import type { ToolSet } from 'ai';
-import { insideTool, placeNow, type Failure, type Live, type Place } from './live.ts';
+import type { Failure } from '@runpurse/core/language-model';
+import { insideTool, placeNow, type Live, type Place } from './live.ts';
 
 type Tool = ToolSet[string];
 type Execution = Parameters<NonNullable<Tool['execute']>>;

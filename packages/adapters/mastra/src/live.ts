@@ -9,6 +9,7 @@ import {
   type RunOptions,
   type RunpurseError,
 } from '@runpurse/core';
+import type { Failure } from '@runpurse/core/language-model';
 
 /** What belongs to the attachment and not to a run: whom runs report to. */
 export interface Host {
@@ -55,11 +56,6 @@ export interface Hold {
   readonly id: string;
   /** Reports how the call ended; the first end counts. */
   settle(failure: Failure | undefined): void;
-}
-
-/** A wrapper, because anything can be thrown, `undefined` too. */
-export interface Failure {
-  readonly error: unknown;
 }
 
 /** Where in a run something happens: in which agent, inside which step. */

@@ -1,9 +1,8 @@
 import type { MastraLanguageModel } from '@mastra/core/agent';
 import { REFUSALS, RefusedError, refusalOf, type CallPlace, type RunpurseError } from '@runpurse/core';
 import { guarded, obstacleOf, type Host, type Live, type Place } from './live.ts';
-import { answerOf, answerWith, boundsOf, failureOf, requestIdOf, type Answer } from '@runpurse/core/language-model';
+import { answerOf, answerWith, boundsOf, failureOf, requestIdOf, watched, type Answer } from '@runpurse/core/language-model';
 import type { Answered, CallOptions, PromptMessage } from './translate.ts';
-import { watched } from './watch.ts';
 
 /** A model step of an agent, from the processor that announces it to its last try. */
 export interface ModelStep {

@@ -1,5 +1,6 @@
 import type { ToolHooks } from '@mastra/core/tools';
-import { frames, guarded, obstacleOf, type Failure, type Hold, type Live } from './live.ts';
+import type { Failure } from '@runpurse/core/language-model';
+import { frames, guarded, obstacleOf, type Hold, type Live } from './live.ts';
 import type { Execution } from './execution.ts';
 
 /** What is used of a tool, as Mastra runs it. */

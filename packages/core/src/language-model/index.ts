@@ -1,6 +1,7 @@
 /**
  * How calls of models that follow the language-model specification (V2 to V4, as several frameworks have it) read in our
- * words: their usage in disjoint classes, what a reply or a stream's parts say, how a failed call ended, what bounds one.
+ * words: their usage in disjoint classes, what a reply or a stream's parts say, how a failed call ended, what bounds one,
+ * and how a stream of parts is followed to its end.
  */
 export {
   answerOf,
@@ -16,3 +17,4 @@ export {
   type ModelStreamPart,
 } from './answer.ts';
 export { usageOf, type ModelUsage, type ProviderMetadata } from './usage.ts';
+export { watched, type Failure, type Over } from './watched.ts';

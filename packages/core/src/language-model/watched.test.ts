@@ -1,14 +1,13 @@
 import type { UnderlyingSource } from 'node:stream/web';
 import { describe, expect, it } from '@jest/globals';
-import type { Failure } from './live.ts';
-import { watched } from './watch.ts';
+import { watched, type Failure } from './watched.ts';
 
 function stage(source: UnderlyingSource<string>) {
   const seen: string[] = [];
   const ends: (Failure | undefined)[] = [];
   const stream = watched(
     new ReadableStream<string>(source, { highWaterMark: 0 }),
-    (failure) => ends.push(failure),
+    (failure) => void ends.push(failure),
     (part) => seen.push(part),
   );
   return { stream, seen, ends };
@@ -26,6 +25,18 @@ describe('a watched stream', () => {
     const parts: string[] = [];
     for await (const part of stream) parts.push(part);
     expect([parts, seen, ends]).toEqual([['a', 'b'], ['a', 'b'], [undefined]]);
+  });
+
+  it('closes after those told of its end are done with it', async () => {
+    const order: string[] = [];
+    const source = new ReadableStream<string>({ start: (controller) => controller.close() });
+    const stream = watched(source, async () => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      order.push('told');
+    });
+    await stream.getReader().read();
+    order.push('closed');
+    expect(order).toEqual(['told', 'closed']);
   });
 
   it('fails as it would have, and tells so', async () => {
