@@ -37,7 +37,7 @@ export class RunpurseApi implements ICredentialType {
         {
           name: 'Go on and Say So',
           value: 'open',
-          description: 'Spend is let through unbounded and the output says that nobody checked it',
+          description: 'Spend is let through unbounded, and the output says that nobody checked or recorded it',
         },
         {
           name: 'Stop',
@@ -47,7 +47,7 @@ export class RunpurseApi implements ICredentialType {
       ],
       default: 'open',
       description:
-        'What Authorize Spend does when the gateway gives no answer. Model calls go through the gateway, so without it they fail either way.',
+        'What steps that ask or tell the gateway do when it gives no answer. Model calls go through it and reads come from it, so they fail either way.',
     },
     {
       displayName: 'Instance Name',

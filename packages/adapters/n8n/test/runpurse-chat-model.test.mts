@@ -26,6 +26,7 @@ beforeAll(async () => {
               { tool_calls: [lookup], usage },
               { text: 'It was delivered.', usage },
             ],
+            says: [{ text: 'Fine.', usage }],
             loops: [{ tool_calls: [lookup], usage }],
             both: [
               {
@@ -44,7 +45,7 @@ beforeAll(async () => {
           },
         },
       ],
-      prices: ['helps', 'loops', 'both', 'reads'].map((model) => ({
+      prices: ['helps', 'says', 'loops', 'both', 'reads'].map((model) => ({
         provider: 'sandbox',
         model,
         input_mtok_usd: '2',
@@ -169,6 +170,34 @@ describe("n8n's AI Agent", () => {
       ]);
     }
   }, 120_000);
+
+  it("does not charge one person's item to another: two in one round are told apart before anything is spent", async () => {
+    const input = [{ json: { who: 'ann' } }, { json: { who: 'bob' } }];
+    const play = (workflow: WorkflowFile, executionId: string) => n8n.execute({ workflow, executionId, input });
+    const mixed = agentOf('reads', [], credential, { sessionId: '={{ $json.who }}', runId: '={{ $json.who }}-mixed' });
+    const refused = await play(mixed, 'mixed');
+    expect(`${refused.error?.message} ${refused.error?.description}`).toContain('put Loop Over Items with batch size 1 before');
+    expect([await gateway.readRun('ann-mixed'), await gateway.readRun('mixed')]).toEqual([undefined, undefined]);
+    expect((await play(agentOf('says', [], credential, { customerId: "={{ 'acme' }}" }), 'one-customer')).status).toBe('success');
+
+    const looped = (attribution: object): WorkflowFile => {
+      const base = agentOf('says', [], credential, attribution);
+      const loop = { name: 'Loop', type: 'n8n-nodes-base.splitInBatches', version: 3, parameters: { batchSize: 1 } };
+      const to = (node: string) => [{ node, type: 'main', index: 0 }];
+      const connections = {
+        ...base.connections,
+        Start: { main: [to('Loop')] },
+        Loop: { main: [[], to('Agent')] },
+        Agent: { main: [to('Loop')] },
+      };
+      return { ...base, nodes: [...base.nodes, nodeOf(credential, loop)], connections };
+    };
+    await play(looped({ sessionId: '={{ $json.who }}', runId: '={{ $json.who }}-looped' }), 'looped');
+    for (const who of ['ann', 'bob'])
+      expect(await gateway.readRun(`${who}-looped`)).toMatchObject({ session_id: who, counts: { requests: 1 } });
+    const same = await play(looped({ sessionId: '={{ $json.who }}' }), 'same-run');
+    expect(same.error?.description).toContain('state a Run ID of its own under Attribution');
+  });
 
   it('can use the Runpurse node as a tool', async () => {
     const look: NodeSpec = {

@@ -307,22 +307,62 @@ describe('spend', () => {
       reason: expect.stringMatching(/refund/),
     });
   });
+});
+
+describe('with the gateway away', () => {
+  const away = { baseUrl: 'http://127.0.0.1:9', apiKey: 'rp_x' };
+  const step = (name: string, resource: string, operation: string): NodeSpec => ({ name, parameters: { resource, operation } });
+  const all = [
+    run('Begin', 'start', { limitUsd: '0.01' }),
+    authorize('May I'),
+    settle('Paid'),
+    step('Note', 'event', 'record'),
+    run('End', 'end', { revenueUsd: '1' }),
+  ];
+
+  it('an execution goes on by the policy `open`, and each step says that nobody checked or recorded it', async () => {
+    const played = await play(all, undefined, { ...away, failurePolicy: 'open' });
+    expect(played.status).toBe('success');
+    const said = { unchecked: true, reason: expect.stringContaining('Nobody checked or recorded this') };
+    expect(first(played, 'Begin')).toEqual({ started: false, run_id: played.id, ...said });
+    expect(first(played, 'May I')).toEqual({ allowed: true, tool: 'lookup', toolCallId: 'May I', runId: played.id, ...said });
+    expect(first(played, 'Paid')).toEqual({ settled: false, toolCallId: 'May I', runId: played.id, ...said });
+    expect(first(played, 'Note')).toEqual({ recorded: false, eventId: `${played.id}/Note`, runId: played.id, ...said });
+    expect(first(played, 'End')).toEqual({ ended: false, run_id: played.id, ...said });
+    for (const { name } of all) expect(played.nodes[name]?.[0]?.hints?.join()).toContain("can't be reached");
+  });
+
+  it.each(all.map((node) => [node.name, node] as const))('%s stops the execution by the policy `closed`', async (_, node) => {
+    const played = await play([node], undefined, { ...away, failurePolicy: 'closed' });
+    expect(played.error?.message).toBe("The Runpurse gateway at http://127.0.0.1:9 can't be reached");
+  });
 
   it.each([
-    ['open', true],
-    ['closed', false],
-  ] as const)('with the gateway away follows the failure policy %s and says so', async (failurePolicy, goesOn) => {
-    const away = { ...credential, baseUrl: 'http://127.0.0.1:9', failurePolicy };
-    const played = await play([authorize('A')], undefined, away);
-    expect(played.status).toBe(goesOn ? 'success' : 'error');
-    if (goesOn) {
-      expect(first(played, 'A')).toMatchObject({
-        allowed: true,
-        unchecked: true,
-        reason: expect.stringContaining('Nobody checked this spend'),
-      });
-      expect(played.nodes['A']?.[0]?.hints?.join()).toContain("can't be reached");
-    } else expect(played.error?.message).toBe("The Runpurse gateway at http://127.0.0.1:9 can't be reached");
+    ['a proxy', '<html>', 'It answered 502: nothing of Runpurse'],
+    ['a gateway that can not write', '{"error":{"code":"ledger_unavailable","message":"The disk is full."}}', 'The disk is full.'],
+  ])('as %s says it, the policy is followed too', async (_, body, said) => {
+    const server = createServer((_request, response) => response.writeHead(body.startsWith('{') ? 503 : 502).end(body)).listen(
+      0,
+      '127.0.0.1',
+    );
+    await once(server, 'listening');
+    const there = { ...credential, baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+    const open = await play([authorize('May I', { onRefusal: 'output' })], undefined, { ...there, failurePolicy: 'open' });
+    const closed = await play([authorize('May I', { onRefusal: 'output' })], undefined, { ...there, failurePolicy: 'closed' });
+    server.close();
+    expect(first(open, 'May I')).toMatchObject({ allowed: true, unchecked: true });
+    expect(closed.error?.description).toContain(said);
+  });
+
+  it.each([
+    ['a read', run('Look', 'get')],
+    ['a stop', run('Stop', 'stop')],
+    ['a model call', chat('Ask')],
+    ["a session's read", { name: 'S', parameters: { resource: 'session', operation: 'get', attribution: { sessionId: 's' } } }],
+    ['a budget', { name: 'B', parameters: { resource: 'budget', operation: 'create', limitUsd: '1' } }],
+  ])('%s fails, whatever the policy', async (_, node) => {
+    const played = await play([node], undefined, { ...away, failurePolicy: 'open' });
+    expect(played.error?.message).toBe("The Runpurse gateway at http://127.0.0.1:9 can't be reached");
   });
 });
 
@@ -384,6 +424,19 @@ describe('a chat', () => {
     expect(failed.error).toMatchObject({ message: 'The model did not answer in JSON', description: 'It answered: hello' });
   });
 
+  it.each([
+    ['messages', '{"role":"user"}', 'Messages must be a JSON list'],
+    ['messages', '[{', 'Messages is no JSON: it must be a JSON list'],
+    ['tools', '{}', 'Tools must be a JSON list'],
+    ['extraBody', '[1]', 'Extra Body must be a JSON object'],
+    ['extraBody', 'n: 1', 'Extra Body is no JSON: it must be a JSON object'],
+  ])('whose field %s is %s says what it must be, and is not made', async (field, value, said) => {
+    const fields = field === 'extraBody' ? { options: { extraBody: value } } : { inputMode: 'messages', messages: '[]', [field]: value };
+    const played = await play([chat('Ask', fields)]);
+    expect(played.error?.message).toContain(said);
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
   it('that fails is not sent again by itself; tried again by n8n it is a retry of its step', async () => {
     const once = await play([chat('Ask', { model: 'ill' })]);
     expect(once.error?.message).toContain('overloaded');
@@ -396,11 +449,6 @@ describe('a chat', () => {
 
   it('of a model nobody knows says so', async () => {
     expect((await play([chat('Ask', { model: 'nobody-knows' })])).error?.message).toContain('nobody-knows');
-  });
-
-  it('with the gateway away fails, whatever the failure policy', async () => {
-    const played = await play([chat('Ask')], undefined, { ...credential, baseUrl: 'http://127.0.0.1:9' });
-    expect(played.error?.message).toContain("can't be reached");
   });
 });
 
@@ -470,6 +518,7 @@ describe('sessions, budgets and events', () => {
           metadata: { password: 'hunter2-correct', note: `Bearer ${secret}` },
         },
       },
+      run('End', 'end', { status: 'failed', reason: `the tool said: no luck with ${secret}` }),
     ]);
     expect(played.status).toBe('success');
     const response = await fetch(`${gateway.url}/v1/events?run_id=${played.id}`, {
@@ -478,6 +527,9 @@ describe('sessions, budgets and events', () => {
     const log = await response.text();
     expect(log).toContain('Note');
     expect(log).not.toMatch(/sk-live|hunter2/);
+    expect(await ledgerOf(played.id)).toMatchObject({ status_reason: 'the tool said: no luck with [redacted]' });
+    const stopped = await play([chat('Ask'), run('Stop', 'stop', { reason: `leaked ${secret}` })]);
+    expect(await ledgerOf(stopped.id)).toMatchObject({ status_reason: 'leaked [redacted]' });
   });
 
   it('say in an error nothing of the key', async () => {

@@ -121,6 +121,27 @@ describe('the trigger', () => {
     expect(await hook(workflow, 'receive', one)).toMatchObject({ status: 401, items: null });
   });
 
+  it('does not start a workflow by what that workflow did itself', async () => {
+    const workflow = triggerOf({ events: ['run.ended', 'call.refused'] });
+    await hook(workflow, 'create');
+    for (const [run, workflow_id] of [
+      ['own', workflow.id],
+      ['other', 'wf1'],
+    ] as const) {
+      await gateway.post('/v1/runs', { run_id: run, workflow_id });
+      const refund = { run_id: run, tool: 'refund', tool_call_id: 'c', step_id: 's' };
+      await expect(gateway.post('/v1/tools/authorize', refund)).rejects.toThrow('403');
+      await gateway.post(`/v1/runs/${run}/end`, { status: 'completed' });
+    }
+    const taken: unknown[] = [];
+    for (const delivery of await delivered(4)) taken.push(await hook(workflow, 'receive', delivery));
+    await hook(workflow, 'delete');
+    const started = taken.flatMap(
+      (one) => (one as { items: { data: { run_id?: string; run?: { run_id: string } } }[] | null }).items ?? [],
+    );
+    expect(started.map(({ data }) => data.run?.run_id ?? data.run_id)).toEqual(['other', 'other']);
+  });
+
   it('that can not subscribe says why in words', async () => {
     const wrong = triggerOf({ events: ['run.ended'] }, credentialOf({ url: gateway.url, apiKey: 'rp_wrong' }));
     await expect(hook(wrong, 'create')).rejects.toThrow(/key/i);

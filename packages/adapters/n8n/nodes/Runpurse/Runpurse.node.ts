@@ -5,7 +5,7 @@ import { loadOptions } from './methods/load-options.ts';
 import { budget } from './resources/budget/index.ts';
 import { chat } from './resources/chat/index.ts';
 import { event } from './resources/event/index.ts';
-import { itemOf, propertiesOf } from './resources/operation.ts';
+import { itemOf, perform, propertiesOf } from './resources/operation.ts';
 import { run } from './resources/run/index.ts';
 import { session } from './resources/session/index.ts';
 import { spend } from './resources/spend/index.ts';
@@ -54,7 +54,7 @@ export class Runpurse implements INodeType {
           throw new NodeOperationError(this.getNode(), `Runpurse has no operation ${String(operation)} of ${String(resource)}`, {
             itemIndex: index,
           });
-        const json = await found.execute(itemOf(this, settings, index));
+        const json = await perform(found, itemOf(this, settings, index));
         output.push({ json, pairedItem: { item: index } });
       } catch (error) {
         if (!this.continueOnFail()) throw new NodeOperationError(this.getNode(), error as Error, { itemIndex: index });

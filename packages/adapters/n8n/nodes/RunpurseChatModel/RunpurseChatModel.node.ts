@@ -2,13 +2,14 @@ import { NodeConnectionTypes, NodeOperationError } from 'n8n-workflow';
 import type { INodeType, INodeTypeDescription, ISupplyDataFunctions, SupplyData } from 'n8n-workflow';
 import { supplyModel } from '@n8n/ai-node-sdk';
 import { loadOptions } from '../Runpurse/methods/load-options.ts';
-import { attribution, placeOf } from '../shared/attribution.ts';
+import { attribution } from '../shared/attribution.ts';
 import { awayError, oddReplyError, refusalIn, refusedError } from '../shared/refusal.ts';
-import { CREDENTIAL, isObject, settingsOf, textOf, uncancelled, type Caller, type Settings } from '../shared/transport.ts';
+import { CREDENTIAL, isObject, jsonOf, settingsOf, textOf, uncancelled, type Caller, type Settings } from '../shared/transport.ts';
 import { GatewayChatModel, type PostedCall, type PostedReply } from './chat-model.ts';
 import { callerOf } from './caller.ts';
 import { keepingImages } from './images.ts';
 import { liveRunOf } from './live-run.ts';
+import { onePlaceOf } from './one-place.ts';
 import { chatModelProperties, FIELDS } from './properties.ts';
 
 /** The model of n8n's own AI Agent, through the gateway. */
@@ -40,7 +41,7 @@ export class RunpurseChatModel implements INodeType {
     const settings = await settingsOf(this);
     const filled: unknown = this.getNodeParameter('options', itemIndex, {});
     const options = isObject(filled) ? filled : {};
-    const said = placeOf(this, settings.instance, itemIndex, 0);
+    const said = onePlaceOf(this, settings.instance, itemIndex);
     const live = liveRunOf(this, settings, said);
     const place = { graphNode: said.graphNode, agentId: said.agentId, ...callerOf(this, live, itemIndex, said.agentId) };
     const model = new GatewayChatModel(textOf(this.getNodeParameter('model', itemIndex)), {
@@ -108,7 +109,7 @@ async function post(
       stream: (reply.body as AsyncIterable<Buffer>)[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>,
     };
   const text = typeof reply.body === 'string' ? reply.body : await textOfStream(reply.body as AsyncIterable<Buffer>);
-  return { status: reply.statusCode, headers: known, body: jsonOrNothing(text), text };
+  return { status: reply.statusCode, headers: known, body: jsonOf(text), text };
 }
 
 /** Node's stream of a reply: nobody reads it any more, so the provider need not go on. */
@@ -122,17 +123,9 @@ async function textOfStream(stream: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function jsonOrNothing(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
-}
-
 function parsed(context: ISupplyDataFunctions, value: unknown, itemIndex: number): object {
   if (typeof value !== 'string' || value.trim() === '') return {};
-  const body = jsonOrNothing(value);
+  const body = jsonOf(value);
   if (!isObject(body)) throw new NodeOperationError(context.getNode(), 'Extra Body must be a JSON object', { itemIndex });
   return body;
 }

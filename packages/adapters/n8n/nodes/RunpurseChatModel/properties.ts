@@ -1,4 +1,5 @@
 import type { INodeProperties } from 'n8n-workflow';
+import { extraBodyField, maxTokensField, modelField, temperatureField, timeoutField, topPField } from '../shared/model-fields.ts';
 
 /** Options that are fields of the request, by their names there. */
 export const FIELDS = {
@@ -18,15 +19,7 @@ export const chatModelProperties: INodeProperties[] = [
     default: '',
     typeOptions: { containerClass: 'ndv-connection-hint-notice' },
   },
-  {
-    displayName: 'Model Name or ID',
-    name: 'model',
-    type: 'options',
-    typeOptions: { loadOptionsMethod: 'getModels' },
-    required: true,
-    default: '',
-    description: 'Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>',
-  },
+  modelField,
   {
     displayName: 'Options',
     name: 'options',
@@ -42,7 +35,7 @@ export const chatModelProperties: INodeProperties[] = [
         description:
           'Whether each tool the model wants is put to the gateway first. A denied one does not run, the model is told; an allowed one is charged to the run.',
       },
-      { displayName: 'Extra Body', name: 'extraBody', type: 'json', default: '{}', description: 'Further fields of the request' },
+      extraBodyField,
       {
         displayName: 'Frequency Penalty',
         name: 'frequencyPenalty',
@@ -57,13 +50,7 @@ export const chatModelProperties: INodeProperties[] = [
         default: 2,
         description: 'How often a call is tried again when its provider failed. A refusal never is.',
       },
-      {
-        displayName: 'Maximum Number of Tokens',
-        name: 'maxTokens',
-        type: 'number',
-        default: 1024,
-        description: 'Bounds each answer, and with it what the gateway must hold for the call',
-      },
+      maxTokensField,
       {
         displayName: 'Presence Penalty',
         name: 'presencePenalty',
@@ -92,15 +79,9 @@ export const chatModelProperties: INodeProperties[] = [
         ],
         default: 'text',
       },
-      {
-        displayName: 'Sampling Temperature',
-        name: 'temperature',
-        type: 'number',
-        typeOptions: { minValue: 0, maxValue: 2, numberPrecision: 1 },
-        default: 1,
-      },
-      { displayName: 'Timeout (Seconds)', name: 'timeoutSeconds', type: 'number', default: 300 },
-      { displayName: 'Top P', name: 'topP', type: 'number', typeOptions: { minValue: 0, maxValue: 1, numberPrecision: 2 }, default: 1 },
+      temperatureField,
+      timeoutField,
+      topPField,
     ],
   },
 ];

@@ -8,6 +8,12 @@ import { askGateway, subscriptionOf, type Subscription } from './subscription.ts
 /** So many notices are remembered, that none which is delivered twice starts a workflow twice. */
 const SEEN_MAX = 500;
 
+/** Whose run ended or whose call was refused. A workflow that its own ends started would start itself for ever. */
+function workflowIn({ data }: IDataObject): unknown {
+  if (!isObject(data)) return undefined;
+  return isObject(data['run']) ? data['run']['workflow_id'] : data['workflow'];
+}
+
 /** As much of n8n's response as is used. */
 interface Answerable {
   status(status: number): { send(text: string): unknown };
@@ -134,6 +140,7 @@ export class RunpurseTrigger implements INodeType {
       (this.getResponseObject() as unknown as Answerable).status(401).send(`Not taken: ${verdict.reason}`);
       return { noWebhookResponse: true };
     }
+    if (workflowIn(this.getBodyData()) === this.getWorkflow().id) return { webhookResponse: 'of this workflow itself' };
     const seen = (known.seen ??= []);
     if (seen.includes(verdict.id)) return { webhookResponse: 'known already' };
     seen.push(verdict.id);

@@ -13,6 +13,7 @@ const WHAT_NOW: Readonly<Record<string, string>> = {
   policy_denied: 'A rule of your gateway forbids it; whoever keeps its policy can change that. Nothing was spent.',
   run_paused: 'Resume the run at the gateway ("runpurse runs" or POST /v1/runs/ID/resume), or raise the cap that paused it.',
   run_ended: 'This run has ended. A new execution is a new run; or state another Run ID under Attribution.',
+  context_conflict: 'A run belongs to one session. For another one state a Run ID of its own under Attribution, beside the Session ID.',
   conflict: 'It was allowed and paid before under this ID, so it is not paid again. For another payment state another ID.',
   invalid_key: 'Check the virtual key in the Runpurse credential.',
   rate_limited: 'Too many calls a minute with this key. Slow down (Loop Over Items with a Wait), or raise rate.requests_per_minute.',
@@ -40,9 +41,11 @@ export function oddReplyError(node: INode, reply: GatewayReply, itemIndex: numbe
   });
 }
 
-/** No answer at all. */
-export function awayError(node: INode, baseUrl: string, cause: unknown, itemIndex: number): NodeOperationError {
-  return new NodeOperationError(node, `The Runpurse gateway at ${baseUrl} can't be reached`, {
+/** No answer of the gateway at all; what follows is the failure policy's choice. */
+export class GatewayAwayError extends NodeOperationError {}
+
+export function awayError(node: INode, baseUrl: string, cause: unknown, itemIndex: number): GatewayAwayError {
+  return new GatewayAwayError(node, `The Runpurse gateway at ${baseUrl} can't be reached`, {
     itemIndex,
     description: `${redactText(cause instanceof Error ? cause.message : String(cause))}. Is it running, and is the Gateway URL of the credential right as seen from n8n?`,
   });

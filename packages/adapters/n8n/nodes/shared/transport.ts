@@ -85,7 +85,7 @@ export async function send(caller: Caller, baseUrl: string, request: GatewayRequ
   return {
     status: reply.statusCode,
     headers: Object.fromEntries(Object.entries(reply.headers).map(([name, value]) => [name.toLowerCase(), String(value)])),
-    body: parsed(text),
+    body: jsonOf(text),
     text,
   };
 }
@@ -109,7 +109,8 @@ export function textOf(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
-function parsed(text: string): unknown {
+/** What the text says in JSON, or undefined when it is none. */
+export function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {

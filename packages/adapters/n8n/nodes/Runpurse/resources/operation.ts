@@ -1,7 +1,11 @@
-import type { IDataObject, IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+import { redactText } from '@runpurse/core';
+import { NodeOperationError, type IDataObject, type IExecuteFunctions, type INodeProperties } from 'n8n-workflow';
 import { attribution, placeOf, type Place } from '../../shared/attribution.ts';
-import { awayError, oddReplyError, refusalIn, refusedError } from '../../shared/refusal.ts';
+import { awayError, GatewayAwayError, oddReplyError, refusalIn, refusedError } from '../../shared/refusal.ts';
 import { isObject, send, textOf, type GatewayReply, type GatewayRequest, type Settings } from '../../shared/transport.ts';
+
+/** What the gateway takes. */
+const REASON_MAX = 1_000;
 
 /** One item of one operation: the parameters, where it stands, and the way to the gateway. */
 export interface Item {
@@ -21,6 +25,8 @@ export interface Operation {
   readonly properties: readonly INodeProperties[];
   /** What it puts out for the item. Throws a NodeOperationError that a person understands. */
   execute(item: Item): Promise<IDataObject>;
+  /** What it puts out when the gateway is away and the credential says to go on. One whose output only the gateway knows fails. */
+  withoutGateway?(item: Item): IDataObject;
 }
 
 export interface Resource {
@@ -60,8 +66,33 @@ export function itemOf(context: IExecuteFunctions, settings: Settings, index: nu
   return { context, index, settings, place: placeOf(context, settings.instance, index, Number.isInteger(runIndex) ? runIndex : 0) };
 }
 
-/** Asks the gateway and hands out its reply, refusals too; throws only when no answer came. */
+/** Executes the operation; with the gateway away it is what the credential says for that case, and never quietly. */
+export async function perform(operation: Operation, item: Item): Promise<IDataObject> {
+  try {
+    return await operation.execute(item);
+  } catch (error) {
+    if (!(error instanceof GatewayAwayError) || item.settings.failurePolicy === 'closed' || operation.withoutGateway === undefined)
+      throw new NodeOperationError(item.context.getNode(), error as Error, { itemIndex: item.index });
+    const output = operation.withoutGateway(item);
+    const reason = `Nobody checked or recorded this: ${error.message}. The credential says to go on when the gateway is away.`;
+    item.context.addExecutionHints({ message: reason, type: 'warning', location: 'outputPane' });
+    return { ...output, unchecked: true, reason };
+  }
+}
+
+/** Statuses by which the gateway, or what stands before it, says that it can do nothing now. */
+const AWAY: ReadonlySet<number> = new Set([502, 503, 504]);
+
+/** Asks the gateway and hands out its reply, refusals too; throws only when it gave no answer. */
 export async function ask(item: Item, request: GatewayRequest): Promise<GatewayReply> {
+  const reply = await reach(item, request);
+  if (!AWAY.has(reply.status)) return reply;
+  const cause = `It answered ${reply.status}: ${refusalIn(reply)?.message ?? 'nothing of Runpurse'}`;
+  throw awayError(item.context.getNode(), item.settings.baseUrl, cause, item.index);
+}
+
+/** The same for a model call, whose provider has such statuses too: each is an answer. */
+export async function reach(item: Item, request: GatewayRequest): Promise<GatewayReply> {
   try {
     return await send(item.context, item.settings.baseUrl, request);
   } catch (error) {
@@ -91,6 +122,11 @@ export function text(item: Item, name: string): string {
 export function collection(item: Item, name: string): IDataObject {
   const value: unknown = item.context.getNodeParameter(name, item.index, {});
   return isObject(value) ? (value as IDataObject) : {};
+}
+
+/** Why a run ended or was stopped, without the secrets that an error's text may hold. */
+export function reasonOf(item: Item): string {
+  return redactText(text(item, 'reason')).slice(0, REASON_MAX);
 }
 
 /** A dollar amount as the gateway reads it, or undefined when left empty. */

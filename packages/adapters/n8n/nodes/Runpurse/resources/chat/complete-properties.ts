@@ -1,16 +1,9 @@
 import type { INodeProperties } from 'n8n-workflow';
+import { extraBodyField, maxTokensField, modelField, temperatureField, timeoutField, topPField } from '../../../shared/model-fields.ts';
 
 /** The fields of a completion. */
 export const completeProperties: readonly INodeProperties[] = [
-  {
-    displayName: 'Model Name or ID',
-    name: 'model',
-    type: 'options',
-    typeOptions: { loadOptionsMethod: 'getModels' },
-    required: true,
-    default: '',
-    description: 'Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>',
-  },
+  modelField,
   {
     displayName: 'Input',
     name: 'inputMode',
@@ -108,30 +101,12 @@ export const completeProperties: readonly INodeProperties[] = [
     placeholder: 'Add Option',
     default: {},
     options: [
-      {
-        displayName: 'Extra Body',
-        name: 'extraBody',
-        type: 'json',
-        default: '{}',
-        description: 'Further fields of the request, as the provider reads them',
-      },
-      {
-        displayName: 'Maximum Number of Tokens',
-        name: 'maxTokens',
-        type: 'number',
-        default: 1024,
-        description: 'Bounds the answer, and with it what the gateway must hold for the call',
-      },
-      {
-        displayName: 'Sampling Temperature',
-        name: 'temperature',
-        type: 'number',
-        typeOptions: { minValue: 0, maxValue: 2, numberPrecision: 1 },
-        default: 1,
-      },
+      extraBodyField,
+      maxTokensField,
+      temperatureField,
       { displayName: 'Seed', name: 'seed', type: 'number', default: 0 },
-      { displayName: 'Timeout (Seconds)', name: 'timeoutSeconds', type: 'number', default: 300 },
-      { displayName: 'Top P', name: 'topP', type: 'number', typeOptions: { minValue: 0, maxValue: 1, numberPrecision: 2 }, default: 1 },
+      timeoutField,
+      topPField,
     ],
   },
 ];

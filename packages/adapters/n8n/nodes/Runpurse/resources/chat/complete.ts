@@ -1,9 +1,10 @@
 import { NodeOperationError, type IDataObject } from 'n8n-workflow';
 import { isObject, textOf, type GatewayReply } from '../../../shared/transport.ts';
 import { headersOf } from '../../../shared/attribution.ts';
-import { accepted, ask, collection, stated, text, type Item, type Operation } from '../operation.ts';
+import { jsonIn, jsonParameter } from '../json.ts';
+import { accepted, collection, reach, stated, text, type Item, type Operation } from '../operation.ts';
 import { completeProperties } from './complete-properties.ts';
-import { jsonParameter, messagesOf } from './messages.ts';
+import { messagesOf } from './messages.ts';
 
 const TIMEOUT_S = 300;
 
@@ -17,9 +18,7 @@ export const complete: Operation = {
     const options = collection(item, 'options');
     const format = text(item, 'responseFormat');
     const body = {
-      ...(textOf(options['extraBody']).trim() === '' && !isObject(options['extraBody'])
-        ? {}
-        : (jsonOf(item, options['extraBody'], 'Extra Body') as object)),
+      ...(jsonIn(item, options['extraBody'], 'Extra Body', isObject) as object | undefined),
       ...stated({
         model: text(item, 'model'),
         max_tokens: options['maxTokens'],
@@ -38,7 +37,7 @@ export const complete: Operation = {
       }),
       stream: false,
     };
-    const reply = await ask(item, {
+    const reply = await reach(item, {
       method: 'POST',
       path: '/v1/chat/completions',
       headers: headersOf({ ...item.place, stepKind: 'llm_call' }),
@@ -50,18 +49,8 @@ export const complete: Operation = {
 };
 
 function toolsOf(item: Item): object {
-  if (text(item, 'tools') === '' && typeof item.context.getNodeParameter('tools', item.index, '') === 'string') return {};
-  const tools = jsonParameter(item, 'tools', 'Tools', Array.isArray) as readonly unknown[];
+  const tools = (jsonParameter(item, 'tools', 'Tools', Array.isArray) ?? []) as readonly unknown[];
   return tools.length === 0 ? {} : { tools };
-}
-
-function jsonOf(item: Item, value: unknown, label: string): unknown {
-  if (typeof value !== 'string') return value;
-  try {
-    return JSON.parse(value) as unknown;
-  } catch {
-    throw new NodeOperationError(item.context.getNode(), `${label} is no JSON`, { itemIndex: item.index });
-  }
 }
 
 /** What the model said, and what the gateway knows of it from the reply's headers. Unknown is null, never 0. */
@@ -73,7 +62,7 @@ function outputOf(item: Item, reply: GatewayReply, wantsJson: boolean): IDataObj
   const known = (name: string): string | null => reply.headers[`x-runpurse-${name}`] ?? null;
   return {
     text: content,
-    ...(wantsJson && { json: jsonIn(item, content, choice?.['finish_reason']) }),
+    ...(wantsJson && { json: answerIn(item, content, choice?.['finish_reason']) }),
     toolCalls: message['tool_calls'] ?? [],
     message,
     finishReason: choice?.['finish_reason'] ?? null,
@@ -90,7 +79,7 @@ function outputOf(item: Item, reply: GatewayReply, wantsJson: boolean): IDataObj
 }
 
 /** The call is paid by now, so an answer that is no JSON is told as such, with the answer. */
-function jsonIn(item: Item, content: string, finish: unknown): IDataObject {
+function answerIn(item: Item, content: string, finish: unknown): IDataObject {
   try {
     return JSON.parse(content) as IDataObject;
   } catch {

@@ -1,9 +1,11 @@
-import { NodeOperationError, type IDataObject } from 'n8n-workflow';
+import type { IDataObject } from 'n8n-workflow';
+import { jsonParameter } from '../json.ts';
 import { text, type Item } from '../operation.ts';
 
 /** The chat messages of an item, as OpenAI's API reads them: given whole as JSON, or made from a prompt and images. */
 export async function messagesOf(item: Item): Promise<readonly object[]> {
-  if (text(item, 'inputMode') === 'messages') return jsonParameter(item, 'messages', 'Messages', Array.isArray) as readonly object[];
+  if (text(item, 'inputMode') === 'messages')
+    return (jsonParameter(item, 'messages', 'Messages', Array.isArray) ?? []) as readonly object[];
   const system = text(item, 'system');
   const images = await imagesOf(item);
   const prompt = text(item, 'prompt');
@@ -33,21 +35,4 @@ function listOf(value: unknown): readonly string[] {
     .split(',')
     .map((part) => part.trim())
     .filter((part) => part !== '');
-}
-
-/** A JSON field as data, or the error that names it. */
-export function jsonParameter(item: Item, name: string, label: string, isRight: (value: unknown) => boolean): unknown {
-  let value: unknown = item.context.getNodeParameter(name, item.index, '');
-  if (typeof value === 'string') {
-    try {
-      value = JSON.parse(value) as unknown;
-    } catch {
-      throw new NodeOperationError(item.context.getNode(), `${label} is no JSON`, { itemIndex: item.index });
-    }
-  }
-  if (!isRight(value))
-    throw new NodeOperationError(item.context.getNode(), `${label} must be a JSON ${isRight === Array.isArray ? 'list' : 'object'}`, {
-      itemIndex: item.index,
-    });
-  return value;
 }

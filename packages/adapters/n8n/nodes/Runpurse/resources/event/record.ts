@@ -1,7 +1,8 @@
 import { EVENT_TYPES, redact } from '@runpurse/core';
-import { NodeOperationError, type IDataObject } from 'n8n-workflow';
+import type { IDataObject } from 'n8n-workflow';
 import { isObject } from '../../../shared/transport.ts';
 import { fieldsOf } from '../../../shared/attribution.ts';
+import { jsonParameter } from '../json.ts';
 import { askAccepted, stated, text, type Item, type Operation } from '../operation.ts';
 
 export const record: Operation = {
@@ -36,8 +37,8 @@ export const record: Operation = {
     },
   ],
   async execute(item) {
-    const metadata = redact(metadataOf(item)) as IDataObject;
-    const eventId = text(item, 'eventId') || [item.place.runId, item.place.stepId].filter((part) => part !== undefined).join('/');
+    const metadata = redact(jsonParameter(item, 'metadata', 'Metadata', isObject) ?? {}) as IDataObject;
+    const eventId = eventIdOf(item);
     const event = stated({
       event_id: eventId,
       type: text(item, 'eventType'),
@@ -56,22 +57,9 @@ export const record: Operation = {
       allowed: answer['allowed'],
     };
   },
+  withoutGateway: (item) => ({ recorded: false, eventId: eventIdOf(item), runId: item.place.runId ?? null }),
 };
 
-function metadataOf(item: Item): object {
-  const said = item.context.getNodeParameter('metadata', item.index, {}) as unknown;
-  const value: unknown = typeof said === 'string' ? parsed(item, said.trim() === '' ? '{}' : said) : said;
-  if (isObject(value)) return value;
-  throw new NodeOperationError(item.context.getNode(), 'Metadata must be a JSON object such as {"order": 7}', { itemIndex: item.index });
-}
-
-function parsed(item: Item, json: string): unknown {
-  try {
-    return JSON.parse(json) as unknown;
-  } catch {
-    throw new NodeOperationError(item.context.getNode(), 'Metadata is no JSON', {
-      itemIndex: item.index,
-      description: 'Quotes and commas? It must be an object such as {"order": 7}.',
-    });
-  }
+function eventIdOf(item: Item): string {
+  return text(item, 'eventId') || [item.place.runId, item.place.stepId].filter((part) => part !== undefined).join('/');
 }

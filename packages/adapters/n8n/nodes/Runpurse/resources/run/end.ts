@@ -1,6 +1,6 @@
 import { runFieldsOf } from '../../../shared/attribution.ts';
 import type { GatewayRequest } from '../../../shared/transport.ts';
-import { accepted, amount, ask, askAccepted, runOf, stated, text, type Operation } from '../operation.ts';
+import { accepted, amount, ask, askAccepted, reasonOf, runOf, stated, text, type Operation } from '../operation.ts';
 
 export const end: Operation = {
   value: 'end',
@@ -34,7 +34,7 @@ export const end: Operation = {
   async execute(item) {
     const body = stated({
       status: text(item, 'status'),
-      reason: text(item, 'reason').slice(0, 1000),
+      reason: reasonOf(item),
       revenue_usd: amount(item, 'revenueUsd'),
       fees_usd: amount(item, 'feesUsd'),
       outbound_usd: amount(item, 'outboundUsd'),
@@ -46,4 +46,5 @@ export const end: Operation = {
     await askAccepted(item, { method: 'POST', path: '/v1/runs', body: runFieldsOf(item.place) });
     return askAccepted(item, end);
   },
+  withoutGateway: (item) => ({ ended: false, run_id: runOf(item) }),
 };

@@ -1,6 +1,6 @@
 import type { IDataObject } from 'n8n-workflow';
 import { runFieldsOf } from '../../../shared/attribution.ts';
-import { amount, askAccepted, stated, type Operation } from '../operation.ts';
+import { amount, askAccepted, runOf, stated, type Operation } from '../operation.ts';
 
 const BOUNDS = {
   maxRequests: 'max_requests',
@@ -51,4 +51,5 @@ export const start: Operation = {
     });
     return askAccepted(item, { method: 'POST', path: '/v1/runs', body });
   },
+  withoutGateway: (item) => ({ started: false, run_id: runOf(item) }),
 };

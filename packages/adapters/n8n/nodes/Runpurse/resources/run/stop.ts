@@ -1,4 +1,4 @@
-import { askAccepted, runOf, stated, text, type Operation } from '../operation.ts';
+import { askAccepted, reasonOf, runOf, stated, type Operation } from '../operation.ts';
 
 export const stop: Operation = {
   value: 'stop',
@@ -7,7 +7,7 @@ export const stop: Operation = {
   description: 'Every further call of the run is refused',
   properties: [{ displayName: 'Reason', name: 'reason', type: 'string', default: '', description: 'Shown to whoever is refused' }],
   execute(item) {
-    const body = stated({ reason: text(item, 'reason').slice(0, 1000) });
+    const body = stated({ reason: reasonOf(item) });
     return askAccepted(item, { method: 'POST', path: `/v1/runs/${encodeURIComponent(runOf(item))}/stop`, body });
   },
 };

@@ -1,4 +1,3 @@
-import type { IDataObject } from 'n8n-workflow';
 import { refusalIn } from '../../../shared/refusal.ts';
 import { fieldsOf } from '../../../shared/attribution.ts';
 import { accepted, amount, ask, runOf, stated, text, type Item, type Operation } from '../operation.ts';
@@ -42,22 +41,14 @@ export const authorize: Operation = {
     },
   ],
   async execute(item) {
-    const [toolCallId, runId] = [toolCallIdOf(item), runOf(item)];
-    const what = { tool: text(item, 'tool'), toolCallId, runId };
+    const what = whatOf(item);
     const body = stated({
       ...fieldsOf(item.place),
       tool: what.tool,
-      tool_call_id: toolCallId,
+      tool_call_id: what.toolCallId,
       estimated_cost_usd: amount(item, 'estimatedUsd'),
     });
-    let reply;
-    try {
-      reply = await ask(item, { method: 'POST', path: '/v1/tools/authorize', body });
-    } catch (error) {
-      return unchecked(item, what, error);
-    }
-    if (reply.status === 502 || reply.status === 503 || reply.status === 504)
-      return unchecked(item, what, new Error(`the gateway answered ${reply.status}`));
+    const reply = await ask(item, { method: 'POST', path: '/v1/tools/authorize', body });
     const refusal = refusalIn(reply);
     if (refusal !== undefined && text(item, 'onRefusal') === 'output')
       return { allowed: false, ...what, code: refusal.code, reason: refusal.message, ...refusal.details };
@@ -72,12 +63,9 @@ export const authorize: Operation = {
       budgets: answer['budgets'],
     };
   },
+  withoutGateway: (item) => ({ allowed: true, ...whatOf(item) }),
 };
 
-/** Nobody answered: what the credential says for that case, and never quietly. */
-function unchecked(item: Item, what: IDataObject, error: unknown): IDataObject {
-  if (item.settings.failurePolicy === 'closed') throw error as Error;
-  const reason = `Nobody checked this spend: ${error instanceof Error ? error.message : String(error)}. The credential says to go on when the gateway is away.`;
-  item.context.addExecutionHints({ message: reason, type: 'warning', location: 'outputPane' });
-  return { allowed: true, unchecked: true, reason, ...what };
+function whatOf(item: Item): { readonly tool: string; readonly toolCallId: string; readonly runId: string } {
+  return { tool: text(item, 'tool'), toolCallId: toolCallIdOf(item), runId: runOf(item) };
 }

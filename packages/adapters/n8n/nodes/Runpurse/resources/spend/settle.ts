@@ -47,4 +47,5 @@ export const settle: Operation = {
       budgets: answer['budgets'],
     };
   },
+  withoutGateway: (item) => ({ settled: false, runId: runOf(item), toolCallId: toolCallIdOf(item) }),
 };
