@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { RunningGateway } from '@runpurse/conformance';
 import { errorOf } from './error-of.ts';
 import { app, chat, connect, startTestGateway } from './gateway.ts';
+import type { MakeError } from './renderer/make-error.ts';
 import type { Empties, Parameter } from './renderer/parameters.ts';
 import { openConnection, type Bundle, type Player } from './renderer/play.ts';
 
@@ -335,6 +336,18 @@ it('a chat completion under way is not made a second time under its Step ID', as
     expect((await errorOf(player.action('createChatCompletion', call))).type).toBe('DuplicateDataError');
     expect(await first).toMatchObject({ content: 'late' });
     expect(calls).toBe(1);
+
+    // Of twins that both looked before either called, the gateway still makes one.
+    const twins = await Promise.allSettled(
+      Array.from({ length: 4 }, () => player.action('createChatCompletion', { ...call, step_id: '顧客'.repeat(40) })),
+    );
+    const refused = twins.flatMap((twin) => (twin.status === 'rejected' ? [twin.reason as MakeError] : []));
+    expect(refused.map(({ type, message }) => [type, message])).toEqual(
+      Array(3).fill([expect.stringMatching(/^(?:Duplicate)?DataError$/), expect.stringContaining('nothing is charged again')]),
+    );
+    expect(refused.some(({ status }) => status === 409)).toBe(true);
+    expect(calls).toBe(2);
+    expect((await own.readRun('slow'))?.counts).toMatchObject({ requests: 2, retries: 0 });
     // Make takes a filter's value apart at commas, so such an ID could not be looked for.
     expect((await errorOf(player.action('createChatCompletion', { ...call, step_id: 'a,b' }))).type).toBe('BundleValidationError');
   } finally {

@@ -435,6 +435,21 @@ describe('Chat Completion', () => {
     });
   });
 
+  it('asks the model once for twins of the same instant: one is answered, the others come back for its answer', async () => {
+    const run_id = fresh();
+    providerWaitsMs = 300;
+    const twins = await Promise.allSettled(
+      Array.from({ length: 4 }, () => zap.create('chat_completion', { run_id, ...ask, call_id: '顧客 7' })),
+    );
+    const answered = twins.filter((twin) => twin.status === 'fulfilled');
+    expect(answered).toHaveLength(1);
+    for (const twin of twins.filter((one) => one.status === 'rejected'))
+      expect(twin.reason).toMatchObject({ name: 'ThrottledError', message: expect.stringContaining('under way already') });
+    expect(await zap.create('chat_completion', { run_id, ...ask, call_id: '顧客 7' })).toMatchObject({ text: 'answer 1', replayed: true });
+    expect(providerCalls).toHaveLength(1);
+    expect(await run(run_id)).toMatchObject({ counts: { requests: 1, retries: 0 }, cost: { total_usd: '0.01' } });
+  });
+
   it('would rather refuse a replay than pay twice when the first answer is not kept', async () => {
     const run_id = fresh();
     await zap.create('chat_completion', { run_id, ...ask });

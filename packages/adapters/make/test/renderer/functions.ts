@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { text } from './text.ts';
 
 /** An expression that Make could not read either, or of which nobody knows what Make makes of it. */
@@ -35,6 +36,7 @@ export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>
   length: (value) => (typeof value === 'string' ? value.length : list(value).length),
   substring: (value, start, end) => text(value).slice(Number(start), Number(end)),
   encodeURL: (value) => encodeURIComponent(text(value)),
+  sha256: (value) => createHash('sha256').update(text(value)).digest('hex'),
   parseNumber: (value) => Number(text(value)),
   toString: (value: unknown) => text(value),
   /** An array of collections to one collection. */

@@ -6,7 +6,7 @@ import { answerError, isHalting } from '../errors.ts';
 import { CALL_ID, DECISION_OUT, ON_REFUSAL, outCount, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
 import { required } from '../inputs.ts';
 import { contextOf, keyOf, placeOf, textOf } from '../translate.ts';
-import { attemptOf, readRun, triesOf } from '../tries.ts';
+import { attemptOf, readRun, triesOf, type Try } from '../tries.ts';
 
 /** How long an answer is kept for a replay: as long as Zapier replays by itself, and some more. */
 const KEPT_S = 24 * 3_600;
@@ -40,24 +40,15 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const cacheKey = `chat_${keyOf(bundle.authData['base_url'], connectionKey(z, bundle), run.runId, callId)}`;
 
   const earlier = triesOf(await readRun(z, bundle, run.runId), 'model', callId);
-  if (earlier.some(({ status }) => status === 'open'))
-    throw new z.errors.ThrottledError('This very call is under way already; its answer is awaited before it is made again.', 30);
-  const paid = earlier.find(({ status }) => status === 'completed');
-  if (paid !== undefined) {
-    const kept = await keptAnswer(z, cacheKey);
-    if (kept !== undefined) return { ...kept, ...said, replayed: true };
-    throw new z.errors.Error(
-      `This call was made and paid before (${paid.requestId}, ${paid.costUsd === null ? 'at an unknown price' : `$${paid.costUsd}`}), and its answer is not kept any more. It is not made again, so it is not charged twice. To make it anew, give this step another Call ID.`,
-      'already_paid',
-      409,
-    );
-  }
+  const first = await firstAnswer(z, cacheKey, earlier);
+  if (first !== undefined) return { ...first, ...said, replayed: true };
 
   const response = await exchange(z, bundle, {
     method: 'POST',
     path: '/v1/chat/completions',
     body,
-    headers: run.headers(placeOf(input, callId, attemptOf(earlier))),
+    // A hash, since a header holds no text of any length in any script.
+    headers: { ...run.headers(placeOf(input, callId, attemptOf(earlier))), 'Runpurse-Idempotency-Key': keyOf(callId) },
     timeoutMs: STEP_MS - (Date.now() - began),
     slowText: TOO_SLOW,
   });
@@ -67,12 +58,32 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
     return { ...answer, ...said, replayed: false };
   }
   const refusal = refusalOf(response);
+  if (refusal?.code === 'conflict') {
+    // A twin was faster.
+    const twin = await firstAnswer(z, cacheKey, triesOf(await readRun(z, bundle, run.runId), 'model', callId));
+    if (twin !== undefined) return { ...twin, ...said, replayed: true };
+  }
   if (refusal !== undefined && isHalting(refusal)) {
     if (textOf(input, 'on_refusal') === 'continue')
       return { ...NOTHING_SAID, ...said, allowed: false, decision: refusal.code, reason: refusal.message, warning: '', replayed: false };
     await endRefused(attached, { type: 'denied', proceed: false, refusal });
   }
   throw answerError(z, response.status, response.body, response.headers);
+}
+
+/** What this call was answered before; undefined when it may be made. Throws while it is under way, and when it was paid and its answer is not kept. */
+async function firstAnswer(z: ZObject, cacheKey: string, tries: readonly Try[]): Promise<object | undefined> {
+  if (tries.some(({ status }) => status === 'open'))
+    throw new z.errors.ThrottledError('This very call is under way already; its answer is awaited before it is made again.', 30);
+  const paid = tries.find(({ status }) => status === 'completed');
+  if (paid === undefined) return undefined;
+  const kept = await keptAnswer(z, cacheKey);
+  if (kept !== undefined) return kept;
+  throw new z.errors.Error(
+    `This call was made and paid before (${paid.requestId}, ${paid.costUsd === null ? 'at an unknown price' : `$${paid.costUsd}`}), and its answer is not kept any more. It is not made again, so it is not charged twice. To make it anew, give this step another Call ID.`,
+    'already_paid',
+    409,
+  );
 }
 
 /** Zapier's cache is a convenience: without it a replay is refused rather than paid twice. */
