@@ -714,6 +714,37 @@ describe('a suspended tool', () => {
     expect((await sent(stage)).filter((type) => type !== 'approval.requested')).toEqual(PLAIN_RUN);
     expect(new Set(stage.events.map(({ run_id }) => run_id)).size).toBe(1);
   });
+
+  it.each<[string, unknown, (agent: Agent, runId: string) => Promise<{ getFullOutput(): Promise<unknown> }>, string[]]>([
+    [
+      'that is resumed was asked for where it began',
+      suspends,
+      (agent, runId) => agent.resumeStream({ ok: true }, { runId, toolCallId: 'call_1' }),
+      ['first tool.call.requested'],
+    ],
+    [
+      'that is approved had not begun, and is asked for',
+      approved,
+      (agent, runId) => agent.approveToolCall({ runId, toolCallId: 'call_1' }),
+      ['second tool.call.requested', 'second tool.call.completed'],
+    ],
+  ])('in another process, %s', async (_, tool, resume, expected) => {
+    const storage = new InMemoryStore();
+    const processes = { first: setStage(), second: setStage() };
+    const [first, second] = Object.values(processes).map((stage) => {
+      const agent = stage.agent(scripted(lookThenAnswer), { tools: { lookup: tool } as never });
+      new Mastra({ agents: { agent }, storage, logger: false });
+      return agent;
+    }) as [Agent, Agent];
+    const suspended = await first.stream('hi');
+    await suspended.getFullOutput();
+    await (await resume(second, suspended.runId)).getFullOutput();
+    const told: string[] = [];
+    for (const [name, stage] of Object.entries(processes))
+      told.push(...(await sent(stage)).filter((type) => type.startsWith('tool.')).map((type) => `${name} ${type}`));
+    expect(told).toEqual(expected);
+    expect(processes.second.types().at(-1)).toBe('run.completed');
+  });
 });
 
 describe('run(…)', () => {

@@ -10,12 +10,15 @@ interface Tool {
 export interface ToolContext {
   readonly toolCallId?: string | undefined;
   readonly requestContext?: object | undefined;
+  /** What a suspended call is resumed with. */
+  readonly resumeData?: unknown;
   readonly suspend?: ((...args: readonly unknown[]) => unknown) | undefined;
 }
 interface ToolCall {
   readonly name: string;
   readonly toolCallId: string;
   readonly input: unknown;
+  readonly isResumed: boolean;
 }
 
 /** Finds the execution a tool call belongs to: it may have been suspended in one and go on in another. */
@@ -37,7 +40,7 @@ function guardTool(known: Execution, name: string, tool: Tool, executionFor: Exe
     const execution = await executionFor(context, known);
     const { live, place } = execution;
     const toolCallId = context.toolCallId ?? crypto.randomUUID();
-    const hold = await holdFor(execution, { name, toolCallId, input });
+    const hold = await holdFor(execution, { name, toolCallId, input, isResumed: context.resumeData !== undefined });
     let isSuspended = false;
     const suspend = (...args: readonly unknown[]): unknown => {
       isSuspended = true;
@@ -58,9 +61,11 @@ function guardTool(known: Execution, name: string, tool: Tool, executionFor: Exe
 }
 
 /** Asks for a tool call and holds its price. Throws when it must not run. A call that is resumed has its hold already. */
-async function holdFor({ live, place }: Execution, { name, toolCallId, input }: ToolCall): Promise<Hold> {
+async function holdFor({ live, place }: Execution, { name, toolCallId, input, isResumed }: ToolCall): Promise<Hold> {
   const resumed = live.suspended.get(toolCallId);
   if (live.suspended.delete(toolCallId) && resumed !== undefined) return resumed;
+  // Begun in another process: it was asked for there, and is charged at its hold when nobody there says how it ended.
+  if (isResumed) return { id: toolCallId, settle: () => {} };
   const uses = (live.toolUses.get(toolCallId) ?? 0) + 1;
   live.toolUses.set(toolCallId, uses);
   const id = uses === 1 ? toolCallId : `${toolCallId}~${uses}`;
@@ -109,7 +114,8 @@ export function hooksAround(theirs: ToolHooks | undefined, executionFor: Executi
       const { toolCallId = crypto.randomUUID() } = context;
       if (frames.getStore()?.toolCallId === toolCallId) return undefined;
       try {
-        holds.set(context, await holdFor(await executionFor(context), { name: call.toolName, toolCallId, input: call.input }));
+        const asked: ToolCall = { name: call.toolName, toolCallId, input: call.input, isResumed: context.resumeData !== undefined };
+        holds.set(context, await holdFor(await executionFor(context), asked));
         return undefined;
       } catch (error) {
         return { proceed: false, output: error instanceof Error ? error.message : String(error) };

@@ -23,6 +23,7 @@ const LOOM: EventMapping = {
     spellings: [
       { input: 'in', output: 'out', cache_read: ['deep.cached'], reasoning: ['thought'] },
       { input: 'fresh', needs: 'kept', output: 'out', cache_read: ['kept'], input_is_uncached: true },
+      { input: 'fresh', output: 'out', cache_read: ['worn'] },
     ],
   },
 };
@@ -65,6 +66,11 @@ describe("a framework's own event", () => {
       { input_tokens: 70, cache_read_tokens: 30, output_tokens: 50, reasoning_tokens: 20 },
     ],
     ['parts beside each other', { fresh: 70, kept: 30, out: 50 }, { input_tokens: 70, cache_read_tokens: 30, output_tokens: 50 }],
+    [
+      'the same name for a whole, known by what is beside it',
+      { fresh: 100, worn: 30, out: 50 },
+      { input_tokens: 70, cache_read_tokens: 30, output_tokens: 50 },
+    ],
     ['an output nobody stated', { in: 100 }, { input_tokens: 100, output_tokens: null }],
     ['a count that is none', { in: '100', out: 50 }, undefined],
     ['nothing', undefined, undefined],
