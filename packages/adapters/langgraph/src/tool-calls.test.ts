@@ -36,6 +36,40 @@ describe('the names of tool calls', () => {
 describe('what a session was allowed before', () => {
   const client = (readSession: () => Promise<never>) => ({ readSession }) as unknown as GatewayClient;
 
+  it('are the tool calls of its paused runs that were not denied, and of them the open ones are settled where they are held', async () => {
+    const toolOf = (step_id: string | null, status: string) => ({
+      step_id,
+      tool_call_id: `id of ${step_id}`,
+      tool: 'lookup',
+      attempt: 1,
+      status,
+    });
+    const runs: Record<string, object> = {
+      paused: {
+        run_id: 'paused',
+        tools: [toolOf('held', 'open'), toolOf('paid', 'completed'), toolOf('no', 'denied'), toolOf(null, 'open')],
+      },
+      over: { run_id: 'over', tools: [toolOf('elsewhere', 'completed')] },
+    };
+    const settled: unknown[] = [];
+    const fake = {
+      readSession: async () => ({
+        runs: [
+          { run_id: 'paused', status: 'paused' },
+          { run_id: 'over', status: 'completed' },
+        ],
+      }),
+      readRun: async (id: string) => runs[id],
+      run: ({ runId }: { readonly runId: string }) => ({
+        settleTool: ({ toolCallId, status }: Record<string, unknown>) => settled.push([runId, toolCallId, status]),
+      }),
+    } as unknown as GatewayClient;
+    const allowed = await allowedBefore(fake, 'session');
+    expect([...allowed.keys()]).toEqual(['held', 'paid']);
+    for (const hold of allowed.values()) hold.settle({ status: 'completed' });
+    expect(settled).toEqual([['paused', 'id of held', 'completed']]);
+  });
+
   it('is nothing while the gateway is away, and a fault of ours is no answer', async () => {
     expect(
       await allowedBefore(
