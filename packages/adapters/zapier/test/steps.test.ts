@@ -328,6 +328,17 @@ describe('Record a Cost', () => {
     expect(await run(run_id)).toMatchObject({ cost: { tool_usd: '0.002', retry_usd: '0.002' }, counts: { retries: 1 } });
   });
 
+  it('settles a second try that failed like the first', async () => {
+    const run_id = fresh();
+    const step = { run_id, kind: 'tool', name: 'lookup', call_id: 'c1' };
+    for (const attempt of [1, 2]) {
+      await zap.create('authorize_spend', step);
+      expect(await zap.create('record_cost', { ...step, status: 'failed' })).toMatchObject({ already_recorded: false });
+      expect((await run(run_id)).tools.at(-1)).toMatchObject({ attempt, status: 'failed' });
+    }
+    expect(await zap.create('record_cost', { ...step, status: 'failed' })).toMatchObject({ already_recorded: true });
+  });
+
   it('refuses an amount that is none instead of recording nothing', async () => {
     const error = await failure(
       zap.create('record_cost', { run_id: fresh(), kind: 'tool', name: 'search', call_id: 'c1', cost_usd: 'one cent' }),
@@ -529,6 +540,45 @@ describe('Chat Completion', () => {
     });
     expect(providerCalls).toEqual([]);
     expect((await run(run_id)).status).toBe('running');
+  });
+});
+
+describe('a call that was refused', () => {
+  it('is no try: replayed once there is room it is a first call, not a retry', async () => {
+    const run_id = fresh();
+    const blocker = { run_id, kind: 'tool', name: 'search', call_id: 'big' };
+    await zap.create('authorize_spend', { ...blocker, estimated_cost_usd: '0.045' });
+    const spend = { run_id, kind: 'tool', name: 'search', call_id: 'small', estimated_cost_usd: '0.02', on_refusal: 'continue' };
+    const chat = { run_id, model: 'openai/mini', prompt: 'x', call_id: 'chat', on_refusal: 'continue' };
+    expect(await zap.create('authorize_spend', spend)).toMatchObject({ allowed: false });
+    expect(await zap.create('chat_completion', chat)).toMatchObject({ allowed: false });
+    await zap.create('record_cost', { ...blocker, cost_usd: '0.001' });
+    expect(await zap.create('authorize_spend', spend)).toMatchObject({ allowed: true });
+    await zap.create('record_cost', { ...spend, cost_usd: '0.02' });
+    expect(await zap.create('chat_completion', chat)).toMatchObject({ allowed: true });
+    expect(await run(run_id)).toMatchObject({ counts: { retries: 0 }, cost: { model_usd: '0.01', tool_usd: '0.021', retry_usd: '0' } });
+  });
+
+  it.each([
+    ['ends its run where its price is unknown under a cap', 'unpriced', 'price_unknown', 'failed'],
+    ['leaves a run that is only paused to be resumed', 'flat', 'budget_exceeded', 'paused'],
+  ])('%s', async (_title, model, code, status) => {
+    const price = { input_mtok_usd: '0', output_mtok_usd: '0', request_usd: '0.01', max_input_tokens: 8000, max_output_tokens: 100 };
+    const own = await startGateway({
+      config: {
+        providers: [{ name: 'theirs', kind: 'openai', base_url: 'http://127.0.0.1:9/v1', api_key: 'sk', models: ['flat', 'unpriced'] }],
+        prices: [{ provider: 'theirs', model: 'flat', ...price }],
+        budgets: [{ scope: 'run', limit_usd: '0.005', action: 'pause' }],
+      } as never,
+    });
+    try {
+      const theirs = openZap({ baseUrl: own.url, apiKey: own.apiKey });
+      const error = await failure(theirs.create('chat_completion', { run_id: 'r', model: `theirs/${model}`, prompt: 'x' }));
+      expect([error.name, error.message]).toEqual(['HaltedError', expect.stringContaining(code)]);
+      expect((await own.readRun('r'))?.status).toBe(status);
+    } finally {
+      await own.remove();
+    }
   });
 });
 

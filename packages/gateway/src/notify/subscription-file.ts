@@ -177,8 +177,6 @@ export function openSubscriptionFile(directory: string): SubscriptionFile {
     record(id, tried, cursor, last, isBackOnline) {
       database
         .transaction(() => {
-          // Removed while its deliveries were under way.
-          if (find.get(id) === undefined) return;
           for (const { seq, noticeId, outcome } of tried) {
             if (typeof outcome === 'string') unpark.run(id, seq);
             else park.run(id, seq, noticeId, outcome.attempts, outcome.firstAt, outcome.nextAt);
