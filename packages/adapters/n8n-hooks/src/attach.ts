@@ -26,9 +26,6 @@ export interface Hooks {
 }
 
 const TIMEOUT_MS = 3_000;
-/** A run nobody has: the question is whether a new one may spend anything at all. */
-const PREVIEW_RUN = 'n8n-execution-to-come';
-const LEAST_USD = '0.000000001';
 
 /** Every execution becomes a run; one of a workflow that may not spend any more does not start. */
 export function createHooks(options: HooksOptions): Hooks {
@@ -90,11 +87,7 @@ async function mayStart({ baseUrl, apiKey }: HooksOptions, workflow: WorkflowDat
       method: 'POST',
       url,
       headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
-      body: JSON.stringify({
-        run_id: PREVIEW_RUN,
-        estimated_cost_usd: LEAST_USD,
-        ...(workflow.id !== undefined && { workflow_id: workflow.id }),
-      }),
+      body: JSON.stringify({ workflow_id: workflow.id }),
       timeoutMs: TIMEOUT_MS,
     });
     const said = JSON.parse(body) as {

@@ -288,43 +288,53 @@ describe('what the model says', () => {
   });
 });
 
+interface Asked {
+  readonly messages: readonly { readonly role: string; readonly content: unknown; readonly tool_call_id?: string }[];
+}
+
+const call = (id: string, name: string) => ({ id, type: 'function', function: { name, arguments: '{"id":"7"}' } });
+
+/** A model that answers as it is told, the last for ever, in front of the gateway; or of one that takes no events. */
+async function modelOf(
+  replies: readonly { readonly status?: number; readonly headers?: Record<string, string>; readonly [field: string]: unknown }[],
+  takesEvents = true,
+): Promise<{ readonly asked: Asked[]; readonly credential: Credential; close(): void }> {
+  const asked: Asked[] = [];
+  const server = createServer((request, response) => {
+    let text = '';
+    request.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    request.on('end', () => {
+      response.setHeader('content-type', 'application/json');
+      if (request.url?.startsWith('/v1/agent/events') === true) {
+        if (!takesEvents) return response.writeHead(503).end();
+        const headers = { 'content-type': 'application/json', authorization: String(request.headers.authorization) };
+        return void fetch(`${gateway.url}${request.url}`, { method: 'POST', headers, body: text }).then(async (reply) =>
+          response.writeHead(reply.status).end(await reply.text()),
+        );
+      }
+      asked.push(JSON.parse(text) as Asked);
+      const { status = 200, headers = {}, ...message } = replies[Math.min(asked.length, replies.length) - 1] ?? {};
+      const choices = [{ message: { role: 'assistant', content: null, ...message }, finish_reason: 'stop' }];
+      return response.writeHead(status, headers).end(JSON.stringify(status === 200 ? { choices } : { error: message }));
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { asked, credential: { ...credential, baseUrl }, close: () => server.close() };
+}
+
 describe('a denied tool', () => {
   it('is not run, and the model is told once, in this round and the next ones', async () => {
-    const asked: { messages: { role: string; content: unknown; tool_calls?: { id: string }[]; tool_call_id?: string }[] }[] = [];
-    const call = (id: string, name: string) => ({ id, type: 'function', function: { name, arguments: '{"id":"7"}' } });
-    const replies = [
+    const model = await modelOf([
       { tool_calls: [call('c1', 'refund'), call('c2', 'lookup')] },
       { tool_calls: [call('c3', 'refund')] },
       { content: 'I may not.' },
-    ];
-    const provider = createServer((request, response) => {
-      let text = '';
-      request.on('data', (chunk: Buffer) => (text += chunk.toString()));
-      request.on('end', () => {
-        response.setHeader('content-type', 'application/json');
-        if (request.url === '/v1/agent/events?enforce=true' || request.url?.startsWith('/v1/agent/events') === true) {
-          void fetch(`${gateway.url}${request.url}`, {
-            method: 'POST',
-            headers: { 'content-type': 'application/json', authorization: String(request.headers.authorization) },
-            body: text,
-          }).then(async (reply) => response.writeHead(reply.status).end(await reply.text()));
-          return;
-        }
-        asked.push(JSON.parse(text) as (typeof asked)[number]);
-        response.end(
-          JSON.stringify({
-            choices: [{ message: { role: 'assistant', content: null, ...replies[asked.length - 1] }, finish_reason: 'stop' }],
-          }),
-        );
-      });
-    }).listen(0, '127.0.0.1');
-    await once(provider, 'listening');
-    const there = { ...credential, baseUrl: `http://127.0.0.1:${(provider.address() as AddressInfo).port}` };
-    const played = await ask(agentOf('m', [tool('lookup'), tool('refund')], there));
-    provider.close();
+    ]);
+    const played = await ask(agentOf('m', [tool('lookup'), tool('refund')], model.credential));
+    model.close();
     expect(answered(played)).toBe('I may not.');
     expect(played.tools).toEqual(['7']);
-    const toldOf = asked.map(({ messages }) =>
+    const toldOf = model.asked.map(({ messages }) =>
       messages
         .filter(({ role }) => role === 'tool')
         .map(({ tool_call_id, content }) => [tool_call_id, /^Not allowed/.test(String(content))]),
@@ -346,5 +356,58 @@ describe('a denied tool', () => {
       ['lookup', 'completed'],
       ['refund', 'denied'],
     ]);
+  });
+
+  it('asked for again and again is not asked of the model for ever', async () => {
+    const model = await modelOf([{ tool_calls: [call('c1', 'refund')] }]);
+    const played = await ask(agentOf('m', [tool('refund')], model.credential));
+    model.close();
+    expect([played.tools, model.asked.length]).toEqual([[], 5]);
+    expect(answered(played)).toMatch(/^Not allowed/);
+  });
+});
+
+describe('a tool', () => {
+  it('is charged for each call, also when the provider numbers the calls of each answer anew', async () => {
+    const model = await modelOf([{ tool_calls: [call('c1', 'lookup')] }, { tool_calls: [call('c1', 'lookup')] }, { content: 'Done.' }]);
+    const played = await ask(agentOf('m', [tool('lookup')], model.credential));
+    model.close();
+    expect([answered(played), played.tools]).toEqual(['Done.', ['7', '7']]);
+    expect(await gateway.readRun(played.id)).toMatchObject({ cost: { tool_usd: '0.002' }, counts: { tool_calls: 2 } });
+  });
+
+  it.each([
+    ['open', ['7']],
+    ['closed', []],
+  ] as const)('that the gateway gives no answer about runs or not by the failure policy %s', async (failurePolicy, ran) => {
+    const model = await modelOf([{ tool_calls: [call('c1', 'lookup')] }, { content: 'Done.' }], false);
+    const played = await ask(agentOf('m', [tool('lookup')], { ...model.credential, failurePolicy }));
+    model.close();
+    expect(played.tools).toEqual(ran);
+    expect(played.error?.message).toBe(
+      failurePolicy === 'open' ? undefined : `The Runpurse gateway at ${model.credential.baseUrl} can't be reached`,
+    );
+  });
+});
+
+describe('a model call that fails', () => {
+  const retrying = (workflow: WorkflowFile): WorkflowFile => ({
+    ...workflow,
+    nodes: workflow.nodes.map((node) =>
+      node.name === 'Model' ? { ...node, parameters: { model: 'm', options: { maxRetries: 2 } } } : node,
+    ),
+  });
+
+  it.each([
+    ['of its provider is tried again as often as Max Retries says', { status: 500, message: 'ill' }, 3],
+    ['for good is not tried again', { status: 503, headers: { 'x-should-retry': 'false' }, message: 'full' }, 1],
+    ['by a mistake of the request is not tried again', { status: 400, message: 'odd' }, 1],
+    ['with a redirect does not follow it', { status: 307, headers: { location: 'http://127.0.0.1:9/' }, message: 'there' }, 1],
+  ])('%s', async (_, reply, times) => {
+    const model = await modelOf([reply]);
+    const played = await ask(retrying(agentOf('m', [], model.credential)));
+    model.close();
+    expect(model.asked).toHaveLength(times);
+    expect(played.error?.message).toBe(`The gateway answered ${reply.status}: ${reply.message}`);
   });
 });

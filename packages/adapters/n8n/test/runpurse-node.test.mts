@@ -170,6 +170,18 @@ describe('an execution', () => {
     expect(first(played, 'End')).toMatchObject({ run_id: played.id, workflow_id: 'wf1', status: 'completed', revenue_usd: '2' });
   });
 
+  it('is held to the bounds it was started with', async () => {
+    const played = await play([run('Begin', 'start', { bounds: { maxRequests: 1 } }), chat('Ask'), chat('Again')]);
+    expect(Object.keys(played.nodes).at(-1)).toBe('Again');
+    expect(played.error?.message).toMatch(/1 model call|max_requests|request/i);
+    expect((await ledgerOf(played.id)).requests.filter(({ status }) => status === 'completed')).toHaveLength(1);
+  });
+
+  it('ends with what it paid besides: fees and payments to others', async () => {
+    const played = await play([chat('Ask'), run('End', 'end', { revenueUsd: '$1', feesUsd: '0.1', outboundUsd: '0.2' })]);
+    expect(first(played, 'End')).toMatchObject({ margin: { known_usd: '0.697' } });
+  });
+
   it('is read with what it cost so far', async () => {
     const played = await play([chat('Ask'), run('Look', 'get')]);
     expect(first(played, 'Look')).toMatchObject({ run_id: played.id, cost: { total_usd: '0.003' }, counts: { requests: 1 } });
@@ -290,6 +302,15 @@ describe('spend', () => {
     expect(first(played, 'B')).toMatchObject({ chargedUsd: '0.004' });
   });
 
+  it.each([
+    ['={{ 0.0001 + 0.0002 }}', '0.0003'],
+    ['={{ 1e-7 }}', '0.0000001'],
+    [' $0.004 ', '0.004'],
+  ])('of %s is %s dollars', async (estimatedUsd, heldUsd) => {
+    const played = await play([authorize('A', { tool: 'sms', estimatedUsd })]);
+    expect(first(played, 'A')).toMatchObject({ heldUsd });
+  });
+
   it('of what was not called costs nothing', async () => {
     const played = await play([authorize('A'), settle('B', { status: 'released' })]);
     expect(await ledgerOf(played.id)).toMatchObject({ cost: { total_usd: '0' } });
@@ -395,6 +416,7 @@ describe('a chat', () => {
           tools: JSON.stringify([tool]),
         }),
         chat('Talk', { inputMode: 'messages', messages: JSON.stringify(history) }),
+        { ...chat('Form', { responseFormat: 'json_schema', jsonSchema: '{"type":"object"}' }), onError: 'continueRegularOutput' },
       ],
       [{ json: {}, binary: { data: { data: PNG, mimeType: 'image/png' } } }],
       there,
@@ -414,6 +436,9 @@ describe('a chat', () => {
     ]);
     expect(bodies[0]?.tools).toEqual([tool]);
     expect(bodies[1]?.messages).toEqual(history);
+    expect(bodies[2]).toMatchObject({
+      response_format: { type: 'json_schema', json_schema: { strict: true, schema: { type: 'object' } } },
+    });
   });
 
   it('gives JSON as data, and tool calls as they were asked for', async () => {
@@ -530,6 +555,32 @@ describe('sessions, budgets and events', () => {
     expect(await ledgerOf(played.id)).toMatchObject({ status_reason: 'the tool said: no luck with [redacted]' });
     const stopped = await play([chat('Ask'), run('Stop', 'stop', { reason: `leaked ${secret}` })]);
     expect(await ledgerOf(stopped.id)).toMatchObject({ status_reason: 'leaked [redacted]' });
+  });
+
+  it('leave a budget of the same name alone that is of somebody else', async () => {
+    const cap = (name: string, scopeId: string, more: object = {}): NodeSpec => ({
+      name,
+      parameters: { resource: 'budget', operation: 'create', scope: 'session', scopeId, limitUsd: '1', budgetName: 'shared', ...more },
+    });
+    const played = await play([cap('Ann', 's-ann'), cap('Bob', 's-bob', { budgetAction: 'alert_only', window: 'day' })]);
+    expect(first(played, 'Ann')).toMatchObject({ id: 's-ann', action: 'block', window: 'lifetime' });
+    expect(first(played, 'Bob')).toMatchObject({ id: 's-bob', action: 'alert_only', window: 'day' });
+    expect(first(played, 'Bob')['budget_id']).not.toBe(first(played, 'Ann')['budget_id']);
+  });
+
+  it('follow no redirect: the key would travel along', async () => {
+    let visits = 0;
+    const server = createServer((request, response) => {
+      visits += 1;
+      response.writeHead(307, { location: `http://localhost:${(server.address() as AddressInfo).port}${request.url}` }).end();
+    }).listen(0);
+    await once(server, 'listening');
+    const there = { ...credential, baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+    const played = await play([authorize('A')], undefined, there);
+    const asked = await play([chat('Ask')], undefined, there);
+    server.close();
+    expect([played.error?.message, asked.error?.message]).toEqual(['The gateway answered 307', 'The gateway answered 307']);
+    expect(visits).toBe(2);
   });
 
   it('say in an error nothing of the key', async () => {

@@ -90,6 +90,18 @@ describe('the trigger', () => {
     expect(await hook(workflow, 'delete')).toBe(true);
   });
 
+  it('subscribes anew when this n8n is reached elsewhere or the gateway forgot it, and leaves without a fuss', async () => {
+    const workflow = triggerOf({ events: ['run.ended'] });
+    await hook(workflow, 'create');
+    const moved = { kind: 'hook', workflow, node: 'Runpurse Trigger', headers: {}, body: '', webhookBaseUrl: `${url}/moved` } as const;
+    expect(await n8n.ask({ ...moved, method: 'checkExists' })).toBe(false);
+    const [row] = (await listed()) as unknown as readonly { id: string }[];
+    const headers = { authorization: `Bearer ${gateway.apiKey}` };
+    await fetch(`${gateway.url}/v1/webhooks/${row?.id}`, { method: 'DELETE', headers });
+    expect(await hook(workflow, 'checkExists')).toBe(false);
+    expect(await hook(workflow, 'delete')).toBe(true);
+  });
+
   it('starts the workflow with what happened, once for each notice, and for nobody else', async () => {
     const workflow = triggerOf({ events: ['run.ended', 'budget.threshold', 'call.refused'] });
     await hook(workflow, 'create');
