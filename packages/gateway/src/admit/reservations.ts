@@ -7,7 +7,7 @@ import type { Counters, Limit } from './counters.ts';
 import type { DecidedFits } from './decide.ts';
 import { watchesRepeats } from './bounds.ts';
 import { runEntry, settleEntry, thresholdEntry } from './entries.ts';
-import type { OpenReservation } from './reservation.ts';
+import { createOpenTable, type OpenReservation, type OpenTable } from './reservation.ts';
 import type { RunLedger } from './run-ledger.ts';
 import { failureKey, forgetCall, isCostless, noteRepeat, rememberFailure, type RunRegistry, type RunState } from './run-state.ts';
 import type { SpendMemory } from './spend-memory.ts';
@@ -26,7 +26,7 @@ export interface ReservationParts {
 
 /** The open reservations: held once, ended once. */
 export interface Reservations {
-  readonly open: ReadonlyMap<string, OpenReservation>;
+  readonly open: Pick<OpenTable, 'get' | 'values' | 'size'>;
   /** The open ones of a run. Looks at all that are open, for what is seldom asked. */
   openOf(run: RunState): Iterable<OpenReservation>;
   /** A self-reported hold for the same step gives way to the call that the gateway carries. */
@@ -44,7 +44,7 @@ export interface Reservations {
 
 export function createReservations(parts: ReservationParts): Reservations {
   const { clock, bounds, counters, balances, memory, registry, ledger } = parts;
-  const open = new Map<string, OpenReservation>();
+  const open = createOpenTable();
 
   /** Counts a call in or, when it was never made, out again, for its run and session. */
   const count = (reservation: OpenReservation, by: 1 | -1): void => {
@@ -67,7 +67,7 @@ export function createReservations(parts: ReservationParts): Reservations {
   };
 
   const remove = (reservation: OpenReservation): void => {
-    open.delete(reservation.id);
+    open.remove(reservation);
     const { callKey, run } = reservation;
     run.openCount -= 1;
     if (callKey !== undefined && run.openByCall?.get(callKey) === reservation.id) run.openByCall.delete(callKey);
@@ -159,7 +159,7 @@ export function createReservations(parts: ReservationParts): Reservations {
         isAwaited: callKey !== undefined || call.kind === 'tool',
         callKey,
       };
-      open.set(call.id, reservation);
+      open.add(reservation);
       run.openCount += 1;
       if (callKey !== undefined) (run.openByCall ??= new Map()).set(callKey, call.id);
       if (call.kind === 'tool') {
