@@ -25,7 +25,10 @@ export interface LoadJob {
 }
 
 export interface LoadResult {
+  /** Answered within the measured time. */
   readonly requests: number;
+  /** Answered at all, before and after it too. */
+  readonly answered: number;
   readonly seconds: number;
   readonly failed: number;
   /** Status codes that were not 200, by count. */
@@ -113,6 +116,7 @@ class Load {
   readonly #latencies: number[] = [];
   readonly #statuses: Record<string, number> = {};
   #broken = 0;
+  #answered = 0;
   readonly #connections = new Set<Connection>();
   #done: (result: LoadResult) => void = () => {};
 
@@ -120,7 +124,7 @@ class Load {
     this.job = job;
   }
 
-  run(onPhase: (phase: 'measuring' | 'measured') => void): Promise<LoadResult> {
+  run(): Promise<LoadResult> {
     const { job } = this;
     for (let index = 0; index < job.connections; index += 1) {
       const connection = new Connection(this, index);
@@ -132,16 +136,13 @@ class Load {
     setTimeout(() => {
       this.#measuring = true;
       this.#startedAt = performance.now();
-      onPhase('measuring');
     }, job.warmupMilliseconds);
-    setTimeout(() => {
-      onPhase('measured');
-      this.#stop();
-    }, job.warmupMilliseconds + job.milliseconds);
+    setTimeout(() => this.#stop(), job.warmupMilliseconds + job.milliseconds);
     return new Promise((resolve) => (this.#done = resolve));
   }
 
   replied(milliseconds: number, status: number): void {
+    this.#answered += 1;
     if (!this.#measuring) return;
     this.#latencies.push(milliseconds);
     if (status !== 200) this.#statuses[status] = (this.#statuses[status] ?? 0) + 1;
@@ -178,11 +179,19 @@ class Load {
     const sorted = Float64Array.from(this.#latencies).sort();
     const at = (share: number) => Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 1000);
     const failed = this.#broken + Object.values(this.#statuses).reduce((sum, count) => sum + count, 0);
-    return { requests: sorted.length, seconds: this.#seconds, failed, statuses: this.#statuses, p50Micros: at(0.5), p99Micros: at(0.99) };
+    return {
+      requests: sorted.length,
+      answered: this.#answered,
+      seconds: this.#seconds,
+      failed,
+      statuses: this.#statuses,
+      p50Micros: at(0.5),
+      p99Micros: at(0.99),
+    };
   }
 }
 
 process.on('message', (job: LoadJob) => {
-  void new Load(job).run((phase) => process.send?.({ type: phase })).then((result) => process.send?.({ type: 'result', result }));
+  void new Load(job).run().then((result) => process.send?.(result));
 });
-process.send?.({ type: 'ready' });
+process.send?.('ready');

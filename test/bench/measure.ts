@@ -18,6 +18,8 @@ export interface WindowOptions {
   readonly rampMilliseconds?: number;
   readonly path?: string;
   readonly body?: string;
+  /** Goes on after the load until the target has done what it put off: its CPU counts, and the next target finds the core free. */
+  readonly untilQuiet?: boolean;
 }
 
 /** The load process, used window by window. */
@@ -51,28 +53,27 @@ export class LoadGenerator {
       requestsPerRun: 8,
       runPrefix: `run-${this.#windows}`,
     };
-    let cpuBefore = 0;
-    let cpuAfter = 0;
-    const result = await new Promise<LoadResult>((resolve, reject) => {
-      const listen = (message: { type: 'measuring' } | { type: 'measured' } | { type: 'result'; result: LoadResult }) => {
-        if (message.type === 'measuring') cpuBefore = cpuMicros(target.pid);
-        else if (message.type === 'measured') cpuAfter = cpuMicros(target.pid);
-        else {
-          this.#child.off('message', listen);
-          this.#child.off('exit', died);
-          resolve(message.result);
-        }
-      };
-      const died = () => reject(new Error('The load generator died.'));
-      this.#child.on('message', listen);
-      this.#child.once('exit', died);
-      this.#child.send(job);
-    });
+    const cpuBefore = cpuMicros(target.pid);
+    const result = await this.#do(job);
+    if (options.untilQuiet === true) await quiet(target.pid);
     return {
       ...result,
       requestsPerSecond: result.requests / result.seconds,
-      cpuMicrosPerRequest: (cpuAfter - cpuBefore) / Math.max(1, result.requests),
+      cpuMicrosPerRequest: (cpuMicros(target.pid) - cpuBefore) / Math.max(1, result.answered),
     };
+  }
+
+  #do(job: LoadJob): Promise<LoadResult> {
+    return new Promise((resolve, reject) => {
+      const listen = (result: LoadResult) => {
+        this.#child.off('exit', died);
+        resolve(result);
+      };
+      const died = () => reject(new Error('The load generator died.'));
+      this.#child.once('message', listen);
+      this.#child.once('exit', died);
+      this.#child.send(job);
+    });
   }
 
   stop(): Promise<void> {
@@ -95,6 +96,23 @@ async function checkAnswer(target: Target, stream: boolean): Promise<void> {
   if (isOurs && (cost === undefined || cost === null)) throw new Error(`${target.name} did not meter its reply: ${text.slice(-500)}`);
 }
 
+const QUIET_MS = 400;
+const QUIET_WAITED_MAX_MS = 20_000;
+
+/** Waits until a process has used next to no CPU for a while. */
+async function quiet(pid: number): Promise<void> {
+  const deadline = performance.now() + QUIET_WAITED_MAX_MS;
+  let used = Infinity;
+  while (used > (QUIET_MS * 1000) / 20 && performance.now() < deadline) {
+    const before = cpuMicros(pid);
+    await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+    used = cpuMicros(pid) - before;
+  }
+}
+
+/** A target's first seconds are compilation: every target has them behind it when it is measured. */
+const WARM_UP_MS = 3_000;
+
 /** Samples by target, taken in turns so that a noisy minute falls on all of them. */
 export async function interleave(
   load: LoadGenerator,
@@ -102,13 +120,16 @@ export async function interleave(
   options: WindowOptions & { readonly rounds: number },
 ): Promise<ReadonlyMap<string, readonly Sample[]>> {
   const samples = new Map<string, Sample[]>(targets.map((target) => [target.name, []]));
-  for (const target of targets) await checkAnswer(target, options.stream === true);
+  for (const target of targets) {
+    await checkAnswer(target, options.stream === true);
+    await load.window(target, { ...options, milliseconds: WARM_UP_MS, untilQuiet: true });
+  }
   for (let round = 0; round < options.rounds; round += 1) {
     // Each round begins elsewhere, so that no target is always the one after the heaviest.
     const order = targets.map((_, index) => targets[(index + round) % targets.length]);
     for (const target of order) {
       if (target === undefined) continue;
-      samples.get(target.name)?.push(await load.window(target, options));
+      samples.get(target.name)?.push(await load.window(target, { ...options, untilQuiet: true }));
       process.stderr.write('.');
     }
   }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Refusal } from '@runpurse/core';
 import { planCall } from './admit/plan-call.ts';
 import { LEDGER_UNAVAILABLE } from './admit/refusals.ts';
+import type { AdmissionResult } from './admit/types.ts';
 import type { Gateway } from './gateway.ts';
 import { identify } from './identify/index.ts';
 import { carry } from './proxy/carry.ts';
@@ -41,10 +42,13 @@ export async function handleModelCall(
   const planned = planCall({ providers: gateway.providers, prices: gateway.prices, wire, body: parsed.body, text: read.text, subject, id });
   if (planned.type === 'refused') return refuse(planned.refusal, id);
   const { plan } = planned;
-  const admitted = await gateway.admission.admit(plan.request).catch((fault: unknown) => {
-    if (fault instanceof StoreError) return { type: 'refused' as const, refusal: LEDGER_UNAVAILABLE };
+  let admitted: AdmissionResult;
+  try {
+    admitted = await gateway.admission.admit(plan.request);
+  } catch (fault) {
+    if (fault instanceof StoreError) return refuse(LEDGER_UNAVAILABLE, id);
     throw fault;
-  });
+  }
   if (admitted.type === 'refused') return refuse(admitted.refusal, id);
   const { reservation, audits } = admitted;
   if (response.destroyed) {

@@ -88,9 +88,9 @@ function charged(
   const { cost, usage, unconfirmed } = chargeFor(facts, card, plan.call, hold, { end, elapsedMs: parts.clock.now() - reservation.at });
   return {
     cost,
-    ...(usage === undefined ? {} : { usage }),
-    ...(unconfirmed ? { unconfirmed } : {}),
-    ...(facts.model === undefined ? {} : { model: facts.model }),
-    ...(card === undefined ? {} : { price: { source: card.source, version: card.version } }),
+    usage,
+    unconfirmed: unconfirmed ? true : undefined,
+    model: facts.model,
+    price: card === undefined ? undefined : { source: card.source, version: card.version },
   };
 }
