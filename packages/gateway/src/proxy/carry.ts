@@ -8,7 +8,7 @@ import type { GatewayConfig } from '../config/config.ts';
 import { decodeReply } from '../meter/decode-reply.ts';
 import { settleCall, type CallOutcome, type SettleParts } from '../meter/settle-call.ts';
 import type { ReplyFacts, StreamMeter, Wire } from '../wires/wire.ts';
-import { CLOSING_TRAILERS, closingComment, closingFigures, openingHeaders, wholeHeaders } from './cost-headers.ts';
+import { CLOSING_TRAILERS, closingComment, closingFigures, closingTrailers, openingHeaders, wholeHeaders } from './cost-headers.ts';
 import { exchange, type Exchange, type ExchangeFault, type ReplySink } from './exchange.ts';
 import { replyHeaders } from './forward-headers.ts';
 import { respondRefusal } from './respond.ts';
@@ -179,7 +179,7 @@ function streamReply(
     if (rest !== undefined) response.write(rest);
     const figures = closingFigures(parts.admission, reservation, settled);
     response.write(closingComment(reservation.id, figures));
-    if (takesTrailers) response.addTrailers(figures.map(([name, value]): [string, string] => [`x-runpurse-${name}`, value]));
+    if (takesTrailers) response.addTrailers(closingTrailers(figures));
     if (end.type === 'answered') response.end();
     else response.destroy();
   };
