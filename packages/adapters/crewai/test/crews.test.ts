@@ -15,6 +15,10 @@ const done = { text: 'done', usage };
 const SCRIPTS = {
   'claude-desk': { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
   desk: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
+  odd: {
+    cases: [{ prompt_contains: 'lookup', turns: [{ ...found, tool_calls: [{ name: 'lookup', arguments: { q: '\ud800' } }] }, done] }],
+    turns: [done],
+  },
   again: { cases: [{ prompt_contains: 'lookup', turns: [found, found, done] }], turns: [done] },
 };
 
@@ -215,6 +219,18 @@ describe('a refusal', () => {
     const [run] = await runsOf('s-1');
     expect(run).toMatchObject({ status: 'failed', cost: { total_usd: '0' }, counts: { requests: 0 } });
     expect(run?.decisions).toHaveLength(1);
+  });
+
+  it.each([
+    ['desk', 'text'],
+    ['odd', 'half a character'],
+  ])('of a tool keeps it from running, whatever the model %s asks it for: %s', async (model) => {
+    await gateway.remove();
+    gateway = await start({ policy: { tools: { deny: ['lookup'] } } });
+    const result = await python.call('desk', { gateway: at(gateway), model_at: at(provider), model, options });
+    expect(result).toEqual({ output: 'done', problems: [], tool_calls: [] });
+    const [run] = await runsOf('s-1');
+    expect(run).toMatchObject({ status: 'completed', tools: [{ tool: 'lookup', status: 'denied' }], cost: { tool_usd: '0' } });
   });
 
   it('of a whole run keeps the crew from starting', async () => {

@@ -67,6 +67,8 @@ export const METADATA_FIELDS = {
   usage: reportedUsage,
   /** What the call cost, as far as the sender knows. */
   cost_usd: amount,
+  /** A tool's result came out of its framework's cache: nothing was called, so it costs nothing. */
+  from_cache: z.boolean(),
   status: z.enum(EVENT_STATUSES),
   /** Why something failed or ended; redacted and cut by the client. */
   message: text,

@@ -70,7 +70,7 @@ export const EVENT_LIMITS = {
   metadataBytes: 8_192,
 } as const;
 
-const batch = z.looseObject({ source: text, framework: text, events: z.array(z.unknown()) });
+const batch = z.looseObject({ source: text, framework: text, events: z.array(z.unknown(), 'must be a list of events') });
 
 /** The body of `POST /v1/agent/events`: one event, or several under one source. Each event is still to be normalized. */
 export type EventBody =

@@ -84,6 +84,22 @@ describe('POST /v1/ingest/{source}', () => {
     });
   });
 
+  it.each([
+    ['after its start', false],
+    ['before its start', true],
+  ])("charges nothing for a tool's result out of CrewAI's cache, told %s", async (_, isReversed) => {
+    const run = `cached-${isReversed}`;
+    const events = [
+      wrapped('tool_usage_started', run, { tool_name: 'lookup' }, `tool-${run}`),
+      wrapped('tool_usage_finished', run, { tool_name: 'lookup', started_event_id: `tool-${run}`, from_cache: true }),
+    ];
+    for (const event of isReversed ? events.toReversed() : events) expect((await api.post('/v1/ingest/crewai', event)).status).toBe(202);
+    expect((await api.get(`/v1/runs/${run}`)).body).toMatchObject({
+      tools: [{ tool: 'lookup', status: 'completed', cost_usd: '0', held_usd: isReversed ? '0' : '0.002' }],
+      cost: { tool_usd: '0' },
+    });
+  });
+
   it('reads events one by one and out of order, bare as their classes are named', async () => {
     for (const { id, execution_id, type: _type, data, ...rest } of story('run-3').toReversed()) {
       const name = { llm_call_completed: 'LLMCallCompletedEvent', tool_usage_finished: 'ToolUsageFinishedEvent' }[_type] ?? _type;

@@ -28,6 +28,8 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
   const call = taking.readCall(kind);
   const known = knownCall(taking, kind);
   if (known !== undefined && known.status !== 'denied') {
+    const mistaken = kind === 'tool' ? anotherTool(taking, call, known) : undefined;
+    if (mistaken !== undefined) return mistaken;
     if (!isNextAttempt(read, known)) {
       if (known.status === 'open' && kind === 'tool') return nothing(ALLOWED, known.reservationId);
       if (known.status === 'open') return checkOnly(taking, call, call.hold(read.event.metadata), known.reservationId);
@@ -41,6 +43,20 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
   return callKey(kind, read.subject) === undefined || !read.hasRun
     ? checkOnly(taking, call, call.hold(read.event.metadata), undefined)
     : hold(taking, call);
+}
+
+/** The id stands for a call of another tool: an answer about that one says nothing of this, and paid for it is not. */
+function anotherTool(taking: Taking, call: ReportedCall, known: KnownCall): Taken | undefined {
+  const { toolCallId, runId } = taking.read.subject;
+  if (toolCallId === undefined || call.name === undefined || known.name === undefined || call.name === known.name) return undefined;
+  const refusal: Refusal = {
+    code: 'conflict',
+    message: `Tool call ${toolCallId} of run ${runId} is a call of tool ${known.name}, not ${call.name}. Nothing was held or charged. Give each tool call an id of its own.`,
+    param: 'tool_call_id',
+    details: { run_id: runId },
+  };
+  logDenial(taking, 'tool_call', refusal, call.name);
+  return nothing({ type: 'denied', refusal });
 }
 
 /** Policy, run state, bounds and budgets answer; nothing is held, because no later event could release it. */
@@ -58,6 +74,7 @@ function hold(taking: Taking, call: ReportedCall): Taken {
   // Decided already; what is awaited is only that the intent is durable.
   const reservation = gateway.admission.reservation(asked.id);
   const known: KnownCall = {
+    name: call.name,
     attempt: reservation?.attempt ?? read.event.attempt ?? 1,
     status: reservation === undefined ? 'denied' : 'open',
     reservationId: reservation?.id,
@@ -105,6 +122,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
   if (open !== undefined) {
     const outcome = call.outcome(metadata, status, { name: open.name, held: open.hold });
     const ended: KnownCall = {
+      name: open.name,
       attempt: open.attempt,
       status: endStatus(status),
       reservationId: open.id,
@@ -134,6 +152,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
   const asked: CallRequest = request(taking, call, undefined);
   const charged = admission.charge(asked, call.outcome(metadata, status, undefined));
   const told: KnownCall = {
+    name: call.name,
     attempt: read.event.attempt ?? 1,
     status: endStatus(status),
     reservationId: asked.id,
@@ -232,6 +251,7 @@ function knownCall({ memory, read, gateway }: Taking, kind: 'model' | 'tool'): K
   // Authorized over the API (`/v1/tools/authorize`), so no event spoke of it before.
   const open = admission.findOpen(workspaceId, runId, 'tool', toolCallId);
   const known: KnownCall = {
+    name: open?.name,
     attempt: open?.attempt ?? 1,
     status: open === undefined ? 'completed' : 'open',
     reservationId: open?.id,

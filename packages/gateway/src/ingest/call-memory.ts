@@ -5,6 +5,8 @@ import type { Sequenced, Store } from '../store/store.ts';
 
 /** A tool call or self-reported model call as events have spoken of it: what makes late and repeated events harmless. */
 export interface KnownCall {
+  /** What is called; undefined where nothing said it. */
+  readonly name: string | undefined;
   attempt: number;
   status: 'open' | 'completed' | 'failed' | 'denied';
   /** The reservation that stands for it, unless it was denied. */
@@ -90,6 +92,7 @@ function readBack(memory: RunMemory, byReservation: Map<string, KnownCall>, entr
       const key = entry.kind === 'model' && entry.source === 'gateway' ? undefined : callKey(entry.kind, entry);
       if (key === undefined) return;
       const call: KnownCall = {
+        name: entry.name,
         attempt: entry.attempt,
         status: 'open',
         reservationId: entry.id,
@@ -113,6 +116,7 @@ function readBack(memory: RunMemory, byReservation: Map<string, KnownCall>, entr
       const key = callKey(entry.phase === 'tool_call' ? 'tool' : 'model', entry);
       if (key === undefined || memory.calls.has(key)) return;
       memory.calls.set(key, {
+        name: entry.subject,
         attempt: entry.attempt ?? 1,
         status: 'denied',
         reservationId: undefined,

@@ -108,6 +108,29 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
     expect([result.status, errorIn(result)['code'], errorIn(result)['blocked_by']]).toEqual([403, 'policy_denied', 'models.deny']);
   });
 
+  it.each([
+    ['while it is open', false],
+    ['when it is over', true],
+    ['after a restart', 'restart'],
+  ] as const)("a tool does not pass under the id of another tool's call, %s", async (_, over) => {
+    const prices = [
+      { name: 'lookup', price_usd: '0.001' },
+      { name: 'scan', price_usd: '0.05' },
+    ];
+    await open({ tools: prices, policy: { tools: { deny: ['refund'] } } });
+    await stage.send(ask('lookup', { tool_call_id: 't1' }));
+    if (over !== false)
+      await stage.send({ type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'lookup' } });
+    if (over === 'restart') stage = await stage.restart();
+    for (const name of ['refund', 'scan'])
+      expect(await stage.send(ask(name, { tool_call_id: 't1' }), { enforce: true })).toMatchObject({
+        status: 409,
+        body: { error: { code: 'conflict', message: expect.stringContaining('is a call of tool lookup, not') } },
+      });
+    expect((await stage.send(ask('lookup', { tool_call_id: 't1' }), { enforce: true })).status).toBe(202);
+    expect(await stage.send(ask('refund', { tool_call_id: 't2' }), { enforce: true })).toMatchObject({ status: 403 });
+  });
+
   it('a gated tool that completed without ever asking is recorded as a violation, and charged', async () => {
     const { send, decisions, run } = await open({
       tools: [{ name: 'refund', price_usd: '0.25' }],

@@ -42,7 +42,7 @@ function toolCall(tools: ReadonlyMap<string, ToolPrice>, name: string | undefine
     provider: undefined,
     hold: (metadata) => configured?.price_usd ?? estimate(metadata),
     outcome(metadata, status) {
-      const free = status === 'failed' && configured?.charge_on_failure === false;
+      const free = metadata.from_cache === true || (status === 'failed' && configured?.charge_on_failure === false);
       const price = configured === undefined ? undefined : ({ source: 'runpurse.yaml', version: '1' } as const);
       return {
         status,

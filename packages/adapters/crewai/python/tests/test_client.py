@@ -169,6 +169,17 @@ class Reports(Stage):
             client.record({"run_id": "a"})
         self.assertEqual((client.pending, [problem.code for problem in self.problems]), (2, ["events_dropped"]))
 
+    def test_of_texts_that_are_half_characters_arrive_too(self) -> None:
+        client = self.client()
+        self.assertTrue(client.ask({"type": "tool.call.requested", "run_id": "r", "name": "bad \ud800"}).proceed)
+        client.record({"type": "step.failed", "run_id": "r", "metadata": {"message": "bad \udcff name"}})
+        client.record({"type": "step.failed", "run_id": "r\udcff"})
+        client.close()
+        self.assertEqual(client.pending, 0)
+        self.assertEqual([event.get("name") for event in self.gateway.events], ["bad \ufffd", None, None])
+        self.assertEqual(self.gateway.events[1]["metadata"], {"message": "bad \ufffd name"})
+        self.assertEqual(self.problems, [])
+
     def test_never_hold_the_key(self) -> None:
         client = self.client()
         client.record({"run_id": "a", "metadata": {"message": f"what is {KEY}?"}})
@@ -207,6 +218,8 @@ class Options(unittest.TestCase):
             (("gateway", KEY), {}),
             (("ftp://x", KEY), {}),
             (("http://x", " "), {}),
+            (("http://x", "rp_one\nrp_two"), {}),
+            (("http://x", "rp_…"), {}),
             (("http://x", KEY), {"failure_policy": "maybe"}),
         ):
             with self.subTest(arguments), self.assertRaises(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+from typing import Any
 
 from runpurse_crewai.decision import GatewayUnavailable, Refusal, Refused, refusal_in, refusal_of
 from runpurse_crewai.redact import REDACTED, redact, redact_text
@@ -107,7 +108,18 @@ class Secrets(unittest.TestCase):
     def test_do_not_change_the_fingerprint_of_an_input_and_other_inputs_do(self) -> None:
         self.assertEqual(input_hash({"password": "a", "id": 1}), input_hash({"id": 1, "password": "b"}))
         self.assertNotEqual(input_hash({"id": 1}), input_hash({"id": 2}))
-        self.assertTrue(input_hash(object()).startswith("sha256:"))
+        self.assertRegex(str(input_hash(object())), "^sha256:")
+
+    def test_an_input_that_can_not_be_read_has_no_fingerprint_and_half_characters_have_one(self) -> None:
+        class Broken(dict[str, object]):
+            def items(self) -> Any:
+                raise RuntimeError("broken")
+
+        self.assertIsNone(input_hash({"q": Broken(a=1)}))
+        self.assertRegex(str(input_hash({"q": "\ud800"})), "^sha256:")
+        self.assertEqual(error_text(ValueError("bad \udcff name")), "bad \ufffd name")
+        self.assertEqual(usable_id("r\udcff"), "r\ufffd")
+        self.assertIsNotNone(input_tokens_max([{"role": "user", "content": "\ud800"}], []))
 
     def test_are_not_in_the_text_of_an_error_which_is_short(self) -> None:
         self.assertEqual(error_text(ValueError()), "ValueError")

@@ -35,8 +35,9 @@ const runs = new Map<string, LiveRun>();
 
 export function liveRunOf(context: ISupplyDataFunctions, settings: Settings, place: Place): LiveRun {
   const caller = context as unknown as Caller;
-  const key = JSON.stringify([settings.baseUrl, place.runId, place.sessionId, context.getNode().credentials]);
-  const known = place.runId === undefined ? undefined : runs.get(key);
+  const { runId, sessionId, workflowId, customerId } = place;
+  const key = JSON.stringify([settings.baseUrl, runId, sessionId, workflowId, customerId, context.getNode().credentials]);
+  const known = runId === undefined ? undefined : runs.get(key);
   if (known !== undefined) {
     known.caller = caller;
     return known;

@@ -390,5 +390,8 @@ def _is_cached(context: Any) -> bool:
     cache = getattr(getattr(context.agent, "tools_handler", None), "cache", None)
     if cache is None:
         return False
-    arguments = json.dumps(context.tool_input) if context.tool_input else ""
+    try:
+        arguments = json.dumps(context.tool_input) if context.tool_input else ""
+    except (TypeError, ValueError, RecursionError):
+        return False  # CrewAI makes its key the same way, so nothing of this input can be in there.
     return cache.read(tool=context.tool_name, input=arguments) is not None

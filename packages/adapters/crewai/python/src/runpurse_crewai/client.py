@@ -22,7 +22,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from .decision import ALLOWED, Decision, refusal_in
-from .redact import REDACTED, redact_text
+from .redact import REDACTED, redact_text, well_formed
 
 Event = Mapping[str, object]
 FailurePolicy = Literal["open", "closed"]
@@ -70,8 +70,11 @@ class Client:
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"base_url must begin with http:// or https://, not {redact_text(base_url)!r}")
-        if not api_key.strip():
+        api_key = api_key.strip()
+        if not api_key:
             raise ValueError("api_key is empty. Create a virtual key with `runpurse keys create`.")
+        if not api_key.isascii() or not api_key.isprintable():
+            raise ValueError("api_key holds characters that no header can carry. Check that it was copied whole.")
         if failure_policy not in ("open", "closed"):
             raise ValueError(f"failure_policy must be 'open' or 'closed', not {failure_policy!r}")
         self.host = url.hostname
@@ -264,7 +267,7 @@ class Client:
 
     def _text(self, event: Event) -> str:
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str)
-        return text.replace(self._key, REDACTED)
+        return well_formed(text).replace(self._key, REDACTED)
 
     def _no_answer(self, event: Event, why: str) -> Decision:
         self._unanswered += 1
@@ -314,4 +317,8 @@ def _work(reference: weakref.ReferenceType[Client]) -> None:
         client = reference()
         if client is None or client._is_closed:
             return
-        failures = failures + 1 if client.flush() > 0 else 0
+        try:
+            failures = failures + 1 if client.flush() > 0 else 0
+        except Exception as fault:  # The only thread that delivers must outlive a fault.
+            failures += 1
+            client.report(Problem("adapter_fault", f"Reports could not be delivered: {type(fault).__name__}: {redact_text(str(fault))}"))

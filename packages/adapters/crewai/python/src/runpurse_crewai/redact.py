@@ -33,8 +33,18 @@ _SECRET_VALUE = re.compile(
 )
 
 
+def well_formed(text: str) -> str:
+    """A text that UTF-8 can hold: halves of characters, which a model may write and file names may have, become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def redact_text(text: str) -> str:
-    """A text without the secrets it holds. Redacting twice changes nothing."""
+    """A text without the secrets it holds, and well-formed. Redacting twice changes nothing."""
+    text = well_formed(text)
     return _SECRET_VALUE.sub(lambda match: f"{match[1] or match[2] or ''}{REDACTED}", _SECRET_TEXT.sub(REDACTED, text))
 
 

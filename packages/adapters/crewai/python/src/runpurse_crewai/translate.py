@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from .redact import redact, redact_text
+from .redact import redact, redact_text, well_formed
 
 _VALUE_BYTES_MAX = 256
 _ERROR_TEXT_MAX = 500
@@ -27,7 +27,7 @@ HEADER_BY_FIELD = {
 
 def usable_id(value: object) -> str | None:
     """The same id in headers and events: on one line, and when too long for a header cut, with a hash that keeps it unique."""
-    text = " ".join(str(value).split()) if value is not None else ""
+    text = well_formed(" ".join(str(value).split())) if value is not None else ""
     if text == "":
         return None
     if len(text.encode()) <= _VALUE_BYTES_MAX:
@@ -52,10 +52,16 @@ def error_text(error: object) -> str:
     return redact_text(text)[:_ERROR_TEXT_MAX]
 
 
-def input_hash(tool_input: object) -> str:
-    """Fingerprint of a tool's input, so that the gateway sees identical calls in a row without seeing what they say."""
-    text = json.dumps(redact(tool_input), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+def input_hash(tool_input: object) -> str | None:
+    """
+    Fingerprint of a tool's input, so that the gateway sees identical calls in a row without seeing what they say. None for an
+    input that can't be read: the call is asked for all the same.
+    """
+    try:
+        text = json.dumps(redact(tool_input), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return f"sha256:{hashlib.sha256(well_formed(text).encode()).hexdigest()}"
+    except Exception:  # Objects of the user's own may raise whatever they like when they are read.
+        return None
 
 
 class _Spelling(NamedTuple):
@@ -124,12 +130,12 @@ def _count(usage: Mapping[str, Any], path: str) -> int | None:
 def input_tokens_max(messages: object, tools: Sequence[object] | None) -> int | None:
     """An upper bound on a call's input: a token is at least a byte. None where it can't be told, as with images."""
     try:
-        sent = json.dumps(messages, ensure_ascii=False, default=_refuse)
+        sent = well_formed(json.dumps(messages, ensure_ascii=False, default=_refuse))
         if tools is None or _holds_media(messages):
             return None
-        described = sum(len(_description(tool).encode()) for tool in tools)
+        described = sum(len(well_formed(_description(tool)).encode()) for tool in tools)
         return len(sent.encode()) + 2 * described
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
 
 
