@@ -39,9 +39,7 @@ export function createHooks(options: HooksOptions): Hooks {
           if (answer.type === 'no') throw new Error(`Runpurse: ${answer.reason}`);
           if (answer.type === 'yes') return;
           if (failurePolicy === 'closed')
-            throw new Error(
-              `Runpurse: the gateway at ${baseUrl} can't be reached, and nothing is to start without it (RUNPURSE_FAILURE_POLICY=closed).`,
-            );
+            throw new Error(`Runpurse: ${answer.error.message}. Nothing is to start without its word (RUNPURSE_FAILURE_POLICY=closed).`);
           onFault(answer.error);
         },
       ],

@@ -128,12 +128,12 @@ function outcomeOfFailure(failure: NodeFailure | undefined): PlayOutcome {
   const message = failure?.message ?? 'failed';
   const code = Object.keys(REFUSALS).find((known) => failure?.said.includes(`code: '${known}'`)) as RefusalCode | undefined;
   if (code !== undefined && code !== 'provider_failed') return { type: 'refused', code };
-  if (message.includes("can't be reached")) return { type: 'unavailable' };
+  if (/can't be reached|gave no answer/.test(message)) return { type: 'unavailable' };
   return { type: 'failed', message };
 }
 
 /** The hooks did not let the execution start. */
 function outcomeOfRefusedStart(error: unknown): PlayOutcome {
   const message = error instanceof Error ? error.message : String(error);
-  return message.includes("can't be reached") ? { type: 'unavailable' } : { type: 'failed', message };
+  return /can't be reached|gave no answer/.test(message) ? { type: 'unavailable' } : { type: 'failed', message };
 }

@@ -18,7 +18,7 @@ export const CALL_ID: Field = {
   type: 'string',
   required: true,
   helpText:
-    'What makes this call unlike every other of the run, such as the trigger’s ID, or a loop’s iteration number. With the same Call ID a replayed step is charged once.',
+    'Names this call within its run, unlike every other step’s: a word such as `lookup`, followed in a loop by its iteration number. The trigger’s ID alone will not do, it is the same for all steps. With the same Call ID a replayed step is charged once.',
 };
 
 export const KIND: Field = {

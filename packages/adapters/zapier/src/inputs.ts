@@ -38,9 +38,10 @@ export function kindOf(z: ZObject, input: Inputs): 'tool' | 'model' {
 /** A dollar amount as people write it (`$1,234.50`), as decimal text. */
 export function amount(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
   const value = input[name];
-  const text = typeof value === 'number' ? decimal(value) : textOf(input, name);
+  const isOdd = (typeof value === 'object' && value !== null) || typeof value === 'boolean';
+  const text = typeof value === 'number' ? decimal(value) : isOdd ? JSON.stringify(value) : textOf(input, name);
   if (text === undefined) return undefined;
-  const plain = text.replace(/^\$\s*/, '').replace(/^(\d{1,3})((?:,\d{3})+)(?=\.|$)/, (whole) => whole.replaceAll(',', ''));
+  const plain = text.replace(/^\$\s*/, '').replace(/^([1-9]\d{0,2})((?:,\d{3})+)(?=\.|$)/, (whole) => whole.replaceAll(',', ''));
   const nanos = parseUsd(plain);
   if (nanos === undefined || nanos < 0n)
     throw invalid(z, `${label} must be an amount in dollars such as 0.50, not ${JSON.stringify(text)}.`);

@@ -99,8 +99,13 @@ function issueTexts(issues: unknown): readonly string[] {
 /** What a delivery's status means. Bodies that the gateway will never take are told from those it can't take now. */
 export function readDelivery(response: TransportResponse): Delivery {
   const { status, headers } = response;
-  if (status >= 200 && status < 300) return { type: 'delivered' };
-  const message = faultText(status, parseJson(response.body));
+  const body = parseJson(response.body);
+  if (status >= 200 && status < 300) {
+    if (isObject(body)) return { type: 'delivered' };
+    // A login page or a proxy's greeting: whoever answered is no gateway, and took nothing.
+    return { type: 'later', message: `it answered ${status} with something else than JSON; is this its address?`, afterSeconds: undefined };
+  }
+  const message = faultText(status, body);
   const isOurs = status === 400 || status === 402 || status === 403 || status === 409 || status === 413 || status === 422 || status === 423;
   return isOurs ? { type: 'rejected', message } : { type: 'later', message, afterSeconds: retryAfter(headers) };
 }

@@ -129,10 +129,25 @@ export function reasonOf(item: Item): string {
   return redactText(text(item, 'reason')).slice(0, REASON_MAX);
 }
 
-/** A dollar amount as the gateway reads it, or undefined when left empty. */
+/** A dollar amount as the gateway reads it, or undefined when left empty. An expression that gives none must not count as empty: a cap would be no cap. */
 export function amount(item: Item, name: string): string | undefined {
-  const value = text(item, name).replace(/^\$\s*/, '');
-  return value === '' ? undefined : value;
+  const value = item.context.getNodeParameter(name, item.index, '') as unknown;
+  const isAmount = typeof value === 'string' || (typeof value === 'number' && Number.isFinite(value));
+  if (!isAmount && !(value === undefined && !isExpression(item, name)))
+    throw unusable(item, `The amount in ${name} is ${typeof value === 'number' ? String(value) : JSON.stringify(value)}`);
+  const said = text(item, name).replace(/^\$\s*/, '');
+  if (said === '' && isExpression(item, name) && value !== '') throw unusable(item, `The amount in ${name} is blank`);
+  return said === '' ? undefined : said;
+}
+
+function isExpression(item: Item, name: string): boolean {
+  const raw = item.context.getNode().parameters[name];
+  return typeof raw === 'string' && raw.startsWith('=');
+}
+
+function unusable(item: Item, what: string): Error {
+  const message = `${what}: give dollars such as 0.50, or leave the field empty. Look at what its expression gives for this item.`;
+  return refusedError(item.context.getNode(), { code: 'invalid_request', message }, item.index);
 }
 
 /** Without the fields that are left empty. */
