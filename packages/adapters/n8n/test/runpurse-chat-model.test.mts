@@ -367,6 +367,17 @@ describe('a denied tool', () => {
   });
 });
 
+describe('agents of one execution', () => {
+  it('that work for different customers are charged to each of them', async () => {
+    for (const customerId of ['ann', 'bob']) await ask(agentOf('says', [], credential, { customerId }), { executionId: 'two-customers' });
+    const spend = await fetch(`${gateway.url}/v1/spend?by=customer`, { headers: { authorization: `Bearer ${gateway.apiKey}` } });
+    const { data } = (await spend.json()) as { data: readonly { id: string; cost: { total_usd: string } }[] };
+    const [ann, bob] = ['ann', 'bob'].map((id) => data.find((row) => row.id === id)?.cost.total_usd);
+    expect(ann).toMatch(/[1-9]/);
+    expect(bob).toBe(ann);
+  });
+});
+
 describe('a tool', () => {
   it('is charged for each call, also when the provider numbers the calls of each answer anew', async () => {
     const model = await modelOf([{ tool_calls: [call('c1', 'lookup')] }, { tool_calls: [call('c1', 'lookup')] }, { content: 'Done.' }]);

@@ -182,6 +182,22 @@ describe('an execution', () => {
     expect(first(played, 'End')).toMatchObject({ margin: { known_usd: '0.697' } });
   });
 
+  it.each([
+    ['={{ Number("abc") }}', 'NaN'],
+    ['={{ true }}', 'true'],
+    ['={{ [5] }}', '[5]'],
+    ['={{ ({ usd: 5 }) }}', '{"usd":5}'],
+    ['={{ null }}', 'null'],
+    ['={{ $json.nothing }}', ''],
+    ['soon', ''],
+  ])('does not start without a cap because its amount %s is none', async (limitUsd, shown) => {
+    const played = await play([run('Begin', 'start', { limitUsd })]);
+    expect(`${played.error?.message} ${played.error?.description}`).toContain(
+      shown === '' ? 'limit' : `The amount in limitUsd is ${shown}: give dollars such as 0.50`,
+    );
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
   it('is read with what it cost so far', async () => {
     const played = await play([chat('Ask'), run('Look', 'get')]);
     expect(first(played, 'Look')).toMatchObject({ run_id: played.id, cost: { total_usd: '0.003' }, counts: { requests: 1 } });

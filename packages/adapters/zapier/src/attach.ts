@@ -150,7 +150,8 @@ export function attach(z: ZObject, bundle: Bundle, options: RunOptions): Attache
       const rejected = problems.find(({ code }) => code === 'events_rejected' || code === 'event_invalid');
       if (rejected !== undefined) throw new z.errors.Error(rejected.message, rejected.code, 400);
       if (left === 0) return undefined;
-      const why = problems.findLast(({ code }) => code === 'events_delayed' || code === 'gateway_unavailable')?.message ?? 'no answer';
+      const problem = problems.findLast(({ code }) => code === 'events_delayed' || code === 'gateway_unavailable');
+      const why = typeof problem?.cause === 'string' ? `${problem.cause}.` : (problem?.message ?? 'no answer.');
       const text = `Runpurse could not be reached at ${gatewayUrl(z, bundle)}, so this was not recorded: ${why}`;
       if (isClosed) throw unavailableError(z, `${text} Replay this step once it is back; it is charged once.`);
       return text;

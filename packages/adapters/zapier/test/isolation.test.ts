@@ -165,6 +165,7 @@ describe('a gateway that is away', () => {
     const away = openZap({ baseUrl: 'http://127.0.0.1:1', apiKey: 'rp_x', failurePolicy: 'open' });
     const said = await away.create(key, given);
     expect(said).toMatchObject({ run_id: 'away', warning: expect.stringMatching(/could not be (?:reached|asked)/) });
+    expect(said['warning']).not.toContain('sent again');
     if (key === 'record_cost' || key === 'end_run') expect(said['recorded']).toBe(false);
     else expect(said).toMatchObject({ allowed: true, decision: 'unavailable' });
   });

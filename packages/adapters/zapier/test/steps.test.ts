@@ -178,6 +178,9 @@ describe('Start Run', () => {
   it.each([
     ['a cap that is no amount', { limit_usd: 'fifty cents' }, /Cap must be an amount in dollars/],
     ['a cap with a decimal comma', { limit_usd: '0,50' }, /Cap must be an amount in dollars such as 0\.50, not .*0,50/],
+    ['a cap with a decimal comma and three digits', { limit_usd: '0,500' }, /Cap must be an amount/],
+    ['a cap mapped to a list', { limit_usd: [5] }, /Cap must be an amount in dollars such as 0\.50, not .*5/],
+    ['a cap mapped to a line item', { limit_usd: { usd: 5 } }, /Cap must be an amount/],
     ['a negative cap', { limit_usd: -1 }, /Cap must be an amount/],
     ['a bound that is no number', { max_requests: 'many' }, /Most Model Calls must be a whole number from 1 on/],
     ['a bound of nothing', { max_tool_calls: 0 }, /Most Tool Calls must be/],

@@ -32,6 +32,7 @@ export interface Problem {
   readonly message: string;
   /** How many events are concerned. */
   readonly events?: number | undefined;
+  /** What is behind it; of `events_delayed` the text alone, for hosts that do not send again. */
   readonly cause?: unknown;
 }
 

@@ -50,6 +50,19 @@ describe('batches', () => {
     expect(Buffer.byteLength(JSON.stringify(transport.events[0]?.metadata))).toBeLessThanOrEqual(8_192);
   });
 
+  it('that a login page took were not delivered: they are kept, and it is told', async () => {
+    const { options, transport, problems } = scriptedHost();
+    const client = createGatewayClient(options);
+    client.record({ type: 'step.started' });
+    transport.reply = () => ({ status: 200, headers: { 'content-type': 'text/html' }, body: '<html>Sign in</html>' });
+    expect(await client.flush()).toBe(1);
+    expect(problems).toMatchObject([
+      { code: 'events_delayed', message: expect.stringContaining('it answered 200 with something else than JSON') },
+    ]);
+    transport.reply = () => accepted;
+    expect(await client.flush()).toBe(0);
+  });
+
   it('go without waiting for the interval when one is full', async () => {
     const { options, transport } = scriptedHost({ batchEvents: 10, flushIntervalMs: 60_000 });
     const client = createGatewayClient(options);

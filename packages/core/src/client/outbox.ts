@@ -211,6 +211,7 @@ export class Outbox {
       code: 'events_delayed',
       events: this.pending,
       message: `Events wait, the gateway does not take them: ${message}. They are sent again until it does.`,
+      cause: message,
     });
   }
 
