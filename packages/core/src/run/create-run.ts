@@ -365,9 +365,14 @@ function placeOf({ stepId, parentStepId, graphNode, agentId, agentName, handoffI
   return { stepId, parentStepId, graphNode, agentId, agentName, handoffId, iteration, attempt };
 }
 
-/** The same id in headers and events: trimmed, and when too long for a header cut, with a hash that keeps it unique. */
+const CONTROL = /\p{Cc}+/gu;
+
+/**
+ * The same id in headers and events: trimmed, on one line, of whole characters, and when too long for a header cut, with a hash
+ * that keeps it unique. Ids come from users and models too, and one that the gateway can't take would leave its call unasked.
+ */
 function usableId(id: string | undefined): string | undefined {
-  const text = id?.trim();
+  const text = id?.replace(CONTROL, ' ').trim().toWellFormed();
   if (text === undefined || text === '') return undefined;
   return utf8ByteLength(text) <= HEADER_VALUE_BYTES_MAX ? text : `${text.slice(0, 48).toWellFormed()}~${sha256(text)}`;
 }

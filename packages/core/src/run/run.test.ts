@@ -304,6 +304,17 @@ describe('a tool call', () => {
     expect(transport.events.map(({ type }) => type)).toEqual(['tool.call.requested', 'tool.call.completed', 'tool.call.requested']);
   });
 
+  it('is asked about whatever is in the ids that users and models wrote', async () => {
+    const ids = { runId: 'run\n1', sessionId: ' bob\u0007 ', customerId: 'ann\ud83d', agentId: 'a\u0000b' };
+    const { run, transport, problems } = openRun(ids);
+    const decision = await run.authorizeTool({ stepId: 's', tool: 'lookup', toolCallId: 'call\udcff\n1', input: { q: '\ud800' } });
+    expect([decision.type, problems]).toEqual(['allowed', []]);
+    expect(transport.events).toMatchObject([
+      { run_id: 'run 1', session_id: 'bob', customer_id: 'ann\ufffd', agent_id: 'a b', tool_call_id: 'call\ufffd 1' },
+    ]);
+    expect(decodeURIComponent(run.headers()['Alephant-Session-Id'] ?? '')).toBe('bob');
+  });
+
   it('with an input that cannot be fingerprinted is asked about all the same', async () => {
     const { run, transport, problems } = openRun();
     const input = new Proxy(

@@ -119,6 +119,7 @@ class Secrets(unittest.TestCase):
         self.assertRegex(str(input_hash({"q": "\ud800"})), "^sha256:")
         self.assertEqual(error_text(ValueError("bad \udcff name")), "bad \ufffd name")
         self.assertEqual(usable_id("r\udcff"), "r\ufffd")
+        self.assertEqual(usable_id("bob\n\x07 1"), "bob 1")
         self.assertIsNotNone(input_tokens_max([{"role": "user", "content": "\ud800"}], []))
 
     def test_are_not_in_the_text_of_an_error_which_is_short(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from urllib.parse import quote
 from .redact import redact, redact_text, well_formed
 
 _VALUE_BYTES_MAX = 256
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _ERROR_TEXT_MAX = 500
 
 HEADER_BY_FIELD = {
@@ -27,7 +29,7 @@ HEADER_BY_FIELD = {
 
 def usable_id(value: object) -> str | None:
     """The same id in headers and events: on one line, and when too long for a header cut, with a hash that keeps it unique."""
-    text = well_formed(" ".join(str(value).split())) if value is not None else ""
+    text = well_formed(" ".join(_CONTROL.sub(" ", str(value)).split())) if value is not None else ""
     if text == "":
         return None
     if len(text.encode()) <= _VALUE_BYTES_MAX:
