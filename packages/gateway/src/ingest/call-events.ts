@@ -48,14 +48,16 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
 /** The id stands for a call of another tool: an answer about that one says nothing of this, and paid for it is not. */
 function anotherTool(taking: Taking, call: ReportedCall, known: KnownCall): Taken | undefined {
   const { toolCallId, runId } = taking.read.subject;
-  if (toolCallId === undefined || call.name === undefined || known.name === undefined || call.name === known.name) return undefined;
+  // A call that nobody named is written to the ledger with an empty name.
+  const [asked, made] = [call.name ?? '', known.name ?? ''];
+  if (toolCallId === undefined || asked === '' || made === '' || asked === made) return undefined;
   const refusal: Refusal = {
     code: 'conflict',
-    message: `Tool call ${toolCallId} of run ${runId} is a call of tool ${known.name}, not ${call.name}. Nothing was held or charged. Give each tool call an id of its own.`,
+    message: `Tool call ${toolCallId} of run ${runId} is a call of tool ${made}, not ${asked}. Nothing was held or charged. Give each tool call an id of its own.`,
     param: 'tool_call_id',
     details: { run_id: runId },
   };
-  logDenial(taking, 'tool_call', refusal, call.name);
+  logDenial(taking, 'tool_call', refusal, asked);
   return nothing({ type: 'denied', refusal });
 }
 

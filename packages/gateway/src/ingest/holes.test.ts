@@ -131,6 +131,13 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
     expect(await stage.send(ask('refund', { tool_call_id: 't2' }), { enforce: true })).toMatchObject({ status: 403 });
   });
 
+  it('a tool call that nobody named at first is the same call after a restart too', async () => {
+    await open({ tools: [{ name: 'lookup', price_usd: '0.001' }] });
+    await stage.send({ type: 'tool.call.requested', run_id: 'r1', tool_call_id: 't1' });
+    stage = await stage.restart();
+    expect((await stage.send(ask('lookup', { tool_call_id: 't1' }), { enforce: true })).status).toBe(202);
+  });
+
   it('a gated tool that completed without ever asking is recorded as a violation, and charged', async () => {
     const { send, decisions, run } = await open({
       tools: [{ name: 'refund', price_usd: '0.25' }],
