@@ -54,6 +54,7 @@ export { createGatewayClient } from './client/gateway-client.ts';
 export { isAtGateway } from './client/is-at-gateway.ts';
 export type { Ids, Timers, Transport, TransportRequest, TransportResponse } from './client/transport.ts';
 export type { Dialect, DrainedRequest, FailurePolicy, GatewayClient, GatewayClientOptions, Problem } from './client/client.ts';
+export { usableId } from './run/create-run.ts';
 export type {
   CallPlace,
   ModelCall,
@@ -65,6 +66,7 @@ export type {
   RunOptions,
   Step,
   StepStart,
+  Told,
   ToolCall,
   ToolResult,
 } from './run/run.ts';

@@ -32,7 +32,7 @@ export interface Problem {
   readonly message: string;
   /** How many events are concerned. */
   readonly events?: number | undefined;
-  /** What is behind it; of `events_delayed` the text alone, for hosts that do not send again. */
+  /** What is behind it; of `events_delayed` the text alone, for hosts that do not send again; of `events_rejected` the gateway's code. */
   readonly cause?: unknown;
 }
 

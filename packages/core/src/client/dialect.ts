@@ -24,7 +24,7 @@ const EVENTS_PATH = '/v1/agent/events';
 const runpurse: WireDialect = {
   askPath: `${EVENTS_PATH}?enforce=true`,
   reportPath: EVENTS_PATH,
-  write: (event) => ({ ...event }),
+  write: ({ timestamp, ...event }) => ({ ...event, ...timeOf(timestamp) }),
   headers: () => ({}),
   asksCarriedCalls: false,
   stepId: (stepId) => stepId,
@@ -39,9 +39,10 @@ const runpurse: WireDialect = {
 const alephant: WireDialect = {
   askPath: EVENTS_PATH,
   reportPath: EVENTS_PATH,
-  write({ session_id, workflow_id, customer_id, iteration, state_hash, source, metadata, ...event }) {
+  write({ session_id, workflow_id, customer_id, iteration, state_hash, source, metadata, timestamp, ...event }) {
     return {
       ...event,
+      ...timeOf(timestamp),
       ...(event.step_id === undefined ? {} : { step_id: alephant.stepId(event.step_id, event.attempt) }),
       source: 'alephant',
       metadata: defined({
@@ -80,6 +81,10 @@ function alephantMetadata({ usage, cost_usd, ...metadata }: EventMetadata, attem
 /** `input_tokens` as `input`, so that a redaction by substring leaves the figure alone. */
 function withoutTokenWord(usage: ReportedUsage): Record<string, unknown> {
   return Object.fromEntries(Object.entries(usage).map(([name, count]) => [name.replace(/_tokens$/, ''), count]));
+}
+
+function timeOf(timestamp: string): { readonly timestamp?: string } {
+  return timestamp === '' ? {} : { timestamp };
 }
 
 function defined(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {

@@ -144,6 +144,7 @@ describe('ask', () => {
     ['a paused run', 409, 'run_paused', 'run_paused'],
     ['an unknown price', 422, 'price_unknown', 'price_unknown'],
     ['a revoked key', 401, 'invalid_key', 'invalid_key'],
+    ['an id that was used for another question', 409, 'event_id_conflict', 'conflict'],
     ['a code of a gateway not ours', 403, 'something_else', 'policy_denied'],
   ];
   it.each(denials)('is denied by %s', async (_title, status, code, expected) => {

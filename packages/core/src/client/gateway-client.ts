@@ -160,10 +160,12 @@ class HttpGatewayClient implements GatewayClient {
   /** The event in canonical form, without secrets and within the protocol's limits. */
   #complete(input: AgentEventInput): AgentEvent | undefined {
     try {
-      const normalized = normalizeEvent(
-        { event_source_trust: 'adapter_detected', source: this.#options.source, ...input },
-        { receivedAt: new Date(this.#options.timers.now()).toISOString(), eventId: () => this.#options.ids.next('evt') },
-      );
+      const stated: AgentEventInput = { event_source_trust: 'adapter_detected', source: this.#options.source, ...input };
+      const normalized = normalizeEvent(stated, {
+        // What has its sender's own id may be told by several processes: by their clocks its copies would contradict each other.
+        receivedAt: stated.event_id === undefined ? new Date(this.#options.timers.now()).toISOString() : '',
+        eventId: () => this.#options.ids.next('evt'),
+      });
       if (normalized.type === 'invalid') {
         this.#report({
           code: 'event_invalid',

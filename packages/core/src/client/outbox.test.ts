@@ -84,7 +84,12 @@ describe('batches', () => {
     }
     expect(taken).toEqual(Array.from({ length: 100 }, (_, index) => index).filter((index) => index !== 37));
     expect(problems).toEqual([
-      { code: 'events_rejected', events: 1, message: 'The gateway refused an event: the gateway answered 409 run_ended: no: run_ended' },
+      {
+        code: 'events_rejected',
+        events: 1,
+        message: 'The gateway refused an event: the gateway answered 409 run_ended: no: run_ended',
+        cause: 'run_ended',
+      },
     ]);
   });
 

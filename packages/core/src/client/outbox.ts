@@ -193,7 +193,8 @@ export class Outbox {
         return batch;
       case 'rejected': {
         if (batch.length === 1) {
-          this.#options.onProblem({ code: 'events_rejected', events: 1, message: `The gateway refused an event: ${delivery.message}` });
+          const message = `The gateway refused an event: ${delivery.message}`;
+          this.#options.onProblem({ code: 'events_rejected', events: 1, message, cause: delivery.code });
           return [];
         }
         const half = Math.ceil(batch.length / 2);

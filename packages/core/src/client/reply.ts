@@ -14,7 +14,7 @@ export type Delivery =
   /** The gateway can't take them now. */
   | { readonly type: 'later'; readonly message: string; readonly afterSeconds?: number | undefined }
   /** The gateway will never take this body; parts of it perhaps. */
-  | { readonly type: 'rejected'; readonly message: string };
+  | { readonly type: 'rejected'; readonly message: string; readonly code: string | undefined };
 
 /** Refusals that say "you may not", as opposed to those that say that a request of ours was no good or the gateway is ill. */
 const DENIALS: ReadonlySet<RefusalCode> = new Set([
@@ -42,6 +42,9 @@ const CODE_BY_STATUS: Readonly<Record<number, RefusalCode>> = {
   423: 'policy_denied',
   429: 'rate_limited',
 };
+
+/** An event's id was used before, for something else. */
+const EVENT_CONFLICT = 'event_id_conflict';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -107,14 +110,14 @@ export function readDelivery(response: TransportResponse): Delivery {
   }
   const message = faultText(status, body);
   const isOurs = status === 400 || status === 402 || status === 403 || status === 409 || status === 413 || status === 422 || status === 423;
-  return isOurs ? { type: 'rejected', message } : { type: 'later', message, afterSeconds: retryAfter(headers) };
+  return isOurs ? { type: 'rejected', message, code: codeOf(body) } : { type: 'later', message, afterSeconds: retryAfter(headers) };
 }
 
 /** The refusal in an error reply of the gateway, or undefined when it is none. */
 export function readRefusal(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Refusal | undefined {
   const error = isObject(body) && isObject(body['error']) ? body['error'] : {};
-  const sent = text(error['code']) ?? text(error['type']);
-  const code = isRefusalCode(sent) ? sent : CODE_BY_STATUS[status];
+  const sent = codeOf(body) ?? text(error['type']);
+  const code = isRefusalCode(sent) ? sent : sent === EVENT_CONFLICT ? 'conflict' : CODE_BY_STATUS[status];
   if (code === undefined) return undefined;
   return {
     code,
@@ -124,6 +127,10 @@ export function readRefusal(status: number, body: unknown, headers: Readonly<Rec
     details: readDetails(error),
     retryAfterSeconds: REFUSALS[code].retry ? retryAfter(headers) : undefined,
   };
+}
+
+function codeOf(body: unknown): string | undefined {
+  return isObject(body) && isObject(body['error']) ? text(body['error']['code']) : undefined;
 }
 
 export function isRefusalCode(code: unknown): code is RefusalCode {

@@ -55,7 +55,7 @@ export interface AgentEvent {
   readonly step_confidence: StepConfidence;
   readonly attempt?: number;
   readonly input_hash?: string;
-  /** RFC 3339, UTC. */
+  /** RFC 3339, UTC; empty when its sender leaves it to the gateway. */
   readonly timestamp: string;
   readonly metadata: EventMetadata;
 }

@@ -19,22 +19,31 @@ const amount = z.union([z.string(), z.number()]).transform((value, context) => {
 });
 
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+/** More than any one call can read or write: a figure above it was not measured, and would be booked as told. */
+const USED_MAX = 1_000_000_000;
+const used = count.max(USED_MAX).nullish();
+
+/** A figure that a call's usage may have. */
+export function isUsed(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= USED_MAX;
+}
+
 const text = z.string();
 
 /** Tokens as a sender reports them, in the disjoint classes of `usageShape`. Left out or null is unknown, never 0. */
 export const reportedUsage = z.object({
   /** Neither read from nor written to a cache, and not audio. */
-  input_tokens: count.nullish(),
-  cache_read_tokens: count.nullish(),
-  cache_write_5m_tokens: count.nullish(),
-  cache_write_1h_tokens: count.nullish(),
+  input_tokens: used,
+  cache_read_tokens: used,
+  cache_write_5m_tokens: used,
+  cache_write_1h_tokens: used,
   /** All output but audio, reasoning included. */
-  output_tokens: count.nullish(),
+  output_tokens: used,
   /** Part of `output_tokens`. */
-  reasoning_tokens: count.nullish(),
-  audio_input_tokens: count.nullish(),
-  audio_output_tokens: count.nullish(),
-  web_searches: count.nullish(),
+  reasoning_tokens: used,
+  audio_input_tokens: used,
+  audio_output_tokens: used,
+  web_searches: used,
 });
 export type ReportedUsage = z.infer<typeof reportedUsage>;
 

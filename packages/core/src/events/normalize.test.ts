@@ -223,6 +223,13 @@ describe('metadata that carries meaning', () => {
     ['an infinite cost', { cost_usd: Infinity }, {}, []],
     ['usage', { usage: { input_tokens: 5, output_tokens: null, strange: 1 } }, { usage: { input_tokens: 5, output_tokens: null } }, []],
     ['negative usage', { usage: { input_tokens: -5 } }, { usage_original: { input_tokens: -5 } }, ['metadata.usage']],
+    ['the most of a class', { usage: { output_tokens: 1_000_000_000 } }, { usage: { output_tokens: 1_000_000_000 } }, []],
+    [
+      'usage beyond any call',
+      { usage: { output_tokens: 1_000_000_001 } },
+      { usage_original: { output_tokens: 1_000_000_001 } },
+      ['metadata.usage'],
+    ],
     ['usage as text', { usage: 'lots' }, { usage_original: 'lots' }, ['metadata.usage']],
     ['a status of another word', { status: 'Success' }, { status: 'completed' }, []],
     ['a status nobody knows', { status: 'odd' }, { status_original: 'odd' }, ['metadata.status']],

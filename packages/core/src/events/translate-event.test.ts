@@ -73,6 +73,7 @@ describe("a framework's own event", () => {
     ],
     ['an output nobody stated', { in: 100 }, { input_tokens: 100, output_tokens: null }],
     ['a count that is none', { in: '100', out: 50 }, undefined],
+    ['more than any call can use', { in: Number.MAX_SAFE_INTEGER, out: 50 }, undefined],
     ['nothing', undefined, undefined],
     ['a text', 'plenty', undefined],
     ['a zero that stands for unknown', { all: 0 }, undefined],

@@ -1,6 +1,6 @@
 import type { AgentEventInput } from './agent-event.ts';
 import { MAPPED_ID_FIELDS, mappedEvent, rawField, type EventMapping, type MappedEvent, type MappedFields } from './mapping.ts';
-import type { METADATA_FIELDS, ReportedUsage } from './metadata.ts';
+import { isUsed, type METADATA_FIELDS, type ReportedUsage } from './metadata.ts';
 import { EVENT_TEXT_MAX } from './raw-event.ts';
 import { usageOfTotals } from './usage-of-totals.ts';
 
@@ -85,7 +85,7 @@ function readUsage(raw: RawFields, mapping: EventMapping): ReportedUsage | undef
 function countAt(holder: unknown, path: string): number | undefined {
   let value = holder;
   for (const part of path.split('.')) value = isObject(value) && Object.hasOwn(value, part) ? value[part] : undefined;
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+  return isUsed(value) ? value : undefined;
 }
 
 /** Texts and numbers; an object where a text belongs is somebody's content, and stays out. */

@@ -36,6 +36,12 @@ it.each([
   expect(usageOfTotals(totals)).toEqual(usage);
 });
 
-it.each([{}, { cacheRead: 5 }, { input: null, output: undefined }, { input: NaN, output: -1 }])('%j is no usage', (totals) => {
+it.each([
+  {},
+  { cacheRead: 5 },
+  { input: null, output: undefined },
+  { input: NaN, output: -1 },
+  { input: Number.MAX_SAFE_INTEGER, output: 2e9 },
+])('%j is no usage', (totals) => {
   expect(usageOfTotals(totals)).toBeUndefined();
 });

@@ -1,4 +1,4 @@
-import type { ReportedUsage } from './metadata.ts';
+import { isUsed, type ReportedUsage } from './metadata.ts';
 
 /** Usage as most frameworks tell it: totals that contain their parts. */
 export interface UsageTotals {
@@ -21,28 +21,24 @@ export interface UsageTotals {
  */
 export function usageOfTotals(totals: UsageTotals): ReportedUsage | undefined {
   const { input, output } = totals;
-  if (!isCount(input) && !isCount(output)) return undefined;
+  if (!isUsed(input) && !isUsed(output)) return undefined;
   const cacheRead = countOf(totals.cacheRead);
   const cacheWrite = countOf(totals.cacheWrite);
   const cacheWrite1h = countOf(totals.cacheWrite1h);
   const audioInput = countOf(totals.audioInput);
   const audioOutput = countOf(totals.audioOutput);
   return {
-    input_tokens: isCount(input) ? Math.max(0, input - cacheRead - cacheWrite - cacheWrite1h - audioInput) : null,
+    input_tokens: isUsed(input) ? Math.max(0, input - cacheRead - cacheWrite - cacheWrite1h - audioInput) : null,
     cache_read_tokens: cacheRead,
     cache_write_5m_tokens: cacheWrite,
     cache_write_1h_tokens: cacheWrite1h,
-    output_tokens: isCount(output) ? Math.max(0, output - audioOutput) : null,
+    output_tokens: isUsed(output) ? Math.max(0, output - audioOutput) : null,
     reasoning_tokens: countOf(totals.reasoning),
     audio_input_tokens: audioInput,
     audio_output_tokens: audioOutput,
   };
 }
 
-function isCount(value: number | null | undefined): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
-}
-
 function countOf(value: number | null | undefined): number {
-  return isCount(value) ? value : 0;
+  return isUsed(value) ? value : 0;
 }

@@ -1,5 +1,5 @@
 import { usageOfTotals } from '../events/usage-of-totals.ts';
-import type { ReportedUsage } from '../events/metadata.ts';
+import { isUsed, type ReportedUsage } from '../events/metadata.ts';
 
 /** Usage as models of specification V2 tell it (totals beside their parts), and as those of V3 and V4 do (classes). */
 export interface ModelUsage {
@@ -57,7 +57,8 @@ export function usageOf(usage: ModelUsage | undefined, metadata?: ProviderMetada
     reasoning: output.reasoning,
     audioOutput: raw.completion_tokens_details?.audio_tokens,
   });
-  return reported && { ...reported, web_searches: raw.server_tool_use?.web_search_requests ?? undefined };
+  const searches = raw.server_tool_use?.web_search_requests;
+  return reported && { ...reported, web_searches: isUsed(searches) ? searches : undefined };
 }
 
 /** Of specification V2, Anthropic's models say what was read from and written to a cache beside the input, not as part of it. */

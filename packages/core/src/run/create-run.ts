@@ -144,6 +144,7 @@ class ReportingRun implements Run {
     this.#modelPlaces.set(call.stepId, place);
     if (call.carried && !this.#ports.asksCarriedCalls) return ALLOWED;
     const decision = await this.#ask('llm.call.started', {
+      event_id: call.eventId,
       ...this.#place(place),
       name: call.model,
       event_phase: 'before',
@@ -166,6 +167,7 @@ class ReportingRun implements Run {
     this.#modelPlaces.delete(result.stepId);
     const status = result.status ?? (result.error === undefined ? 'completed' : 'failed');
     this.#record(status === 'completed' ? 'llm.call.completed' : 'llm.call.failed', {
+      event_id: result.eventId,
       ...this.#place(place),
       ...AFTER,
       name: result.model,
@@ -196,6 +198,7 @@ class ReportingRun implements Run {
     };
     const decision = this.#ask('tool.call.requested', {
       ...fields,
+      event_id: call.eventId,
       event_phase: 'before',
       policy_stage: 'pre_action',
       metadata: { tool_name: call.tool, cost_usd: this.#amount('estimatedCostUsd', call.estimatedCostUsd) },
@@ -219,6 +222,7 @@ class ReportingRun implements Run {
     this.#closeTool(key);
     this.#record(result.status === 'completed' ? 'tool.call.completed' : 'tool.call.failed', {
       ...fields,
+      event_id: result.eventId,
       ...AFTER,
       metadata: {
         tool_name: fields.name ?? result.tool,
@@ -371,7 +375,7 @@ const CONTROL = /\p{Cc}+/gu;
  * The same id in headers and events: trimmed, on one line, of whole characters, and when too long for a header cut, with a hash
  * that keeps it unique. Ids come from users and models too, and one that the gateway can't take would leave its call unasked.
  */
-function usableId(id: string | undefined): string | undefined {
+export function usableId(id: string | undefined): string | undefined {
   const text = id?.replace(CONTROL, ' ').trim().toWellFormed();
   if (text === undefined || text === '') return undefined;
   return utf8ByteLength(text) <= HEADER_VALUE_BYTES_MAX ? text : `${text.slice(0, 48).toWellFormed()}~${sha256(text)}`;

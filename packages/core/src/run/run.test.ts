@@ -113,6 +113,27 @@ describe('a run', () => {
   });
 });
 
+describe('a call that its host may tell again from another process', () => {
+  it('is told under the id given, and alike whenever it is told', async () => {
+    const tell = async (at: number) => {
+      const { run, transport, timers } = openRun();
+      await timers.advance(at);
+      await run.authorizeModel({ stepId: 'm', model: 'gpt-x', carried: false, eventId: 'm-ask' });
+      run.recordModel({ stepId: 'm', model: 'gpt-x', eventId: 'm-end' });
+      await run.authorizeTool({ tool: 'lookup', toolCallId: 't', stepId: 't', eventId: 't-ask' });
+      run.settleTool({ toolCallId: 't', status: 'completed', eventId: 't-end' });
+      await run.end({ status: 'completed' });
+      return transport.events;
+    };
+    const [now, later] = [await tell(0), await tell(60_000)];
+    expect(now.slice(0, 4).map((event) => [event.event_id, event['timestamp']])).toEqual(
+      ['m-ask', 'm-end', 't-ask', 't-end'].map((id) => [id, undefined]),
+    );
+    expect(later.slice(0, 4)).toEqual(now.slice(0, 4));
+    expect(now[4]).toMatchObject({ event_id: expect.stringMatching(/^evt_/), timestamp: expect.any(String) });
+  });
+});
+
 describe('a model call', () => {
   const call = {
     stepId: 'm-1',

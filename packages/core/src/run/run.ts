@@ -50,7 +50,16 @@ export interface Step {
   fail(error: unknown): void;
 }
 
-export interface ModelCall extends CallPlace {
+/** For a host that plays a step again in another process, perhaps at the same instant. */
+export interface Told {
+  /**
+   * The id under which the gateway is told. Told again it counts once, with other content it is refused. So that copies are alike
+   * they state no time: the gateway takes its own.
+   */
+  readonly eventId?: string | undefined;
+}
+
+export interface ModelCall extends CallPlace, Told {
   readonly stepId: string;
   readonly model: string;
   readonly provider?: string | undefined;
@@ -65,7 +74,7 @@ export interface ModelCall extends CallPlace {
   readonly carried: boolean;
 }
 
-export interface ModelResult extends CallPlace {
+export interface ModelResult extends CallPlace, Told {
   readonly stepId: string;
   readonly model: string;
   readonly provider?: string | undefined;
@@ -81,7 +90,7 @@ export interface ModelResult extends CallPlace {
   readonly carried?: boolean | undefined;
 }
 
-export interface ToolCall extends CallPlace {
+export interface ToolCall extends CallPlace, Told {
   readonly tool: string;
   /** Unique in the run; the key its hold and its settlement share. */
   readonly toolCallId: string;
@@ -92,7 +101,7 @@ export interface ToolCall extends CallPlace {
   readonly estimatedCostUsd?: string | undefined;
 }
 
-export interface ToolResult {
+export interface ToolResult extends Told {
   readonly toolCallId: string;
   readonly status: 'completed' | 'failed';
   /** What the tool cost, if it knows. A price configured in the gateway wins. */

@@ -186,6 +186,35 @@ describe('a reservation', () => {
     expect(codeOf(await engine.admission.admit(engine.call(USD / 2n)))).toBe('admitted');
   });
 
+  it('without a known price that a restart finds open has an unknown cost, and not none', async () => {
+    const first = await open({});
+    await admitted(first.call(undefined));
+    engine = await first.restart();
+    const [settle] = await engine.store.entries({ workspaceId: 'w', runId: 'r', types: ['settle'], limit: 10 });
+    expect(settle?.entry).toMatchObject({ status: 'aborted', cost: null, error: expect.stringContaining('its price is unknown') });
+    expect(await engine.store.run('w', 'r')).toMatchObject({ modelNanos: 0n, unknownCosts: 1 });
+  });
+
+  it('of a call that nobody asked for is held past the limit, counts against who asks, and ends once', async () => {
+    const { admission, call } = await open({ budgets: [{ scope: 'run', limit_usd: '1' }] });
+    const { id } = await admission.takeOn(call(2n * USD, { source: 'self_reported', subject: { stepId: 's' } }));
+    const state = () => admission.budgetStates({ workspaceId: 'w', runId: 'r' })[0];
+    expect(state()).toMatchObject({ held: 2n * USD, settled: 0n, remaining: 0n });
+    expect(admission.findOpen('w', 'r', 'model', 's')?.id).toBe(id);
+    expect(codeOf(await admission.admit(call(1n)))).toBe('budget_exceeded');
+    expect(admission.settle(id, done(USD / 2n))).toEqual({ charged: USD / 2n, overage: 0n });
+    expect(admission.settle(id, done(USD))).toBeUndefined();
+    expect(state()).toMatchObject({ held: 0n, settled: USD / 2n, remaining: USD / 2n });
+    expect(codeOf(await admission.admit(call(USD / 2n)))).toBe('admitted');
+  });
+
+  it('of a call that nobody asked for is charged by a restart that finds it open', async () => {
+    const first = await open({ budgets: [{ scope: 'run', limit_usd: '1' }] });
+    await first.admission.takeOn(first.call(2n * USD, { source: 'self_reported', subject: { stepId: 's' } }));
+    engine = await first.restart();
+    expect(engine.admission.run('w', 'r')).toMatchObject({ spent: 2n * USD });
+  });
+
   it('for a tool that nobody ends is charged after the time-out; a model call on the model path is not touched by it', async () => {
     const { admission, call, clock } = await open({ store: { authorization_ttl_s: 60 } });
     await admitted(call(5n, { kind: 'tool', name: 't', source: 'self_reported', subject: { toolCallId: 'tc' } }));

@@ -1,3 +1,4 @@
+import type { Nanos } from '@runpurse/core';
 import type { GatewayConfig } from '../config/config.ts';
 import type { Clock, Ids } from '../gateway.ts';
 import { auditsOf, decisionsOf } from '../policy/index.ts';
@@ -121,6 +122,36 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     ledger.appendBehind(run, entries, now);
   };
 
+  /** Holds a call that is made whatever is said to it; `price` is what a crash charges it, undefined without a known price. */
+  const takeOn = async (call: CallRequest, unasked: 'over' | 'under_way', price: Nanos | undefined): Promise<Reservation> => {
+    const now = clock.now();
+    const { subject } = call;
+    const { run, isNew } = runOf(subject, now);
+    if (isNew) registry.add(run);
+    const contradicts = run.sessionId !== undefined && run.sessionId !== subject.sessionId;
+    runLife.adopt(run, contradicts ? { ...subject, sessionId: undefined } : subject, now);
+    const budgets = book.match(inherit(subject, run), run.limit, now);
+    const decided: DecidedFits = {
+      type: 'fits',
+      hold: call.hold ?? 0n,
+      attempt: attemptOf(call, run),
+      priceUnknown: price === undefined,
+      budgets,
+      counters: balances.countersOf(budgets, run, now),
+      matches: [],
+      resumes: false,
+      unasked,
+    };
+    const reservation = reservations.hold(call, run, decided, now);
+    try {
+      await ledger.append(run, [reserveEntry({ ...reservation, hold: price ?? 0n })], now);
+    } catch (fault) {
+      reservations.undo(reservation);
+      throw fault;
+    }
+    return reservation;
+  };
+
   const sweep = (): void => {
     const now = clock.now();
     const idleMs = config.store.idle_run_s * 1000;
@@ -191,35 +222,13 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
     },
 
     async charge(call, outcome) {
-      const now = clock.now();
-      const { subject } = call;
-      const { run, isNew } = runOf(subject, now);
-      if (isNew) registry.add(run);
-      const contradicts = run.sessionId !== undefined && run.sessionId !== subject.sessionId;
-      runLife.adopt(run, contradicts ? { ...subject, sessionId: undefined } : subject, now);
-      const budgets = book.match(inherit(subject, run), run.limit, now);
-      const nothingHeld: DecidedFits = {
-        type: 'fits',
-        hold: 0n,
-        attempt: attemptOf(call, run),
-        priceUnknown: outcome.cost === undefined,
-        budgets,
-        counters: balances.countersOf(budgets, run, now),
-        matches: [],
-        resumes: false,
-        isCharge: true,
-      };
-      const reservation = reservations.hold({ ...call, hold: 0n }, run, nothingHeld, now);
-      try {
-        // Written as a hold of what it cost: a crash before the settlement then charges that, and not nothing.
-        await ledger.append(run, [reserveEntry({ ...reservation, hold: outcome.cost ?? 0n })], now);
-      } catch (fault) {
-        reservations.undo(reservation);
-        throw fault;
-      }
+      // Written as a hold of what it cost: a crash before the settlement then charges that, and not nothing.
+      const reservation = await takeOn({ ...call, hold: 0n }, 'over', outcome.cost);
       reservations.settle(reservation.id, outcome);
       return reservation.id;
     },
+
+    takeOn: (call) => takeOn(call, 'under_way', call.hold),
 
     settle: (id, outcome) => reservations.settle(id, outcome),
     reservation: (id) => reservations.open.get(id),

@@ -44,8 +44,8 @@ export interface DecidedFits {
   readonly matches: readonly RuleMatch[];
   /** The run was paused by a budget that now has room. */
   readonly resumes: boolean;
-  /** Made already and only booked: no event will end it, and no carried call takes it over. */
-  readonly isCharge?: true;
+  /** Nobody asked, so no budget is: it is over and only booked (no event will end it), or under way. */
+  readonly unasked?: 'over' | 'under_way';
 }
 
 export interface DecideParts {

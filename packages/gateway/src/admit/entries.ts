@@ -113,6 +113,7 @@ export function decisionEntry(id: string, decision: LoggedDecision, now: number)
     ...(decision.rule === undefined ? {} : { rule: decision.rule }),
     ...(decision.ruleRevision === undefined ? {} : { ruleRevision: decision.ruleRevision }),
     ...(decision.about === undefined ? {} : { subject: decision.about }),
+    ...(decision.violation === undefined ? {} : { violation: decision.violation }),
   };
 }
 
@@ -133,6 +134,7 @@ export function reserveEntry(reservation: Reservation): ReserveEntry {
     attempt: reservation.attempt,
     source: reservation.source,
     hold: reservation.hold.toString(),
+    priceUnknown: reservation.priceUnknown ? true : undefined,
     workspaceId: subject.workspaceId,
     keyId: subject.keyId,
     runId: subject.runId,

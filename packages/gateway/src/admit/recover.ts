@@ -2,11 +2,11 @@ import type { Clock } from '../gateway.ts';
 import type { Entry, ReserveEntry } from '../store/entry.ts';
 import type { Store } from '../store/store.ts';
 
-const LOST = 'the gateway stopped before the answer was recorded; charged at its hold';
+const LOST = 'the gateway stopped before the answer was recorded';
 
 /**
  * Ends what a crash left open, before anything else is decided: each reservation without a settlement is charged at its
- * hold and marked unconfirmed (DESIGN §5.5). Resolves when that is durable and in the views. Returns how many there were.
+ * hold and marked unconfirmed (DESIGN §5.5); without a known price its cost stays unknown. Resolves when that is durable and in the views. Returns how many there were.
  */
 export async function recoverReservations(store: Store, clock: Clock): Promise<number> {
   const lost = store.openReservations();
@@ -20,6 +20,7 @@ export async function recoverReservations(store: Store, clock: Clock): Promise<n
 
 function endingsOf(reserve: ReserveEntry, now: number): Entry[] {
   const { id, workspaceId, keyId, runId } = reserve;
+  const error = `${LOST}; ${reserve.priceUnknown === true ? 'its price is unknown' : 'charged at its hold'}`;
   const settle: Entry = {
     type: 'settle',
     at: now,
@@ -27,11 +28,11 @@ function endingsOf(reserve: ReserveEntry, now: number): Entry[] {
     workspaceId,
     runId,
     status: 'aborted',
-    cost: reserve.hold,
+    cost: reserve.priceUnknown === true ? null : reserve.hold,
     unconfirmed: true,
-    error: LOST,
+    error,
   };
   return reserve.implicitRun === true
-    ? [settle, { type: 'run', at: now, op: 'end', status: 'failed', reason: LOST, workspaceId, keyId, runId }]
+    ? [settle, { type: 'run', at: now, op: 'end', status: 'failed', reason: error, workspaceId, keyId, runId }]
     : [settle];
 }

@@ -132,7 +132,7 @@ export function createReservations(parts: ReservationParts): Reservations {
     hold(call, run, decided, now) {
       const subject = inherit(call.subject, run);
       const limits: Limit[] = [];
-      for (const match of decided.budgets) {
+      for (const match of decided.unasked === undefined ? decided.budgets : []) {
         const counter = match.budget.config.action === 'alert_only' ? undefined : balances.counterOf(match, run, run.workspaceId, now);
         if (counter !== undefined) limits.push({ counter, limit: match.limit });
       }
@@ -140,7 +140,7 @@ export function createReservations(parts: ReservationParts): Reservations {
       if (blocked !== undefined)
         throw new Error(`a hold of $${formatUsd(decided.hold)} no longer fits: decide and hold must share one turn`);
 
-      const callKey = decided.isCharge === true ? undefined : callKeyOf(call);
+      const callKey = decided.unasked === 'over' ? undefined : callKeyOf(call);
       const reservation: OpenReservation = {
         id: call.id,
         subject,

@@ -166,6 +166,8 @@ export interface Admission {
   toolCallKnown(workspaceId: string, runId: string, toolCallId: string): boolean;
   /** A charge nobody asked for beforehand (usage reported after the fact): booked in full, as overage where it passes a limit. */
   charge(call: CallRequest, outcome: Outcome): Promise<string>;
+  /** Holds a call that its sender reports as under way and asks nobody about: its worst case, also where it passes a limit. */
+  takeOn(call: CallRequest): Promise<Reservation>;
 
   /** Begins a run or finds it; a second start with the same facts is a no-op, a contradiction is refused. */
   startRun(start: StartRun): Promise<{ type: 'started' | 'exists'; run: RunView } | { type: 'refused'; refusal: Refusal }>;
@@ -222,6 +224,8 @@ export interface LoggedDecision {
   readonly rule?: string | undefined;
   readonly ruleRevision?: string | undefined;
   readonly about?: string | undefined;
+  /** The call was made all the same, unasked or against a no. */
+  readonly violation?: true | undefined;
 }
 
 export type { NanosText };

@@ -14,6 +14,7 @@ export function askModel(taking: Taking): Taken {
   const carriedId = carried(taking);
   if (carriedId !== undefined) return nothing(ALLOWED, carriedId);
   if (read.event.metadata.carried !== true) return ask(taking, 'model');
+  if (taking.reportsOnly) return nothing(SKIPPED);
   if (hasEnded(taking.run) && isLate(taking, taking.memory.endedAt)) return nothing(SKIPPED);
   const call = taking.readCall('model');
   const result = gateway.admission.check(request(taking, call, 0n));
@@ -27,11 +28,13 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
   const { read, run, memory } = taking;
   const call = taking.readCall(kind);
   const known = knownCall(taking, kind);
+  if (taking.reportsOnly) return begin(taking, call, known);
   if (known !== undefined && known.status !== 'denied') {
     const mistaken = kind === 'tool' ? anotherTool(taking, call, known) : undefined;
     if (mistaken !== undefined) return mistaken;
     if (!isNextAttempt(read, known)) {
-      if (known.status === 'open' && kind === 'tool') return nothing(ALLOWED, known.reservationId);
+      if (known.status === 'open' && kind === 'tool')
+        return isNamedNow(call, known) ? holdAnew(taking, call, known) : nothing(ALLOWED, known.reservationId);
       if (known.status === 'open') return checkOnly(taking, call, call.hold(read.event.metadata), known.reservationId);
       if (isLate(taking, known.endedAt)) return nothing(SKIPPED, known.reservationId);
       // The same tool call once more (a resumed graph node does that): asked again, but it was paid for.
@@ -43,6 +46,18 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
   return callKey(kind, read.subject) === undefined || !read.hasRun
     ? checkOnly(taking, call, call.hold(read.event.metadata), undefined)
     : hold(taking, call);
+}
+
+/** Was the call asked for before without saying which tool it is? Then that answer says nothing of this tool. */
+const isNamedNow = (call: ReportedCall, known: KnownCall): boolean => (known.name ?? '') === '' && (call.name ?? '') !== '';
+
+function holdAnew(taking: Taking, call: ReportedCall, known: KnownCall): Taken {
+  const checked = checkOnly(taking, call, call.hold(taking.read.event.metadata), known.reservationId);
+  const { verdict } = checked;
+  // What is not yet in the ledger can't be ended there.
+  if (known.reservationId === undefined || known.intent !== undefined || !('type' in verdict) || verdict.type === 'denied') return checked;
+  taking.gateway.admission.settle(known.reservationId, { status: 'released', cost: 0n });
+  return { ...hold(taking, call), settled: true };
 }
 
 /** The id stands for a call of another tool: an answer about that one says nothing of this, and paid for it is not. */
@@ -66,6 +81,40 @@ function checkOnly(taking: Taking, call: ReportedCall, worstCase: Nanos | undefi
   const result = taking.gateway.admission.check(request(taking, call, worstCase));
   if (result.type === 'refused') logDenial(taking, call.kind === 'tool' ? 'tool_call' : 'model_request', result.refusal, call.name);
   return nothing(verdictOf(result), result.type === 'refused' ? undefined : reservationId);
+}
+
+/** A call that begins without asking is held whatever the budgets say, until its end is reported; what the rules forbid is a violation. */
+function begin(taking: Taking, call: ReportedCall, known: KnownCall | undefined): Taken {
+  const { gateway, read, run, memory } = taking;
+  const endedAt = known === undefined ? (hasEnded(run) ? memory.endedAt : undefined) : known.endedAt;
+  const isKnown = known !== undefined && known.status !== 'denied' && !isNextAttempt(read, known);
+  if (isLate(taking, endedAt) || (isKnown && (known.status === 'open' || call.kind === 'tool')))
+    return nothing(SKIPPED, known?.reservationId);
+  const violation = ranUnasked(taking, call);
+  const key = callKey(call.kind, read.subject);
+  if (key === undefined || !read.hasRun) return nothing(violation);
+  const asked = request(taking, call, call.hold(read.event.metadata));
+  const begun = gateway.admission.takeOn(asked).then(() => {
+    opened.intent = undefined;
+  });
+  const opened: KnownCall = {
+    name: call.name,
+    attempt: gateway.admission.reservation(asked.id)?.attempt ?? 1,
+    status: 'open',
+    reservationId: asked.id,
+    askedAt: read.eventAt,
+    endedAt: undefined,
+    refusal: undefined,
+    intent: begun,
+  };
+  return {
+    reservationId: asked.id,
+    verdict: violation,
+    writes: [begun],
+    settled: false,
+    begun: true,
+    forget: remember(memory, key, opened),
+  };
 }
 
 /** Holds the call's worst case under its key, or remembers that it was refused. */
@@ -194,7 +243,7 @@ function refusedButRan(taking: Taking, call: ReportedCall, known: KnownCall): Ve
     message: `${what(call)} ran although it was refused${refusal === undefined ? '' : ` (${refusal.code})`}. Its cost is charged.`,
     blockedBy: refusal?.blockedBy,
   };
-  logDenial(taking, phaseOf(call), denied, call.name);
+  logDenial(taking, phaseOf(call), denied, call.name, true);
   return { type: 'denied', refusal: denied };
 }
 

@@ -131,6 +131,25 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
     expect(await stage.send(ask('refund', { tool_call_id: 't2' }), { enforce: true })).toMatchObject({ status: 403 });
   });
 
+  it('a tool that is named after its id was asked for without a name is asked about, and held at its price', async () => {
+    await open({
+      tools: [
+        { name: 'scan', price_usd: '0.05' },
+        { name: 'refund', price_usd: '2' },
+      ],
+      budgets: [{ scope: 'run', limit_usd: '1' }],
+    });
+    for (const tool_call_id of ['t1', 't2'])
+      await stage.send({ type: 'tool.call.requested', run_id: 'r1', tool_call_id, metadata: { cost_usd: '0' } });
+    expect((await stage.send(ask('refund', { tool_call_id: 't1' }), { enforce: true })).status).toBe(402);
+    expect((await stage.send(ask('scan', { tool_call_id: 't2' }), { enforce: true })).status).toBe(202);
+    expect(stage.gateway.admission.findOpen('acme', 'r1', 'tool', 't2')).toMatchObject({ name: 'scan', hold: 50_000_000n });
+    expect((await stage.run('r1')).tools).toMatchObject([
+      { tool_call_id: 't1', tool: '', status: 'open', held_usd: '0' },
+      { tool_call_id: 't2', tool: 'scan', status: 'open', held_usd: '0.05' },
+    ]);
+  });
+
   it('a tool call that nobody named at first is the same call after a restart too', async () => {
     await open({ tools: [{ name: 'lookup', price_usd: '0.001' }] });
     await stage.send({ type: 'tool.call.requested', run_id: 'r1', tool_call_id: 't1' });
@@ -177,7 +196,8 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
         reason: expect.stringContaining('Model big-1 ran without asking'),
       },
     ]);
-    expect((await run('r1')).cost.total_usd).toBe('1');
+    // It was made: nothing is shown as refused.
+    expect(await run('r1')).toMatchObject({ cost: { total_usd: '1' }, requests: [{ status: 'completed', cost_usd: '1' }] });
   });
 
   it('a tool that was denied and ran all the same is recorded as a violation, and charged', async () => {

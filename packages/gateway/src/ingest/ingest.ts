@@ -24,9 +24,15 @@ export interface Ingest {
    * Takes one event or a batch, whole or not at all, and answers when all of it is durable.
    * @param body the parsed JSON
    * @param bytes its length as received
-   * @param options `enforce`: somebody waits for the decision, a denial gets its own status
+   * @param options `enforce`: somebody waits for the decision, a denial gets its own status; `reportsOnly`: the sender
+   *   asks nobody, so the calls it says begin are made
    */
-  accept(body: unknown, bytes: number, caller: IngestCaller, options: { readonly enforce: boolean }): Promise<IngestResult>;
+  accept(body: unknown, bytes: number, caller: IngestCaller, options: IngestOptions): Promise<IngestResult>;
+}
+
+interface IngestOptions {
+  readonly enforce: boolean;
+  readonly reportsOnly?: boolean;
 }
 
 /**
@@ -53,12 +59,18 @@ export function createIngest(gateway: Gateway): Ingest {
     return knowsMore ? admission.startRun({ subject }) : undefined;
   };
 
-  const takingOf = (read: ReadEvent, run: RunView | undefined, enforce: boolean, isNewRun: boolean): Taking => ({
+  const takingOf = (
+    read: ReadEvent,
+    run: RunView | undefined,
+    { enforce, reportsOnly = false }: IngestOptions,
+    isNewRun: boolean,
+  ): Taking => ({
     gateway,
     read,
     run,
     memory: read.hasRun ? calls.of(read.subject.workspaceId, read.subject.runId, isNewRun) : NO_MEMORY(),
     enforce,
+    reportsOnly,
     readCall: (kind) => readCall(kind, read.event.metadata, read.event.name),
   });
 
@@ -66,7 +78,7 @@ export function createIngest(gateway: Gateway): Ingest {
   const takeAll = (
     reads: readonly ReadEvent[],
     seen: readonly (SeenEvent | undefined)[],
-    enforce: boolean,
+    options: IngestOptions,
     at: number,
   ): { readonly rows: readonly Row[]; readonly appended: Promise<void> } => {
     const entries: EventEntry[] = [];
@@ -77,7 +89,7 @@ export function createIngest(gateway: Gateway): Ingest {
       if (before !== undefined && before.appliedTo === undefined) {
         return {
           read,
-          taken: answerAgain(takingOf(read, run, enforce, run === undefined)),
+          taken: answerAgain(takingOf(read, run, options, run === undefined)),
           duplicateOf: before,
           entry: undefined,
           introduced: undefined,
@@ -86,7 +98,7 @@ export function createIngest(gateway: Gateway): Ingest {
       const introduced = before === undefined ? introduce(read, run) : undefined;
       const taken =
         before === undefined
-          ? takeEvent(takingOf(read, introduced === undefined ? run : admission.run(workspaceId, runId), enforce, run === undefined))
+          ? takeEvent(takingOf(read, introduced === undefined ? run : admission.run(workspaceId, runId), options, run === undefined))
           : appliedBefore(before);
       const observed =
         taken.reservationId !== undefined && admission.carried(workspaceId, runId, { requestId: taken.reservationId }) !== undefined;
@@ -100,7 +112,7 @@ export function createIngest(gateway: Gateway): Ingest {
   };
 
   return {
-    async accept(body, bytes, caller, { enforce }) {
+    async accept(body, bytes, caller, options) {
       const now = clock.now();
       const { workspaceId, keyId } = caller.key;
       const read = readEvents({ body, bytes, caller, limits: config.limits, mappings, ids, now });
@@ -135,7 +147,7 @@ export function createIngest(gateway: Gateway): Ingest {
       const contradiction = findContradiction(reads, recognised.seen, (runId) => admission.run(workspaceId, runId)?.sessionId);
       if (contradiction !== undefined) return notTaken({ type: 'refused', refusal: contradiction, count });
 
-      const { rows, appended } = store.together(() => takeAll(reads, recognised.seen, enforce, now));
+      const { rows, appended } = store.together(() => takeAll(reads, recognised.seen, options, now));
       const writes = rows
         .flatMap((row) => [...row.taken.writes, row.introduced, row.duplicateOf?.durable])
         .filter((write) => write !== undefined);
@@ -157,7 +169,7 @@ export function createIngest(gateway: Gateway): Ingest {
         const seen = row.entry === undefined || !row.read.eventIdGiven ? undefined : events.find(workspaceId, row.read.event.event_id);
         if (seen?.durable === durable) seen.durable = undefined;
       }
-      return answer(rows, verdicts.map(valueOf), enforce);
+      return answer(rows, verdicts.map(valueOf), options.enforce);
     },
   };
 

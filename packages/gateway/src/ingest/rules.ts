@@ -8,14 +8,16 @@ import type { ReportedCall } from './reported-call.ts';
 import type { Taking } from './taking.ts';
 import { SKIPPED, type Verdict } from './verdict.ts';
 
-/** Asks the rules of a phase, outside of admission, and logs what they found when `log` is set. */
+/**
+ * Asks the rules of a phase, outside of admission, and logs what they found when `log` is set.
+ * @param violated says what was done against a rule, where the call was made already
+ */
 export function policyVerdict(
   taking: Taking,
   phase: PolicyPhase,
   call: ReportedCall | undefined,
   log: boolean,
-  message: (rule: string, reason: string) => string = (rule, reason) =>
-    `Policy rule "${rule}" refused ${taking.read.event.type}${taking.read.hasRun ? ` of run ${taking.read.subject.runId}` : ''}: ${reason}. To go on: use what the policy allows, or ask its owner to change rule "${rule}".`,
+  violated?: (rule: string, reason: string) => string,
 ): Verdict {
   const { gateway, read, run } = taking;
   const { policy, admission } = gateway;
@@ -25,7 +27,7 @@ export function policyVerdict(
     found.type === 'denied'
       ? {
           code: 'policy_denied',
-          message: message(found.by.rule, found.by.reason),
+          message: (violated ?? refusedBy(taking))(found.by.rule, found.by.reason),
           blockedBy: found.by.rule,
           details: { rule: found.by.rule, rule_revision: found.by.revision },
         }
@@ -41,14 +43,20 @@ export function policyVerdict(
         rule: match.rule,
         ruleRevision: match.revision,
         about: call?.name ?? read.event.name,
+        ...(violated !== undefined && outcome === 'denied' ? { violation: true as const } : {}),
       });
     }
   }
   return refusal === undefined ? { type: 'allowed', audits: auditsOf(found) } : { type: 'denied', refusal };
 }
 
-/** Writes a denial into the run's log. */
-export function logDenial(taking: Taking, phase: PolicyPhase, refusal: Refusal, about: string | undefined): void {
+const refusedBy =
+  ({ read }: Taking) =>
+  (rule: string, reason: string): string =>
+    `Policy rule "${rule}" refused ${read.event.type}${read.hasRun ? ` of run ${read.subject.runId}` : ''}: ${reason}. To go on: use what the policy allows, or ask its owner to change rule "${rule}".`;
+
+/** Writes a denial into the run's log; a violation is one of a call that was made all the same. */
+export function logDenial(taking: Taking, phase: PolicyPhase, refusal: Refusal, about: string | undefined, violation?: true): void {
   const revision = refusal.details?.['rule_revision'];
   taking.gateway.admission.logDecision({
     subject: loggedSubject(taking.read),
@@ -59,6 +67,7 @@ export function logDenial(taking: Taking, phase: PolicyPhase, refusal: Refusal, 
     rule: refusal.blockedBy,
     ruleRevision: typeof revision === 'string' ? revision : undefined,
     about,
+    violation,
   });
 }
 

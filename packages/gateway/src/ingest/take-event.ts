@@ -44,6 +44,7 @@ export function takeEvent(taking: Taking): Taken {
 /** A second copy of a question gets the first one's answer; of a report, nothing happens twice. */
 export function answerAgain(taking: Taking): Taken {
   const { type } = taking.read.event;
+  if (taking.reportsOnly) return nothing(SKIPPED);
   if (type === 'tool.call.requested') return askAgain(taking, 'tool');
   if (type === 'llm.call.started') return askAgain(taking, 'model');
   const take = BY_TYPE[type];

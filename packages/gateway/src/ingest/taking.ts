@@ -30,6 +30,8 @@ export interface Taking {
   readonly memory: RunMemory;
   /** Somebody waits for the answer (`?enforce=true`). */
   readonly enforce: boolean;
+  /** The sender asks nobody: what it says begins, does, whatever is answered. */
+  readonly reportsOnly: boolean;
   readonly readCall: (kind: 'model' | 'tool') => ReportedCall;
 }
 

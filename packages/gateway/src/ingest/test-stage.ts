@@ -16,6 +16,7 @@ type Config = z.input<typeof gatewayConfig>;
 
 export interface SendOptions {
   readonly enforce?: boolean;
+  readonly reportsOnly?: boolean;
   readonly key?: Partial<StoredKey>;
   readonly context?: AgentContext;
   /** Fields of the body beside `events`. */
@@ -77,8 +78,8 @@ export async function openTestStage(
 
   const post: TestStage['post'] = (
     body,
-    { enforce = false, key = {}, context = {}, bytes = Buffer.byteLength(JSON.stringify(body) ?? '') } = {},
-  ) => ingest.accept(body, bytes, { key: { ...TEST_KEY, ...key }, context }, { enforce });
+    { enforce = false, reportsOnly = false, key = {}, context = {}, bytes = Buffer.byteLength(JSON.stringify(body) ?? '') } = {},
+  ) => ingest.accept(body, bytes, { key: { ...TEST_KEY, ...key }, context }, { enforce, reportsOnly });
   const entries = async (runId?: string): Promise<readonly Entry[]> =>
     (await gateway.store.entries({ workspaceId: TEST_KEY.workspaceId, ...(runId === undefined ? {} : { runId }), limit: 10_000 })).map(
       ({ entry }) => entry,

@@ -38,6 +38,8 @@ export interface ReserveEntry extends ContextFields {
   readonly attempt: number;
   readonly source: 'gateway' | 'self_reported';
   readonly hold: NanosText;
+  /** Nobody knows what it may cost: the hold is 0 and says nothing. */
+  readonly priceUnknown?: true | undefined;
   /** True when the run exists only for this call: the caller named no run. */
   readonly implicitRun?: true | undefined;
   /** The caller's name for this call in its run; the same again is not made again. */
@@ -152,6 +154,8 @@ export interface DecisionEntry extends Omit<ContextFields, 'runId'> {
   /** The model or tool decided on. */
   readonly subject?: string | undefined;
   readonly attempt?: number | undefined;
+  /** The call was made all the same: its own entries say what it cost. */
+  readonly violation?: true | undefined;
 }
 
 /** A run's life. `start` is written with the first request or event of a run too. */

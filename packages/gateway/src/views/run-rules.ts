@@ -53,9 +53,9 @@ export function toolName(entry: EventEntry): string | undefined {
   return typeof name === 'string' && name !== '' ? name : undefined;
 }
 
-/** True for a call that was refused: it has no reservation, and is shown with its step or tool call. */
+/** True for a call that was refused and not made: it has no reservation, and is shown with its step or tool call. */
 export function isRefusedCall(entry: DecisionEntry): boolean {
-  return entry.outcome === 'denied' && (entry.phase === 'model_request' || entry.phase === 'tool_call');
+  return entry.outcome === 'denied' && entry.violation !== true && (entry.phase === 'model_request' || entry.phase === 'tool_call');
 }
 
 /** The tool call a decision denied. */

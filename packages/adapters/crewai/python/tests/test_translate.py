@@ -66,7 +66,7 @@ class Usage(unittest.TestCase):
                 )
 
     def test_that_nobody_told_is_unknown_never_zero(self) -> None:
-        for raw in (None, {}, {"total_tokens": 0}, {"prompt_tokens": None}, {"prompt_tokens": "12"}, {"prompt_tokens": True}, "much"):
+        for raw in (None, {}, {"total_tokens": 0}, {"prompt_tokens": None}, {"prompt_tokens": "12"}, {"prompt_tokens": True}, {"prompt_tokens": 10**30}, "much"):
             with self.subTest(raw):
                 self.assertIsNone(usage_of(raw))
         self.assertIsNone((usage_of({"prompt_tokens": 5}) or {})["output_tokens"])

@@ -124,7 +124,12 @@ export function eventRoutes(gateway: Gateway): readonly AnyRoute[] {
         if (events.length === 0) return respond({ status: 202, body: { ...NOTHING, ignored }, headers: {} });
         const context: AgentContext = { ...contextFromHeaders(Object.fromEntries(headers)).context, ...contextOf(query) };
         const bytes = Math.min(gateway.config.limits.max_event_body_bytes, Buffer.byteLength(JSON.stringify(events)));
-        const result = await ingest.accept({ source: mapping.source, events }, bytes, { key: caller, context }, { enforce: false });
+        const result = await ingest.accept(
+          { source: mapping.source, events },
+          bytes,
+          { key: caller, context },
+          { enforce: false, reportsOnly: true },
+        );
         const said = result.status === 202 ? { ...result.body, ignored } : asSent(result.body, places);
         return respond({ ...result, body: said });
       },

@@ -133,7 +133,7 @@ export function createNaiveLedger(): NaiveLedger {
     const reservedTools = new Set(calls.filter(({ reserve }) => reserve.kind === 'tool').map(({ reserve }) => reserve.toolCallId));
     const refused = mine
       .filter((entry) => entry.type === 'decision')
-      .filter((entry) => entry.outcome === 'denied' && entry.phase !== 'run_update');
+      .filter((entry) => entry.outcome === 'denied' && entry.phase !== 'run_update' && entry.violation === undefined);
     const deniedTools = new Set(refused.filter((entry) => entry.phase === 'tool_call').map((entry) => entry.toolCallId));
     const events = mine.filter((entry) => entry.type === 'event');
     const seenTools = new Set(

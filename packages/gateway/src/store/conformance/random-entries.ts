@@ -175,6 +175,7 @@ export function randomEntries(random: Random, count: number): Entry[] {
         subject: 'customer_lookup',
         stepId: maybe(0.7, `step_${random.below(14)}`),
         toolCallId: maybe(0.5, `call_${random.below(12)}`),
+        violation: maybe(0.2, true),
       }),
     ],
     [

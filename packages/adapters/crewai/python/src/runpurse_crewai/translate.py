@@ -92,6 +92,8 @@ _SPELLINGS = (
     _Spelling(("input_tokens",), "output_tokens", ("cached_prompt_tokens",), ("cache_creation_tokens",)),
     _Spelling(("inputTokens",), "outputTokens", ("cacheReadInputTokens",), ("cacheWriteInputTokens",), True),
 )
+# More than any one call can use: a figure above it was not measured, and the gateway takes none.
+_USED_MAX = 1_000_000_000
 _REASONING = ("reasoning_tokens", "completion_tokens_details.reasoning_tokens")
 
 
@@ -126,7 +128,7 @@ def _count(usage: Mapping[str, Any], path: str) -> int | None:
     value: object = usage
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _USED_MAX else None
 
 
 def input_tokens_max(messages: object, tools: Sequence[object] | None) -> int | None:
