@@ -125,13 +125,12 @@ describe('webhooks', () => {
 
   it('are listed without their secret, and removed by any key of the workspace but no other', async () => {
     const { body } = await api.post('/v1/webhooks', { url: address, events: ['run.ended'] }, { key: api.keys.bound });
-    const again = await api.post('/v1/webhooks', { url: address, events: ['run.ended', 'run.ended'] });
+    const again = await api.post('/v1/webhooks', { url: `${address}again`, events: ['run.ended', 'run.ended'] });
     expect(again.body).toMatchObject({ events: ['run.ended'] });
-    expect(again.body['id']).not.toBe(body['id']);
     const listed = await api.get('/v1/webhooks');
     expect(listed.body['data']).toEqual([
       { id: body['id'], url: address, events: ['run.ended'], created_at: expect.any(String), pending: 0 },
-      { id: again.body['id'], url: address, events: ['run.ended'], created_at: expect.any(String), pending: 0 },
+      { id: again.body['id'], url: `${address}again`, events: ['run.ended'], created_at: expect.any(String), pending: 0 },
     ]);
     expect(listed.text).not.toContain('whsec_');
     const path = `/v1/webhooks/${String(body['id'])}`;
@@ -168,6 +167,25 @@ describe('webhooks', () => {
   ])('refuses %s', async (_what, body, words) => {
     const { status, error } = await api.post('/v1/webhooks', body);
     expect([status, error.message]).toEqual([400, expect.stringContaining(words)]);
+  });
+
+  it('asked for twice are one, with the later secret, and miss nothing', async () => {
+    const body = { url: address, events: ['run.ended', 'call.refused'], workflow: 'wf' };
+    const first = await api.post('/v1/webhooks', body);
+    await play('twice-1');
+    const again = await api.post('/v1/webhooks', { ...body, events: ['call.refused', 'run.ended'], description: 'again' });
+    expect([first.status, again.status]).toEqual([201, 200]);
+    expect(again.body).toMatchObject({ id: first.body['id'], created_at: first.body['created_at'], description: 'again' });
+    expect(again.body['secret']).not.toBe(first.body['secret']);
+    await play('twice-2');
+    // A delivery that the change cut off is made again, under the same id.
+    const told = () => new Set(received.map(({ id }) => id)).size;
+    await until(() => told() === 6);
+    expect((await api.get('/v1/webhooks')).body['data']).toMatchObject([{ id: first.body['id'], description: 'again' }]);
+    for (const change of [{ workflow: 'other' }, { events: ['run.ended'] }, { url: `${address}other` }])
+      expect((await api.post('/v1/webhooks', { ...body, ...change })).status).toBe(201);
+    const other = await api.post('/v1/webhooks', body, { key: api.keys.other });
+    expect(other.status).toBe(201);
   });
 
   it('are a hundred to a workspace at most', async () => {

@@ -12,11 +12,17 @@ export interface NotifyOptions {
   readonly lastSeq: number;
 }
 
+/** The subscription as it is kept: the same one of before, with another secret, where there was one. */
+export interface Added {
+  readonly subscription: Subscription;
+  readonly isNew: boolean;
+}
+
 /** A subscription with how much it is still to be told, up to `PENDING_COUNTED_MAX`. */
 export type ListedSubscription = SubscriptionState & { readonly pending: number };
 
 export type NotifyQuestion =
-  /** Answers the count it would exceed, or undefined when it is kept. */
+  /** Answers `Added`; undefined: the workspace has as many as it may. */
   | { readonly ask: 'add'; readonly subscription: Subscription; readonly secret: string; readonly cursor: number; readonly most: number }
   | { readonly ask: 'remove'; readonly workspaceId: string; readonly id: string }
   | { readonly ask: 'list'; readonly workspaceId: string };

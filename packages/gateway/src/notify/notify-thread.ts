@@ -6,10 +6,11 @@ import { FILES, openForReading } from '../store/sqlite/database.ts';
 import { createQuestions, yieldToCalls } from '../store/sqlite/threads.ts';
 import { createViewQueries } from '../store/sqlite/view-queries.ts';
 import { createDeliverer } from './deliver.ts';
-import type { FromNotify, HostQuestion, ListedSubscription, NotifyOptions, NotifyQuestion, ToNotify } from './messages.ts';
+import type { Added, FromNotify, HostQuestion, ListedSubscription, NotifyOptions, NotifyQuestion, ToNotify } from './messages.ts';
 import { readNoted, type NoticeSource } from './read-notices.ts';
 import { createSender } from './send.ts';
 import { NOTICES_FILE, openSubscriptionFile } from './subscription-file.ts';
+import { isSame } from './subscription.ts';
 
 /**
  * The thread that delivers notices: it reads the ledger behind the views, writes the subscriptions' file and speaks to the
@@ -68,12 +69,17 @@ function start(options: NotifyOptions): void {
   const answer = async (question: NotifyQuestion): Promise<unknown> => {
     switch (question.ask) {
       case 'add': {
-        const { subscription } = question;
-        const count = file.count(subscription.workspaceId);
-        if (count >= question.most) return count;
-        file.add(subscription, question.secret, question.cursor);
-        deliverer.add(subscription);
-        return undefined;
+        const { subscription, secret } = question;
+        const same = file.all().find((one) => isSame(one, subscription));
+        if (same === undefined && file.count(subscription.workspaceId) >= question.most) return undefined;
+        const kept = { ...subscription, ...(same && { id: same.id, createdAt: same.createdAt }) };
+        if (same === undefined) file.add(kept, secret, question.cursor);
+        else {
+          deliverer.remove(same.id);
+          file.renew(kept, secret);
+        }
+        deliverer.add(kept);
+        return { subscription: kept, isNew: same === undefined } satisfies Added;
       }
       case 'remove':
         if (file.find(question.id)?.subscription.workspaceId !== question.workspaceId) return false;

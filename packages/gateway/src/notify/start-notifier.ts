@@ -7,7 +7,16 @@ import { budgetState, subjectOfRun } from '../api/read-views.ts';
 import { StoreError, type RunRow, type Store } from '../store/store.ts';
 import { createQuestions, firstMessage } from '../store/sqlite/threads.ts';
 import type { PrivateAddresses } from './address-guard.ts';
-import type { FromNotify, HostAnswer, HostQuestion, ListedSubscription, NotifyOptions, NotifyQuestion, ToNotify } from './messages.ts';
+import type {
+  Added,
+  FromNotify,
+  HostAnswer,
+  HostQuestion,
+  ListedSubscription,
+  NotifyOptions,
+  NotifyQuestion,
+  ToNotify,
+} from './messages.ts';
 import type { NoticeSource } from './read-notices.ts';
 import { newSecret } from './sign.ts';
 import { hasSubscriptions } from './subscription-file.ts';
@@ -17,8 +26,11 @@ import type { Subscription } from './subscription.ts';
 export interface Notifier {
   readonly source: NoticeSource;
   readonly privateAddresses: PrivateAddresses;
-  /** Durable when it resolves; what happens from now on is told. Undefined: the workspace has as many as it may. */
-  add(subscription: Subscription): Promise<{ readonly secret: string } | undefined>;
+  /**
+   * Durable when it resolves; what happens from now on is told. Where the same is told to the same address already, that
+   * one is kept, with this secret. Undefined: the workspace has as many as it may.
+   */
+  add(subscription: Subscription): Promise<(Added & { readonly secret: string }) | undefined>;
   /** False: this workspace has no such webhook. What waited for it is dropped. */
   remove(workspaceId: string, id: string): Promise<boolean>;
   list(workspaceId: string): Promise<readonly ListedSubscription[]>;
@@ -94,8 +106,8 @@ export async function startNotifier(parts: NotifierParts): Promise<Notifier> {
       // What is appended before this line is not told.
       const cursor = store.lastSeq;
       const most = SUBSCRIPTIONS_PER_WORKSPACE_MAX;
-      const tooMany = await (await running()).ask({ ask: 'add', subscription, secret, cursor, most });
-      return tooMany === undefined ? { secret } : undefined;
+      const added = (await (await running()).ask({ ask: 'add', subscription, secret, cursor, most })) as Added | undefined;
+      return added && { ...added, secret };
     },
     async remove(workspaceId, id) {
       if (!hasSubscriptions(directory)) return false;

@@ -72,6 +72,8 @@ export interface SubscriptionFile {
   standing(id: string): Standing | undefined;
   /** Durable against power loss before it returns. */
   add(subscription: Subscription, secret: string, cursor: number): void;
+  /** Its key, description and secret change; what it was told stays. */
+  renew(subscription: Subscription, secret: string): void;
   remove(id: string): boolean;
   due(id: string, now: number, most: number): readonly Parked[];
   /** When the next parked notice is due; undefined: none is parked. */
@@ -122,6 +124,7 @@ export function openSubscriptionFile(directory: string): SubscriptionFile {
     'SELECT cursor, failures, failing_since, (SELECT count(*) FROM parked WHERE subscription = id) AS parked FROM subscription WHERE id = ?',
   );
   const insert = database.prepare('INSERT INTO subscription (id, workspace, body, secret, cursor) VALUES (?, ?, ?, ?, ?)');
+  const renew = database.prepare('UPDATE subscription SET body = ?, secret = ? WHERE id = ?');
   const remove = database.prepare('DELETE FROM subscription WHERE id = ?');
   const due = database.prepare<
     [string, number, number],
@@ -163,6 +166,9 @@ export function openSubscriptionFile(directory: string): SubscriptionFile {
     },
     add(subscription, secret, cursor) {
       durably(() => insert.run(subscription.id, subscription.workspaceId, JSON.stringify(subscription), secret, cursor));
+    },
+    renew(subscription, secret) {
+      durably(() => renew.run(JSON.stringify(subscription), secret, subscription.id));
     },
     remove: (id) => durably(() => remove.run(id).changes > 0),
     due: (id, now, most) =>

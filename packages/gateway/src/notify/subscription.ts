@@ -12,6 +12,13 @@ export interface Subscription extends NoticeFilter {
   readonly createdAt: number;
 }
 
+/** Do both tell the same address the same? Then one of them is the other, asked for again. */
+export function isSame(one: Subscription, other: Subscription): boolean {
+  const told = ({ workspaceId, url, workflow, agent, events }: Subscription): string =>
+    JSON.stringify([workspaceId, url, workflow, agent, [...events].sort()]);
+  return told(one) === told(other);
+}
+
 /** How a subscription stands. */
 export interface SubscriptionState {
   readonly subscription: Subscription;

@@ -34,6 +34,8 @@ const webhookShape = z.object({
   created_at: z.iso.datetime(),
 });
 
+const madeShape = webhookShape.extend({ secret: z.string() });
+
 const listedShape = webhookShape.extend({
   last_delivery: z.object({ at: z.iso.datetime(), status: z.number().int().nullable(), error: z.string().optional() }).optional(),
   pending: z.number().int().describe('Notices not delivered yet; counted up to 1000 beyond those that are tried again'),
@@ -86,7 +88,13 @@ export function webhookRoutes(gateway: Gateway): readonly AnyRoute[] {
       description:
         'Signed as Standard Webhooks say (`webhook-id`, `webhook-timestamp`, `webhook-signature`). At least once, each notice always with the same id. Anything but 2xx within 10 s is tried again for a day; 410 ends the webhook. It ends with the key that made it, too.',
       body: webhookInput,
-      answers: { 201: { description: 'Made; the secret is shown this once', shape: webhookShape.extend({ secret: z.string() }) } },
+      answers: {
+        201: { description: 'Made; the secret is shown this once', shape: madeShape },
+        200: {
+          description: 'The same address is told the same already: that webhook, with a new secret instead of its own',
+          shape: madeShape,
+        },
+      },
       async handle({ body, caller }) {
         const read = readWebhookUrl(body.url, notifier.privateAddresses);
         if ('problem' in read) return refused({ code: 'invalid_request', message: `The field url ${read.problem}.`, param: 'url' });
@@ -107,7 +115,7 @@ export function webhookRoutes(gateway: Gateway): readonly AnyRoute[] {
             code: 'invalid_request',
             message: `Workspace ${caller.workspaceId} has ${SUBSCRIPTIONS_PER_WORKSPACE_MAX} webhooks, which is the most. GET /v1/webhooks lists them; delete one first.`,
           });
-        return answer({ ...webhookWire(subscription), secret: added.secret }, 201);
+        return answer({ ...webhookWire(added.subscription), secret: added.secret }, added.isNew ? 201 : 200);
       },
     }),
     route({
