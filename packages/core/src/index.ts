@@ -54,7 +54,7 @@ export { createGatewayClient } from './client/gateway-client.ts';
 export { isAtGateway } from './client/is-at-gateway.ts';
 export type { Ids, Timers, Transport, TransportRequest, TransportResponse } from './client/transport.ts';
 export type { Dialect, DrainedRequest, FailurePolicy, GatewayClient, GatewayClientOptions, Problem } from './client/client.ts';
-export { usableId } from './run/create-run.ts';
+export { usableId } from './run/usable-id.ts';
 export type {
   CallPlace,
   ModelCall,

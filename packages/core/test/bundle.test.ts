@@ -7,7 +7,7 @@ import { describe, expect, it } from '@jest/globals';
 
 /** All that core may stand on: the language itself. No host object, no clock, no chance, no timer. */
 const LANGUAGE = new Set(
-  `Array BigInt Boolean Date Error Infinity JSON Map Math NaN Number Object Promise Reflect RegExp Set String Symbol TypeError WeakMap WeakSet
+  `Array BigInt Boolean Date Error Infinity JSON Map Math NaN Number Object Promise Reflect RegExp Set String Symbol TypeError WeakMap WeakRef WeakSet
   decodeURIComponent encodeURIComponent undefined`.split(/\s+/),
 );
 const MODULE = new Set(['module', 'exports', 'require']);

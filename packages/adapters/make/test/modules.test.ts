@@ -466,6 +466,25 @@ describe('what a module says', () => {
     });
   });
 
+  it("of another app's tokens has no less than none that were not cached", async () => {
+    const player = await connect(gateway);
+    const call = { run_id: 'all cached', model: 'sandbox/echo', spend_id: 'a' };
+    await player.action('recordModelCall', { ...call, prompt_tokens: 4, cached_tokens: 9, completion_tokens: 7 });
+    expect((await gateway.readRun(call.run_id))?.requests[0]?.usage).toMatchObject({ input_tokens: 0, cache_read_tokens: 9 });
+  });
+
+  it('of ids that read alike when they stand side by side is kept apart', async () => {
+    const player = await connect(gateway);
+    for (const [run_id, spend_id] of [
+      ['a:b', 'c'],
+      ['a', 'b:c'],
+    ]) {
+      const spend = { run_id, tool: 'order_lookup', spend_id };
+      await player.action('authorizeSpend', spend);
+      expect(await player.action('recordToolCost', spend)).toMatchObject({ replayed: false, run_cost_usd: '0.003' });
+    }
+  });
+
   it("of another app's tokens is unknown when only a part of them is given, and charged as it was held", async () => {
     const player = await connect(gateway);
     const call = { run_id: 'half the tokens', model: 'sandbox/echo', spend_id: 'a' };

@@ -230,6 +230,43 @@ describe('a gateway that is away', () => {
       expect([(await errorOf(play)).type]).toEqual(['ConnectionError']);
   });
 
+  it('and whose address another service answers, with a page to log in, is an error of every module, and nothing seems recorded', async () => {
+    const server = createServer((request, response) => {
+      request.resume();
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Log in</html>');
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const player = await openConnection(app, { url, apiKey: 'rp_x' }, { verify: false });
+      const spend = { run_id: 'r', tool: 'customer_lookup', spend_id: 'a' };
+      const call = { run_id: 'r', model: 'm', spend_id: 'a' };
+      for (const play of [
+        () => player.action('startRun', { run_id: 'r' }),
+        () => player.action('authorizeSpend', spend),
+        () => player.action('authorizeSpend', { ...spend, on_refusal: 'continue' }),
+        () => player.action('recordToolCost', spend),
+        () => player.action('authorizeModelCall', call),
+        () => player.action('recordModelCall', { ...call, prompt_tokens: 1, completion_tokens: 1 }),
+        () => player.action('recordModelCall', call),
+        () => player.action('createChatCompletion', chat('r', { step_id: 's' })),
+        () => player.action('createChatCompletion', chat('r')),
+        () => player.action('endRun', { run_id: 'r' }),
+        () => player.action('getRun', { run_id: 'r' }),
+        () => player.action('getSession', { session_id: 's' }),
+        () => player.search('searchRuns'),
+        () => player.search('searchBudgets', { scope: 'session', id: 's' }),
+        ...['pollRunEnded', 'pollCallRefused', 'pollBudgetThreshold'].map((id) => () => player.poll(id, { date: 0, ids: [] })),
+        ...['listModels', 'listWorkflows', 'listAgents'].map((id) => () => player.rpc(id)),
+        ...['runEnded', 'callRefused', 'budgetThreshold'].map((id) => () => player.attach(id, 'https://hook.example/1')),
+      ])
+        expect(await errorOf(play())).toMatchObject({ type: 'DataError', message: expect.stringContaining('is it a Runpurse gateway?') });
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
   it.each([
     [500, 'The gateway failed on this call'],
     [503, 'The ledger can not be written'],

@@ -1,3 +1,4 @@
+import { redactText } from '../events/redact.ts';
 import { STEP_KINDS, STEP_SOURCES, type AgentContext } from './context.ts';
 
 /** Longest header value that is read (the Alephant protocol's `max-header-value-bytes`); longer ones are ignored. */
@@ -220,10 +221,13 @@ export function contextToHeaders(context: AgentContext): Record<string, string> 
     if (value !== undefined) write(headers, `Alephant-${suffix}`, String(value));
   }
   for (const [property, value] of Object.entries(context.properties ?? {})) {
-    if (HEADER_TOKEN.test(property)) write(headers, `Alephant-Property-${property}`, value);
+    if (HEADER_TOKEN.test(property) && isPlain(value)) write(headers, `Alephant-Property-${property}`, redactText(String(value)));
   }
   return headers;
 }
+
+/** Untyped hosts hand numbers over, and what fits into no header. */
+const isPlain = (value: unknown): boolean => ['string', 'number', 'boolean', 'bigint'].includes(typeof value);
 
 const HEADER_TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
 

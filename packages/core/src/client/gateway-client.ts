@@ -41,6 +41,8 @@ class HttpGatewayClient implements GatewayClient {
   readonly #policy: FailurePolicy;
   readonly #timeoutMs: number;
   readonly #outbox: Outbox;
+  /** Held by the runs' handles: of a run that nobody ends only its id stays here. */
+  readonly #toolIds = new Map<string, WeakRef<Set<string>>>();
   #isClosed = false;
   #unanswered = 0;
   #awayUntil = 0;
@@ -85,8 +87,18 @@ class HttpGatewayClient implements GatewayClient {
       record: (event) => this.record(event),
       ask: (event) => this.ask(event),
       deliver: (runId) => this.#outbox.deliverLane(runId),
+      toolIds: (runId) => this.#toolIdsOf(runId),
+      forget: (runId) => this.#toolIds.delete(runId),
       onProblem: (problem) => this.#report(problem),
     });
+  }
+
+  #toolIdsOf(runId: string): Set<string> {
+    const known = this.#toolIds.get(runId)?.deref();
+    if (known !== undefined) return known;
+    const ids = new Set<string>();
+    this.#toolIds.set(runId, new WeakRef(ids));
+    return ids;
   }
 
   record(input: AgentEventInput): void {

@@ -10,6 +10,15 @@ const CAUSES_MAX = 8;
  * and fetch-like errors, and looks through `cause`, `error` and `originalError`.
  */
 export function refusalOf(error: unknown): Refusal | undefined {
+  try {
+    return findRefusal(error);
+  } catch {
+    // Its getters threw: no HTTP client makes such errors.
+    return undefined;
+  }
+}
+
+function findRefusal(error: unknown): Refusal | undefined {
   let queue: unknown[] = [error];
   const seen = new Set<unknown>();
   while (queue.length > 0 && seen.size < CAUSES_MAX) {

@@ -14,6 +14,8 @@ export interface FetchedCall {
   isCarried: boolean;
   /** Requests sent so far: a model client tries again by itself. */
   tries: number;
+  /** A request of it is on its way to an answer: a metered fetch inside another has nothing to add. */
+  isSending?: boolean;
   requestId?: string | undefined;
   /** What went wrong with the last try. */
   failure?: Error | undefined;

@@ -69,6 +69,18 @@ describe('a fetch for model clients', () => {
     expect(refusalOf({ status, error })?.code).toBe(status === 402 ? 'budget_exceeded' : undefined);
   });
 
+  it.each([
+    ['at the gateway', `${GATEWAY}/v1/chat/completions`, 'run-1'],
+    ['elsewhere', PROVIDER, null],
+  ])('inside another of its kind counts a try once: %s', async (_, address, runId) => {
+    const { call, sent, ask, transport } = callOn([500, 200]);
+    const twice = meteredFetch(() => call, ask);
+    await twice(address);
+    expect([call.tries, sent.length, sent[0]?.get('alephant-run-id'), transport.requests.length]).toEqual([1, 1, runId, 0]);
+    await twice(address);
+    expect([call.tries, sent.length]).toEqual([2, 2]);
+  });
+
   it('leaves a request alone that is no call of a run', async () => {
     const seen: Headers[] = [];
     const plain = meteredFetch(

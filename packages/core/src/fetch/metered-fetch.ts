@@ -9,23 +9,28 @@ export function meteredFetch(callOf: (headers: Headers) => FetchedCall | undefin
   return async (input, init) => {
     const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
     const call = callOf(headers);
-    if (call === undefined) return inner(input, { ...init, headers });
+    if (call === undefined || call.isSending === true) return inner(input, { ...init, headers });
     call.tries += 1;
-    if (isAtGateway(call.gateway, input instanceof Request ? input.url : String(input))) {
-      call.isCarried = true;
-      const ours = call.run.headers({ ...call.place, attempt: attemptOf(call), stepKind: 'llm_call' });
-      for (const [name, value] of Object.entries(ours)) headers.set(name, value);
-      // The attempt says it already; the gateway would add the client's own count to it.
-      headers.delete('x-stainless-retry-count');
-    } else if (call.tries > 1 && call.asked !== undefined) {
-      const refusal = await tryAgain(call, call.asked);
-      if (refusal !== undefined) return refusal;
+    call.isSending = true;
+    try {
+      if (isAtGateway(call.gateway, input instanceof Request ? input.url : String(input))) {
+        call.isCarried = true;
+        const ours = call.run.headers({ ...call.place, attempt: attemptOf(call), stepKind: 'llm_call' });
+        for (const [name, value] of Object.entries(ours)) headers.set(name, value);
+        // The attempt says it already; the gateway would add the client's own count to it.
+        headers.delete('x-stainless-retry-count');
+      } else if (call.tries > 1 && call.asked !== undefined) {
+        const refusal = await tryAgain(call, call.asked);
+        if (refusal !== undefined) return refusal;
+      }
+      call.failure = undefined;
+      const response = await inner(input, { ...init, headers });
+      call.requestId = response.headers.get('x-runpurse-request-id') ?? undefined;
+      if (!response.ok) call.failure = Object.assign(new Error(`the provider answered ${response.status}`), { status: response.status });
+      return response;
+    } finally {
+      call.isSending = false;
     }
-    call.failure = undefined;
-    const response = await inner(input, { ...init, headers });
-    call.requestId = response.headers.get('x-runpurse-request-id') ?? undefined;
-    if (!response.ok) call.failure = Object.assign(new Error(`the provider answered ${response.status}`), { status: response.status });
-    return response;
   };
 }
 

@@ -22,6 +22,16 @@ describe('how a failed call ended', () => {
   });
 });
 
+it('an error whose fields throw is a failure of which nothing is known', () => {
+  const error = new Proxy(new Error(), {
+    get: () => {
+      throw new Error('trap');
+    },
+  });
+  const { status, requestId, usage } = failureOf(error, AbortSignal.abort());
+  expect([status, requestId, usage]).toEqual(['failed', undefined, undefined]);
+});
+
 describe('the bounds of a call', () => {
   const prompt = [{ role: 'user', content: 'hi' }];
   const bytesOf = (options: Parameters<typeof boundsOf>[0]): number => boundsOf(options).inputTokensMax ?? Number.NaN;
@@ -30,6 +40,7 @@ describe('the bounds of a call', () => {
     ['tools', { tools: [{ name: 'x'.repeat(1_000) }] }],
     ['the form of the answer', { responseFormat: { schema: 'x'.repeat(1_000) } }],
     ['binary parts, as long as they are sent', { prompt: [...prompt, { data: new Uint8Array(750) }] }],
+    ['a Buffer, as long as it is sent', { prompt: [...prompt, { data: Buffer.alloc(750) }] }],
     ['each byte of a letter', { prompt: 'ö'.repeat(500) }],
   ])('hold %s', (_, more) => {
     expect(bytesOf({ prompt, ...more })).toBeGreaterThanOrEqual(1_000);
@@ -39,5 +50,15 @@ describe('the bounds of a call', () => {
   it('are the limit that is sent, or none', () => {
     expect(boundsOf({ prompt, maxOutputTokens: 7 }).maxOutputTokens).toBe(7);
     expect(boundsOf({ prompt }).maxOutputTokens).toBeUndefined();
+  });
+
+  it.each([
+    [{ stub: { max_tokens: 4_000 } }, 4_000],
+    [{ openai: { maxCompletionTokens: 4_000 }, other: { max_output_tokens: 5_000 } }, 5_000],
+    [{ stub: { n: 20 } }, 1_000],
+    [{ stub: { n: 2, max_tokens: 100 } }, 200],
+    [{ stub: { max_tokens: 10, n: 'x' }, odd: null }, 50],
+  ])('are what options for the provider make of them: %j', (providerOptions, expected) => {
+    expect(boundsOf({ prompt, maxOutputTokens: 50, providerOptions }).maxOutputTokens).toBe(expected);
   });
 });

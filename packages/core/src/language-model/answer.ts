@@ -26,6 +26,7 @@ export interface ModelCallOptions {
   readonly tools?: unknown;
   readonly responseFormat?: unknown;
   readonly maxOutputTokens?: number | undefined;
+  readonly providerOptions?: unknown;
 }
 
 export function answerOf({ usage, providerMetadata, response }: ModelReply): Answer {
@@ -48,28 +49,62 @@ export function answerWith(answer: Answer, part: ModelStreamPart): Answer {
 
 /** How a failed call ended. A provider that answered with an error bills nothing; what a lost or broken one did is unknown. */
 export function failureOf(error: unknown, signal: AbortSignal | undefined): Answer {
-  const { statusCode, responseHeaders } = (error ?? {}) as { readonly statusCode?: unknown; readonly responseHeaders?: unknown };
+  const { statusCode, responseHeaders } = read(error);
   const requestId = requestIdOf(responseHeaders);
   if (isCancellation(error, signal)) return { error, status: 'aborted', requestId };
   const isAnswered = typeof statusCode === 'number' && statusCode >= 400;
   return { error, status: 'failed', requestId, usage: isAnswered ? { input_tokens: 0, output_tokens: 0 } : undefined };
 }
 
+interface ReadError {
+  readonly name?: unknown;
+  readonly statusCode?: unknown;
+  readonly responseHeaders?: unknown;
+}
+
+/** Anything can be thrown; of what has getters that throw nothing is known. */
+function read(error: unknown): ReadError {
+  try {
+    const { name, statusCode, responseHeaders } = (error ?? {}) as ReadError;
+    return { name, statusCode, responseHeaders };
+  } catch {
+    return {};
+  }
+}
+
 /** The caller's AbortSignal ended it, which rejects with the signal's reason, whatever that is. A time-out is a failure. */
 export function isCancellation(error: unknown, signal: AbortSignal | undefined): boolean {
-  const name = (error as { readonly name?: unknown } | null | undefined)?.name;
+  const { name } = read(error);
   if (typeof name === 'string' && name.endsWith('TimeoutError')) return false;
   return name === 'AbortError' || name === 'ResponseAborted' || (signal?.aborted === true && signal.reason === error);
 }
 
 /** The bounds of a call's worst case. Only lengths are read off the prompt. */
-export function boundsOf({ prompt, tools, responseFormat, maxOutputTokens }: ModelCallOptions): Partial<ModelCall> {
-  return { maxOutputTokens, inputTokensMax: Buffer.byteLength(JSON.stringify([prompt, tools, responseFormat], asText)) };
+export function boundsOf({ prompt, tools, responseFormat, maxOutputTokens, providerOptions }: ModelCallOptions): Partial<ModelCall> {
+  return {
+    maxOutputTokens: mostOutput(maxOutputTokens, providerOptions),
+    inputTokensMax: Buffer.byteLength(JSON.stringify([prompt, tools, responseFormat], asText)),
+  };
 }
 
 /** Binary parts of a prompt are sent as base64. */
-export function asText(_key: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') : value;
+export function asText(this: unknown, key: string, value: unknown): unknown {
+  // A Buffer comes here as the list of numbers that its toJSON made of it.
+  const own = (this as Readonly<Record<string, unknown>> | undefined)?.[key] ?? value;
+  return own instanceof Uint8Array ? Buffer.from(own.buffer, own.byteOffset, own.byteLength).toString('base64') : value;
+}
+
+const OUTPUT_LIMITS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'maxTokens', 'maxCompletionTokens', 'maxOutputTokens'];
+
+/** Options that go past the SDK to the provider may raise the limit, and ask for several answers of that length. */
+function mostOutput(stated: number | undefined, providerOptions: unknown): number | undefined {
+  const sets = Object.values((providerOptions ?? {}) as Readonly<Record<string, unknown>>).filter(
+    (set): set is Readonly<Record<string, unknown>> => typeof set === 'object' && set !== null,
+  );
+  const stating = (names: readonly string[]): number[] =>
+    sets.flatMap((set) => names.map((name) => set[name])).filter((value): value is number => typeof value === 'number' && value > 0);
+  const limits = [...(stated === undefined ? [] : [stated]), ...stating(OUTPUT_LIMITS)];
+  return limits.length === 0 ? undefined : Math.max(...limits) * Math.max(1, ...stating(['n']));
 }
 
 export function requestIdOf(headers: unknown): string | undefined {

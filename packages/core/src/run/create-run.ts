@@ -1,10 +1,10 @@
 import type { AgentContext } from '../attribution/context.ts';
-import { contextToHeaders, HEADER_VALUE_BYTES_MAX } from '../attribution/headers.ts';
+import { contextToHeaders } from '../attribution/headers.ts';
 import { ALLOWED, type Decision } from '../decisions/decision.ts';
 import type { AgentEventInput } from '../events/agent-event.ts';
+import { errorText } from '../errors/error-text.ts';
 import { METADATA_FIELDS, type EventMetadata } from '../events/metadata.ts';
 import { redactText } from '../events/redact.ts';
-import { utf8ByteLength } from '../client/byte-length.ts';
 import type { Problem } from '../client/client.ts';
 import type { Ids } from '../client/transport.ts';
 import { checkedRunOptions } from './checked-run-options.ts';
@@ -22,7 +22,7 @@ import type {
   ToolCall,
   ToolResult,
 } from './run.ts';
-import { sha256 } from './sha256.ts';
+import { definedOnly, usableId, usableIds } from './usable-id.ts';
 
 /** What a run needs of its client. */
 export interface RunPorts {
@@ -32,27 +32,15 @@ export interface RunPorts {
   readonly record: (event: AgentEventInput) => void;
   readonly ask: (event: AgentEventInput) => Promise<Decision>;
   readonly deliver: (runId: string) => Promise<boolean>;
+  /** Ids of the run's tool calls that are taken, in whichever of its handles. */
+  readonly toolIds: (runId: string) => Set<string>;
+  readonly forget: (runId: string) => void;
   readonly onProblem: (problem: Problem) => void;
 }
 
 export function createRun(options: RunOptions, ports: RunPorts): Run {
   return new ReportingRun(options, ports);
 }
-
-const ID_FIELDS = [
-  'agentId',
-  'agentName',
-  'runId',
-  'sessionId',
-  'workflowId',
-  'customerId',
-  'stepId',
-  'parentStepId',
-  'toolCallId',
-  'handoffId',
-  'graphNode',
-] as const;
-const ERROR_TEXT_MAX = 500;
 
 /** A tool call that was asked about, so that its end carries the same facts (an Alephant gateway compares them). */
 interface OpenTool {
@@ -73,6 +61,7 @@ class ReportingRun implements Run {
   /** Denied or settled: nothing more is to be said about them. */
   readonly #endedTools = new Set<string>();
   readonly #modelPlaces = new Map<string, CallPlace>();
+  #toolIds: Set<string> | undefined;
   #sequence = 0;
   #started: Promise<Decision> | undefined;
   #ended: Promise<void> | undefined;
@@ -187,7 +176,7 @@ class ReportingRun implements Run {
   authorizeTool(call: ToolCall): Promise<Decision> {
     const key = toolKey(call.toolCallId, call.attempt);
     const open = this.#openTools.get(key);
-    if (open !== undefined) return open.decision;
+    if (open !== undefined && open.fields.name === call.tool) return open.decision;
     this.#endedTools.delete(key);
     const fields: EventFields = {
       ...this.#place(placeOf(call)),
@@ -196,18 +185,30 @@ class ReportingRun implements Run {
       step_kind: 'tool_call',
       input_hash: this.#hash(call.input),
     };
-    const decision = this.#ask('tool.call.requested', {
+    const asked = this.#ask('tool.call.requested', {
       ...fields,
       event_id: call.eventId,
       event_phase: 'before',
       policy_stage: 'pre_action',
       metadata: { tool_name: call.tool, cost_usd: this.#amount('estimatedCostUsd', call.estimatedCostUsd) },
-    }).then((answer) => {
+    });
+    // Another tool under the id of an open call: the gateway refuses it, and the open one is still to be settled.
+    if (open !== undefined) return asked;
+    const decision = asked.then((answer) => {
       if (!answer.proceed) this.#closeTool(key);
       return answer;
     });
     this.#openTools.set(key, { fields, decision });
     return decision;
+  }
+
+  toolCallId(given?: string): string {
+    const id = usableId(given) ?? this.#ports.ids.next('tool');
+    this.#toolIds ??= this.#ports.toolIds(this.runId);
+    let own = id;
+    for (let count = 2; this.#toolIds.has(own); count += 1) own = usableId(`${id}~${count}`) ?? '';
+    this.#toolIds.add(own);
+    return own;
   }
 
   settleTool(result: ToolResult): void {
@@ -269,6 +270,7 @@ class ReportingRun implements Run {
       step_kind: isCompleted ? 'final_answer' : 'error_recovery',
       metadata: { status: end.status, message: end.reason === undefined ? undefined : errorText(end.reason), ...this.#amounts(end) },
     });
+    this.#ports.forget(this.runId);
     await this.#ports.deliver(this.runId);
   }
 
@@ -367,34 +369,4 @@ function toolKey(toolCallId: string, attempt: number | undefined): string {
 
 function placeOf({ stepId, parentStepId, graphNode, agentId, agentName, handoffId, iteration, attempt }: CallPlace): CallPlace {
   return { stepId, parentStepId, graphNode, agentId, agentName, handoffId, iteration, attempt };
-}
-
-const CONTROL = /\p{Cc}+/gu;
-
-/**
- * The same id in headers and events: trimmed, on one line, of whole characters, and when too long for a header cut, with a hash
- * that keeps it unique. Ids come from users and models too, and one that the gateway can't take would leave its call unasked.
- */
-export function usableId(id: string | undefined): string | undefined {
-  const text = id?.replace(CONTROL, ' ').trim().toWellFormed();
-  if (text === undefined || text === '') return undefined;
-  return utf8ByteLength(text) <= HEADER_VALUE_BYTES_MAX ? text : `${text.slice(0, 48).toWellFormed()}~${sha256(text)}`;
-}
-
-function usableIds<Place extends CallPlace & AgentContext>(place: Place): Place {
-  const usable: Record<string, unknown> = { ...(place as object) };
-  for (const field of ID_FIELDS) {
-    if (Object.hasOwn(place, field)) usable[field] = usableId(place[field]);
-  }
-  return definedOnly(usable) as Place;
-}
-
-function definedOnly<Fields extends object>(fields: Fields): Fields {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Fields;
-}
-
-/** What went wrong, without secrets and not longer than a line or two: error texts like to quote what was sent. */
-function errorText(error: unknown): string {
-  const text = error instanceof Error ? error.message || error.name : typeof error === 'string' ? error : 'failed';
-  return redactText(text).slice(0, ERROR_TEXT_MAX).toWellFormed();
 }

@@ -9,6 +9,18 @@ it.each([
   ['an error was thrown', new Error('no such order'), false, { status: 'failed', reason: 'no such order' }],
   ['something else was thrown', 'no', false, { status: 'failed', reason: 'no' }],
   ['null was thrown', null, false, { status: 'failed', reason: 'null' }],
+  ['an object was thrown', { secret: 1 }, false, { status: 'failed', reason: 'failed' }],
+  [
+    'what was thrown can not be read',
+    Object.defineProperty(new Error(), 'message', {
+      get: () => {
+        throw new Error('trap');
+      },
+    }),
+    false,
+    { status: 'failed', reason: 'failed' },
+  ],
+  ['its message is no text', Object.assign(new Error(), { message: 42 }), false, { status: 'failed', reason: 'failed' }],
   [
     'the framework wrapped a refusal',
     new Error('node failed', { cause: new RefusedError(refusal) }),

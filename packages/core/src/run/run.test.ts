@@ -352,6 +352,84 @@ describe('a tool call', () => {
   });
 });
 
+describe('ids of tool calls', () => {
+  const idsOf = (given: readonly (string | undefined)[], run = openRun().run) => given.map((id) => run.toolCallId(id));
+
+  it.each([
+    ['repeated ones', ['a', 'a', 'a'], ['a', 'a~2', 'a~3']],
+    ['those that look like a repeated one', ['a', 'a~2', 'a', 'a~2'], ['a', 'a~2', 'a~3', 'a~2~2']],
+    ['those that read the same on one line', ['x\ny', 'x y', 'x\ty'], ['x y', 'x y~2', 'x y~3']],
+    ['names of every object', ['__proto__', 'constructor'], ['__proto__', 'constructor']],
+  ])('tell %s apart', (_, given, expected) => {
+    expect(idsOf(given)).toEqual(expected);
+  });
+
+  it('are made where there is none, and stay short enough for a header', () => {
+    const [none, empty, long, again] = idsOf([undefined, ' ', 'x'.repeat(300), 'x'.repeat(300)]);
+    expect(new Set([none, empty, long, again]).size).toBe(4);
+    for (const id of [none, empty, long, again]) expect(id).toMatch(/^.{1,256}$/);
+  });
+
+  it('are shared by the handles of a run, and by no other run', async () => {
+    const { client } = openRun();
+    const [one, other, another] = ['r', 'r', 'r2'].map((runId) => client.run({ runId }));
+    expect([one?.toolCallId('a'), other?.toolCallId('a'), another?.toolCallId('a')]).toEqual(['a', 'a~2', 'a']);
+    await one?.end({ status: 'completed' });
+    expect(client.run({ runId: 'r' }).toolCallId('a')).toBe('a');
+  });
+});
+
+it('a tool under the id of another open one is asked about, and the open one is settled all the same', async () => {
+  const { run, transport } = openRun();
+  await run.authorizeTool({ stepId: 's', tool: 'lookup', toolCallId: 't' });
+  transport.reply = () => refused(409, 'conflict');
+  expect((await run.authorizeTool({ stepId: 's', tool: 'refund', toolCallId: 't' })).type).toBe('denied');
+  transport.reply = () => accepted;
+  run.settleTool({ toolCallId: 't', status: 'completed' });
+  await run.end({ status: 'completed' });
+  expect(transport.events.map(({ type, name }) => [type, name])).toEqual([
+    ['tool.call.requested', 'lookup'],
+    ['tool.call.requested', 'refund'],
+    ['tool.call.completed', 'lookup'],
+    ['run.completed', undefined],
+  ]);
+});
+
+describe('ids and properties from an untyped host', () => {
+  it('that are numbers are written out', () => {
+    const ids = { runId: 1, sessionId: 42, customerId: 7n } as unknown as RunOptions;
+    const { run } = openRun({
+      ...ids,
+      properties: { seats: 3, plan: { deep: true }, note: 'Bearer sk-live-5e1f0c2d9a8b7c6d5e4f' } as never,
+    });
+    const headers = run.headers();
+    expect(headers).toMatchObject({
+      'Alephant-Run-Id': '1',
+      'Alephant-Session-Id': '42',
+      'Alephant-Customer-Id': '7',
+      'Alephant-Property-seats': '3',
+    });
+    expect(JSON.stringify(headers)).not.toMatch(/plan|5e1f0c2d/);
+  });
+
+  it.each([{ sessionId: {} }, { customerId: ['a'] }, { workflowId: true }])('that are none are told: %j', (ids) => {
+    expect(() => openRun(ids as never)).toThrow(/^(sessionId|customerId|workflowId) must be a text, not/);
+  });
+});
+
+it('a settlement does not depend on whether the error can be read', async () => {
+  const { run, transport } = openRun();
+  const error = new Proxy(new Error(), {
+    get: () => {
+      throw new Error('trap');
+    },
+  });
+  await run.authorizeTool({ stepId: 's', tool: 'lookup', toolCallId: 't' });
+  run.settleTool({ toolCallId: 't', status: 'failed', error });
+  await run.end({ status: 'failed' });
+  expect(transport.events[1]).toMatchObject({ type: 'tool.call.failed', metadata: { message: 'failed' } });
+});
+
 describe('a step', () => {
   it('begins and ends once under one id', async () => {
     const { run, transport } = openRun();

@@ -146,6 +146,11 @@ export interface Run {
   authorizeModel(call: ModelCall): Promise<Decision>;
   /** After the call, however it ended. Of a call that was denied, report nothing. */
   recordModel(result: ModelResult): void;
+  /**
+   * An id of its own for a tool call of this run: the one its model gave it, on one line, and with a number where the run
+   * has it already, for models repeat theirs. Shared by all handles of the run in this client.
+   */
+  toolCallId(given?: string): string;
   /** Asks policy and budget, and holds the tool's price under its `toolCallId`. */
   authorizeTool(call: ToolCall): Promise<Decision>;
   /** Once per authorized call; settling twice is ignored. */

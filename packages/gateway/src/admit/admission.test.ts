@@ -186,6 +186,14 @@ describe('a reservation', () => {
     expect(codeOf(await engine.admission.admit(engine.call(USD / 2n)))).toBe('admitted');
   });
 
+  it('is written with the properties of its caller, and without what looks like a secret in them', async () => {
+    const { store, call } = await open({});
+    await admitted(call(1n, { subject: { properties: { feature: 'chat', note: 'Bearer sk-live-5e1f0c2d9a8b7c6d5e4f', api_key: 'x1' } } }));
+    const [reserve] = await store.entries({ workspaceId: 'w', runId: 'r', types: ['reserve'], limit: 10 });
+    expect(JSON.stringify(reserve?.entry)).toContain('"feature":"chat"');
+    expect(JSON.stringify(reserve?.entry)).not.toMatch(/5e1f0c2d|x1/);
+  });
+
   it('without a known price that a restart finds open has an unknown cost, and not none', async () => {
     const first = await open({});
     await admitted(first.call(undefined));

@@ -1,4 +1,4 @@
-import type { Nanos } from '@runpurse/core';
+import { redact, type Nanos } from '@runpurse/core';
 import {
   loggedUsage,
   type ContextFields,
@@ -161,7 +161,7 @@ function noteOf(subject: Subject): Readonly<Record<string, unknown>> | undefined
     ...(agentName === undefined ? {} : { agent_name: agentName }),
     ...(stepKind === undefined ? {} : { step_kind: stepKind }),
     ...(iteration === undefined ? {} : { iteration }),
-    ...(properties === undefined ? {} : { properties }),
+    ...(properties === undefined ? {} : { properties: redact(properties) }),
   };
 }
 

@@ -137,6 +137,7 @@ describe('webhooks', () => {
     expect((await api.call('DELETE', path, { key: api.keys.other })).status).toBe(404);
     expect(await api.call('DELETE', path)).toMatchObject({ status: 204, text: '' });
     expect((await api.call('DELETE', path)).error.message).toContain('There is no webhook');
+    expect((await api.call('DELETE', `${path}?missing_ok=true`)).status).toBe(204);
     expect((await api.get('/v1/webhooks', { key: api.keys.other })).body).toEqual({ data: [] });
     await play('r1');
     await until(() => received.length >= 1);

@@ -10,7 +10,7 @@ import {
   type Subscription,
 } from '../../notify/index.ts';
 import { answer, refused, route, type AnyRoute } from '../route.ts';
-import { cursor, identifier, pageLimit } from '../shapes.ts';
+import { cursor, flag, identifier, pageLimit } from '../shapes.ts';
 
 const webhookInput = z.strictObject({
   url: z.string().min(1).describe('Where notices are posted; https, or http inside your own network'),
@@ -134,10 +134,12 @@ export function webhookRoutes(gateway: Gateway): readonly AnyRoute[] {
       tag: 'webhooks',
       summary: 'Remove a webhook; what waits for it is not sent any more',
       params: z.object({ id: identifier }),
+      query: z.strictObject({ missing_ok: flag.optional().describe('One that is gone already is as good as removed') }),
       answers: { 204: { description: 'Removed' } },
       refusals: ['not_found'],
-      async handle({ params, caller }) {
-        if (await notifier.remove(caller.workspaceId, params.id)) return { type: 'raw', response: new Response(null, { status: 204 }) };
+      async handle({ params, query, caller }) {
+        if ((await notifier.remove(caller.workspaceId, params.id)) || query.missing_ok === true)
+          return { type: 'raw', response: new Response(null, { status: 204 }) };
         return refused({
           code: 'not_found',
           message: `There is no webhook ${params.id} in this workspace. GET /v1/webhooks lists them.`,
