@@ -51,6 +51,7 @@ export { refusalOf } from './decisions/refusal-of.ts';
 export { ALLOWED, orThrow, type Decision } from './decisions/decision.ts';
 export { GatewayUnavailableError, RefusedError, RunpurseError } from './errors/runpurse-error.ts';
 export { createGatewayClient } from './client/gateway-client.ts';
+export { isUntold, UNTOLD_ENDS } from './shapes/untold.ts';
 export { isAtGateway } from './client/is-at-gateway.ts';
 export type { Ids, Timers, Transport, TransportRequest, TransportResponse } from './client/transport.ts';
 export type { Dialect, DrainedRequest, FailurePolicy, GatewayClient, GatewayClientOptions, Problem } from './client/client.ts';

@@ -199,6 +199,25 @@ describe("n8n's AI Agent", () => {
     expect(same.error?.description).toContain('state a Run ID of its own under Attribution');
   });
 
+  it.each([
+    ['model', { model: '={{ $json.model }}' }, 'Model Name or ID is empty in item 0: fill it in.'],
+    ['maxRetries', { options: { maxRetries: '={{ NaN }}' } }, 'Max Retries under Options is NaN in item 0: give a whole number from 0 on.'],
+    ['maxTokens', { options: { maxTokens: '={{ $json.most }}' } }, 'Maximum Number of Tokens under Options is empty in item 0'],
+    ['topP', { options: { topP: '={{ 2 }}' } }, 'Top P under Options is 2 in item 0: give a number from 0 to 1.'],
+    ['timeoutSeconds', { options: { timeoutSeconds: 0 } }, 'Timeout (Seconds) under Options is 0 in item 0'],
+    ['gatesTools', { options: { gatesTools: '={{ "no" }}' } }, 'Ask Before Tools under Options is "no" in item 0: give true or false.'],
+    ['responseFormat', { options: { responseFormat: '={{ "yaml" }}' } }, 'Response Format under Options is "yaml" in item 0'],
+    ['reasoningEffort', { options: { reasoningEffort: '={{ "huge" }}' } }, 'Reasoning Effort under Options is "huge" in item 0'],
+    ['extraBody', { options: { extraBody: '={{ null }}' } }, 'Extra Body under Options is empty in item 0: give a JSON object.'],
+    ['sessionId', { attribution: { sessionId: '={{ $json.who }}' } }, 'Session ID under Attribution is empty in item 0'],
+  ])('makes no call with a %s that can not be read', async (_, parameters, said) => {
+    const base = agentOf('says', []);
+    const nodes = base.nodes.map((node) => (node.name === 'Model' ? { ...node, parameters: { model: 'says', ...parameters } } : node));
+    const played = await ask({ ...base, nodes });
+    expect(`${played.error?.message} ${played.error?.said}`).toContain(said);
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
   it('can use the Runpurse node as a tool', async () => {
     const look: NodeSpec = {
       name: 'Look at the run',

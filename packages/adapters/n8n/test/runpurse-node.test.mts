@@ -185,17 +185,70 @@ describe('an execution', () => {
   it.each([
     ['={{ Number("abc") }}', 'NaN'],
     ['={{ true }}', 'true'],
-    ['={{ [5] }}', '[5]'],
-    ['={{ ({ usd: 5 }) }}', '{"usd":5}'],
-    ['={{ null }}', 'null'],
-    ['={{ $json.nothing }}', ''],
-    ['soon', ''],
+    ['={{ [5] }}', 'a list'],
+    ['={{ ({ usd: 5 }) }}', 'an object'],
+    ['={{ null }}', 'empty'],
+    ['={{ "" }}', 'empty'],
+    ['={{ $json.nothing }}', 'empty'],
+    ['={{ -1 }}', '-1'],
+    ['soon', '"soon"'],
+    ['0.0000000001', '"0.0000000001"'],
   ])('does not start without a cap because its amount %s is none', async (limitUsd, shown) => {
     const played = await play([run('Begin', 'start', { limitUsd })]);
-    expect(`${played.error?.message} ${played.error?.description}`).toContain(
-      shown === '' ? 'limit' : `The amount in limitUsd is ${shown}: give dollars such as 0.50`,
+    expect(played.error?.message).toBe(
+      `Cap (USD) is ${shown} in item 0: give dollars such as 0.50, with at most 9 decimals, or leave the field empty.`,
     );
+    expect(played.error?.description).toBe(limitUsd.startsWith('=') ? 'Look at what its expression gives.' : undefined);
     expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
+  it.each([
+    ['maxRequests', 0, 'Model Calls under Bounds is 0 in item 0: give a whole number from 1 on.'],
+    ['maxRequests', 1.5, 'Model Calls under Bounds is 1.5 in item 0: give a whole number from 1 on.'],
+    ['maxRequests', '={{ 0 }}', 'Model Calls under Bounds is 0 in item 0: give a whole number from 1 on.'],
+    ['maxRetries', '={{ -1 }}', 'Retries under Bounds is -1 in item 0: give a whole number from 0 on.'],
+    ['maxToolCalls', '={{ $json.calls }}', 'Tool Calls under Bounds is empty in item 0: give a whole number from 1 on.'],
+    ['maxSteps', '={{ Number("many") }}', 'Steps under Bounds is NaN in item 0: give a whole number from 1 on.'],
+    ['maxRuntimeSeconds', '={{ null }}', 'Runtime (Seconds) under Bounds is empty in item 0: give a whole number from 1 on.'],
+  ])('does not start without its bound %s because that is %s', async (bound, value, said) => {
+    const played = await play([run('Begin', 'start', { bounds: { [bound]: value } })]);
+    expect(played.error?.message).toBe(said);
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
+  it('reads a bound that an expression gives as text', async () => {
+    const played = await play([run('Begin', 'start', { bounds: { maxRequests: '={{ "1" }}' } }), chat('Ask'), chat('Again')]);
+    expect(played.error?.message).toMatch(/request/i);
+    expect(Object.keys(played.nodes).at(-1)).toBe('Again');
+  });
+
+  it.each([
+    ['sessionId', '={{ $json.nobody }}', 'Session ID under Attribution is empty in item 0: give an ID, or leave the field empty.'],
+    ['customerId', '={{ ({ id: 7 }) }}', 'Customer ID under Attribution is an object in item 0: give text.'],
+    ['runId', '={{ Number("x") }}', 'Run ID under Attribution is NaN in item 0: give text.'],
+    ['agentId', '=a-{{ ({ id: 7 }) }}', 'Agent ID under Attribution is "a-[object Object]" in item 0: give one line'],
+    ['workflowId', '={{ "w".repeat(257) }}', 'give one line of at most 256 bytes'],
+    ['stepId', '={{ "two\\nlines" }}', 'give one line of at most 256 bytes'],
+  ])('is charged to nobody else because its %s is %s', async (field, value, said) => {
+    const played = await play([chat('Ask', { attribution: { [field]: value } })]);
+    expect(played.error?.message).toContain(said);
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
+  it('tried again by n8n goes on in the first run, under its cap, where Run ID says so', async () => {
+    const begun = await play([run('Begin', 'start', { limitUsd: '0.004' })]);
+    const attribution = { runId: "={{ $('Start').item.json.run_id }}" };
+    const retried = await play(
+      [
+        chat('Ask', { attribution }),
+        { ...chat('Again', { attribution }), onError: 'continueRegularOutput' },
+        run('End', 'end', { attribution }),
+      ],
+      [{ json: first(begun, 'Begin') }],
+    );
+    expect(first(retried, 'Again')['error']).toContain('refused the call');
+    expect(await ledgerOf(begun.id)).toMatchObject({ status: 'completed', cost: { total_usd: '0.003' } });
+    expect(await gateway.readRun(retried.id)).toBeUndefined();
   });
 
   it('is read with what it cost so far', async () => {
@@ -332,6 +385,15 @@ describe('spend', () => {
     expect(await ledgerOf(played.id)).toMatchObject({ cost: { total_usd: '0' } });
   });
 
+  it.each([
+    ['={{ ({ id: 7 }) }}', 'Tool Call ID is an object in item 0'],
+    ['={{ $json.invoice }}', 'Tool Call ID is empty in item 0: give an ID, or leave the field empty.'],
+  ])('is not asked for under a key of its own because the key %s is none', async (toolCallId, said) => {
+    const played = await play([authorize('A', { toolCallId })]);
+    expect(played.error?.message).toContain(said);
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
   it('that is refused stops the execution with the reason, or goes on as `allowed: false`', async () => {
     const stopped = await play([authorize('A', { tool: 'refund' }), chat('Never')]);
     expect(stopped.error?.message).toMatch(/refund/);
@@ -346,13 +408,139 @@ describe('spend', () => {
   });
 });
 
+describe('a tool that ran while the gateway was away', () => {
+  const away = JSON.stringify({ baseUrl: 'http://127.0.0.1:9', apiKey: 'rp_x', failurePolicy: 'open' });
+  const unchecked = (more: object = {}): NodeSpec => ({
+    ...authorize('May I', more),
+    credentials: { runpurseApi: { id: away, name: 'Away' } },
+  });
+
+  it.each([
+    ['at the price in the gateway', { estimatedUsd: '0.5' }, {}, { tool: 'lookup', status: 'completed', cost_usd: '0.002' }],
+    ['at what was expected', { tool: 'sms', estimatedUsd: '0.01' }, {}, { tool: 'sms', status: 'completed', cost_usd: '0.01' }],
+    [
+      'at what it cost',
+      { tool: 'sms', estimatedUsd: '0.01' },
+      { costUsd: '0.004' },
+      { tool: 'sms', status: 'completed', cost_usd: '0.004' },
+    ],
+    ['when it failed', { tool: 'sms' }, { costUsd: '0.004', status: 'failed' }, { tool: 'sms', status: 'failed', cost_usd: '0.004' }],
+    ['at an unknown cost, which is not 0', { tool: 'sms' }, {}, { tool: 'sms', status: 'completed', cost_usd: null }],
+  ])('is charged when it is settled: %s', async (_, asked, said, entry) => {
+    const played = await play([unchecked(asked), settle('Paid', said), settle('Once more', { ...said, tool: entry.tool })]);
+    expect(first(played, 'May I')).toMatchObject({ allowed: true, unchecked: true, runId: played.id });
+    const settled = { settled: true, authorized: false, alreadySettled: false, tool: entry.tool, chargedUsd: entry.cost_usd };
+    expect(first(played, 'Paid')).toMatchObject({ ...settled, runId: played.id, toolCallId: 'May I' });
+    expect(first(played, 'Once more')).toMatchObject({ alreadySettled: true, chargedUsd: entry.cost_usd });
+    const { tools, cost, workflow_id } = await ledgerOf(played.id);
+    expect(tools).toMatchObject([{ tool_call_id: 'May I', ...entry }]);
+    expect([cost.total_usd, workflow_id]).toEqual([entry.cost_usd ?? '0', 'wf1']);
+  });
+
+  it('is charged once when the execution is played again', async () => {
+    const workflow = chainOf(credential, [unchecked(), settle('Paid')]);
+    const twice = [await n8n.execute({ workflow, executionId: 'again' }), await n8n.execute({ workflow, executionId: 'again' })];
+    expect(twice.map((played) => first(played, 'Paid')['alreadySettled'])).toEqual([false, true]);
+    expect(await ledgerOf('again')).toMatchObject({ cost: { total_usd: '0.002' }, counts: { tool_calls: 1 } });
+  });
+
+  it('is charged once when two say at once what it came to', async () => {
+    const workflow = chainOf(credential, [settle('Left'), settle('Right')]);
+    const connections = { Start: { main: [['Left', 'Right'].map((node) => ({ node, type: 'main', index: 0 }))] } };
+    const input = [{ json: { unchecked: true, runId: 'both', toolCallId: 'c1', tool: 'lookup' } }];
+    const plays = ['l', 'r'].map((executionId) => n8n.execute({ workflow: { ...workflow, connections }, executionId, input }));
+    expect((await Promise.all(plays)).map(({ status }) => status)).toEqual(['success', 'success']);
+    expect(await ledgerOf('both')).toMatchObject({ cost: { total_usd: '0.002' }, counts: { tool_calls: 1 } });
+  });
+
+  it('is charged to a run that has ended meanwhile, as one that was asked for is', async () => {
+    const asked = await play([authorize('Asked'), unchecked(), run('End', 'end', { revenueUsd: '1' })]);
+    for (const name of ['Asked', 'May I']) {
+      const said = await play([settle('Paid')], [{ json: first(asked, name) }]);
+      expect(first(said, 'Paid')).toMatchObject({ runId: asked.id, authorized: name === 'Asked', chargedUsd: '0.002' });
+    }
+    expect(await ledgerOf(asked.id)).toMatchObject({ status: 'completed', cost: { total_usd: '0.004' }, margin: { known_usd: '0.996' } });
+  });
+
+  it('is charged over the cap too: it happened, and the next call is refused', async () => {
+    const played = await play([unchecked({ tool: 'sms', estimatedUsd: '0.05' }), settle('Paid'), chat('Ask')]);
+    expect(first(played, 'Paid')).toMatchObject({ chargedUsd: '0.05' });
+    expect(played.error?.message).toContain('cap-per-run');
+    expect(await ledgerOf(played.id)).toMatchObject({ cost: { total_usd: '0.05' } });
+  });
+
+  it('and is forbidden is charged, with the rule it broke', async () => {
+    const played = await play([unchecked({ tool: 'refund', estimatedUsd: '0.01' }), settle('Paid')]);
+    expect(first(played, 'Paid')).toMatchObject({ chargedUsd: '0.01', warnings: [expect.stringContaining('ran without asking')] });
+  });
+
+  it('is charged from behind other nodes by the ids that Authorize put out', async () => {
+    const other: NodeSpec = { name: 'Other', type: 'n8n-nodes-base.set', version: 3.4, parameters: { assignments: { assignments: [] } } };
+    const of = (field: string): string => `={{ $('May I').item.json.${field} }}`;
+    const said = { toolCallId: of('toolCallId'), runId: of('runId'), tool: of('tool') };
+    const played = await play([unchecked(), other, settle('Paid', said)]);
+    expect(first(played, 'Paid')).toMatchObject({ authorized: false, chargedUsd: '0.002' });
+    const lost = await play([unchecked(), other, settle('Paid', { toolCallId: of('toolCallId'), tool: of('tool') })]);
+    expect(lost.error?.message).toBe(`The gateway knows no tool call May I of run ${lost.id}, so its cost was not recorded`);
+    expect(lost.error?.description).toContain("Give Run ID what Authorize put out, such as {{ $('Authorize').item.json.runId }}");
+  });
+
+  it('costs nothing when it was not called after all', async () => {
+    const played = await play([unchecked(), settle('Paid', { status: 'released' })]);
+    expect(first(played, 'Paid')).toMatchObject({ settled: true, authorized: false, chargedUsd: '0' });
+    expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
+  it.each([
+    ['nobody asked for', [settle('Paid', { toolCallId: 'c9', runId: '={{ $execution.id }}' })]],
+    ['was refused', [authorize('May I', { tool: 'refund', onRefusal: 'output' }), settle('Paid')]],
+  ])('is not guessed at: one that %s', async (_, nodes) => {
+    const played = await play(nodes);
+    expect(played.error?.message).toContain('The gateway knows no tool call');
+    expect(played.error?.description).toContain('give Tool its name too');
+    expect((await gateway.readRun(played.id))?.cost.total_usd ?? '0').toBe('0');
+  });
+
+  it('needs the id of its call', async () => {
+    const played = await play([settle('Paid', { tool: 'lookup' })]);
+    expect(played.error?.message).toContain('Tool Call ID is empty in item 0: give what Authorize put out');
+  });
+});
+
+describe('a retried execution', () => {
+  it('settles the run that Authorize asked for, and not its own', async () => {
+    const asked = await play([authorize('May I')]);
+    const input = [{ json: first(asked, 'May I') }];
+    const retried = await play([settle('Paid')], input);
+    expect(first(retried, 'Paid')).toMatchObject({ authorized: true, runId: asked.id, chargedUsd: '0.002' });
+    expect(first(await play([settle('Paid')], input), 'Paid')).toMatchObject({ alreadySettled: true });
+    expect(await ledgerOf(asked.id)).toMatchObject({ cost: { total_usd: '0.002' }, tools: [{ status: 'completed' }] });
+    expect(await gateway.readRun(retried.id)).toBeUndefined();
+  });
+
+  it('does not charge a tool a second time, in its own run, when it is not told the run', async () => {
+    const asked = await play([authorize('May I')]);
+    const retried = await play([settle('Paid', { toolCallId: 'May I', tool: 'lookup' })]);
+    expect(retried.error?.message).toContain(`The gateway knows no tool call May I of run ${retried.id}`);
+    expect((await ledgerOf(asked.id)).tools).toMatchObject([{ status: 'open' }]);
+    expect(await gateway.readRun(retried.id)).toBeUndefined();
+  });
+
+  it('records a tool that ran unchecked in the run where it ran', async () => {
+    const input = [{ json: { allowed: true, unchecked: true, runId: 'first-7', toolCallId: 'May I', tool: 'lookup' } }];
+    const retried = await play([settle('Paid')], input);
+    expect(await ledgerOf('first-7')).toMatchObject({ cost: { total_usd: '0.002' }, tools: [{ tool_call_id: 'May I' }] });
+    expect(await gateway.readRun(retried.id)).toBeUndefined();
+  });
+});
+
 describe('with the gateway away', () => {
   const away = { baseUrl: 'http://127.0.0.1:9', apiKey: 'rp_x' };
   const step = (name: string, resource: string, operation: string): NodeSpec => ({ name, parameters: { resource, operation } });
   const all = [
     run('Begin', 'start', { limitUsd: '0.01' }),
     authorize('May I'),
-    settle('Paid'),
+    settle('Paid', { toolCallId: 'May I' }),
     step('Note', 'event', 'record'),
     run('End', 'end', { revenueUsd: '1' }),
   ];
@@ -431,6 +619,7 @@ describe('a chat', () => {
           images: { urls: 'https://x.test/a.png', binaryFields: 'data', detail: 'low' },
           tools: JSON.stringify([tool]),
         }),
+        chat('Only see', { prompt: '', images: { urls: '={{ ["https://x.test/a.png"] }}' } }),
         chat('Talk', { inputMode: 'messages', messages: JSON.stringify(history) }),
         { ...chat('Form', { responseFormat: 'json_schema', jsonSchema: '{"type":"object"}' }), onError: 'continueRegularOutput' },
       ],
@@ -451,8 +640,9 @@ describe('a chat', () => {
       },
     ]);
     expect(bodies[0]?.tools).toEqual([tool]);
-    expect(bodies[1]?.messages).toEqual(history);
-    expect(bodies[2]).toMatchObject({
+    expect(bodies[1]?.messages).toEqual([{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'https://x.test/a.png' } }] }]);
+    expect(bodies[2]?.messages).toEqual(history);
+    expect(bodies[3]).toMatchObject({
       response_format: { type: 'json_schema', json_schema: { strict: true, schema: { type: 'object' } } },
     });
   });
@@ -466,16 +656,61 @@ describe('a chat', () => {
   });
 
   it.each([
-    ['messages', '{"role":"user"}', 'Messages must be a JSON list'],
-    ['messages', '[{', 'Messages is no JSON: it must be a JSON list'],
-    ['tools', '{}', 'Tools must be a JSON list'],
-    ['extraBody', '[1]', 'Extra Body must be a JSON object'],
-    ['extraBody', 'n: 1', 'Extra Body is no JSON: it must be a JSON object'],
-  ])('whose field %s is %s says what it must be, and is not made', async (field, value, said) => {
-    const fields = field === 'extraBody' ? { options: { extraBody: value } } : { inputMode: 'messages', messages: '[]', [field]: value };
-    const played = await play([chat('Ask', fields)]);
+    ['prompt', '', 'Prompt is empty in item 0: say what the model is to do.'],
+    ['prompt', '={{ $json.question }}', 'Prompt is empty in item 0: give text, or leave the field empty.'],
+    ['prompt', '={{ ({ text: "hi" }) }}', 'Prompt is an object in item 0: give text.'],
+    ['prompt', '={{ String({}) }}', 'Prompt is a text with [object Object] in it in item 0: name a field of the object'],
+    ['prompt', '=About {{ ({ text: "hi" }) }}', 'Prompt is a text with [object Object] in it in item 0'],
+    ['system', '={{ ["a"] }}', 'System is a list in item 0: give text.'],
+    ['messages', '{"role":"user"}', 'Messages is an object in item 0: give a JSON list.'],
+    ['messages', '[{', 'Messages is no JSON in item 0: give a JSON list.'],
+    ['messages', '[]', 'Messages is empty in item 0: give at least one message.'],
+    ['messages', '={{ $json.history }}', 'Messages is empty in item 0: give a JSON list.'],
+    ['messages', '["hi"]', 'Messages is a list with something else in it in item 0: give each message its role and content.'],
+    ['messages', '[{"role":"user","content":" "}]', 'give each message its role and content'],
+    ['messages', '=[{"role":"user","content":"{{ ({}) }}"}]', 'Messages is a text with [object Object] in it in item 0'],
+    ['tools', '{}', 'Tools is an object in item 0: give a JSON list.'],
+    ['tools', '={{ $json.tools }}', 'Tools is empty in item 0: give a JSON list.'],
+    ['model', '={{ $json.model }}', 'Model Name or ID is empty in item 0: fill it in.'],
+    ['responseFormat', '={{ "yaml" }}', 'Answer As is "yaml" in item 0: give one of json_object, json_schema, text.'],
+    ['jsonSchema', '', 'JSON Schema is empty in item 0: give a JSON schema.'],
+    ['images', { urls: '={{ $json.image }}' }, 'URLs under Images is empty in item 0: give texts separated by commas, or a list of texts.'],
+    ['images', { urls: '={{ [{}] }}' }, 'URLs under Images is a list in item 0'],
+    ['images', { detail: '={{ "big" }}' }, 'Detail under Images is "big" in item 0: give one of auto, high, low.'],
+    ['options', { extraBody: '[1]' }, 'Extra Body under Options is a list in item 0: give a JSON object.'],
+    ['options', { extraBody: 'n: 1' }, 'Extra Body under Options is no JSON in item 0: give a JSON object.'],
+    [
+      'options',
+      { maxTokens: '={{ Number("few") }}' },
+      'Maximum Number of Tokens under Options is NaN in item 0: give a whole number from 1 on.',
+    ],
+    ['options', { maxTokens: '={{ null }}' }, 'Maximum Number of Tokens under Options is empty in item 0'],
+    ['options', { temperature: '={{ "hot" }}' }, 'Sampling Temperature under Options is "hot" in item 0: give a number from 0 to 2.'],
+    ['options', { timeoutSeconds: '={{ "" }}' }, 'Timeout (Seconds) under Options is empty in item 0: give a number from 1 to 86400.'],
+  ])('whose field %s is %j says what it must be, and is not made', async (field, value, said) => {
+    const fields = {
+      ...(field === 'messages' && { inputMode: 'messages' }),
+      ...(field === 'jsonSchema' && { responseFormat: 'json_schema' }),
+    };
+    const played = await play([chat('Ask', { ...fields, [field]: value })]);
     expect(played.error?.message).toContain(said);
     expect(await gateway.readRun(played.id)).toBeUndefined();
+  });
+
+  it('may be about the words [object Object] that somebody wrote', async () => {
+    const asked = await play([chat('Ask', { prompt: '=Help: {{ $json.text }}' })], [{ json: { text: 'I see [object Object] here' } }]);
+    expect(first(asked, 'Ask')).toMatchObject({ text: 'hello' });
+  });
+
+  it('tells the item whose field can not be read', async () => {
+    const ask = { ...chat('Ask', { prompt: '={{ $json.q }}' }), onError: 'continueRegularOutput' };
+    const played = await play([ask], [{ json: { q: 'hi' } }, { json: {} }]);
+    const items = played.nodes['Ask']?.[0]?.items ?? [];
+    expect([items[0]?.json['text'], items[1]?.json['error']]).toEqual([
+      'hello',
+      'Prompt is empty in item 1: give text, or leave the field empty.',
+    ]);
+    expect((await ledgerOf(played.id)).requests).toHaveLength(1);
   });
 
   it('that fails is not sent again by itself; tried again by n8n it is a retry of its step', async () => {
@@ -540,6 +775,59 @@ describe('sessions, budgets and events', () => {
     expect(first(played, 'Note')).toMatchObject({ recorded: true, alreadyKnown: false, runId: played.id });
     const refused = await play([chat('Ask', session)]);
     expect(refused.error?.message).toContain('tight');
+  });
+
+  const budget = (more: object): NodeSpec => ({
+    name: 'Cap',
+    parameters: { resource: 'budget', operation: 'create', scopeId: 'only-7', limitUsd: '1', budgetName: 'strict', ...more },
+  });
+
+  it.each([
+    ['scopeId', '={{ $json.customer }}', 'Of is empty in item 0: give the ID of the one the budget is for, or * for each of them.'],
+    ['scopeId', '={{ null }}', 'Of is empty in item 0'],
+    ['scopeId', '', 'Of is empty in item 0'],
+    ['scopeId', '=c-{{ ({}) }}', 'Of is "c-[object Object]" in item 0'],
+    ['limitUsd', '={{ $json.cap }}', 'Limit (USD) is empty in item 0: give dollars such as 0.50'],
+    ['scope', '={{ "team" }}', 'Scope is "team" in item 0: give one of agent, customer,'],
+    ['window', '={{ "week" }}', 'Window is "week" in item 0: give one of day, lifetime, month.'],
+    ['budgetAction', '={{ "warn" }}', 'When It Is Spent is "warn" in item 0: give one of alert_only, pause, block.'],
+    ['budgetName', '={{ $json.name }}', 'Name is empty in item 0: give an ID, or leave the field empty.'],
+    ['budgetId', '={{ $json.id }}', 'Budget ID is empty in item 0: give an ID, or leave the field empty.'],
+  ])('are not made for everybody, or of another kind, because %s is %s', async (field, value, said) => {
+    const played = await play([budget({ [field]: value })]);
+    expect(played.error?.message).toContain(said);
+    const response = await fetch(`${gateway.url}/v1/budgets`, { headers: { authorization: `Bearer ${gateway.apiKey}` } });
+    expect(await response.text()).not.toContain('strict');
+  });
+
+  it('are made for each when the user says so', async () => {
+    expect(first(await play([budget({ scopeId: '*', budgetName: 'each', scope: 'member' })]), 'Cap')).toMatchObject({
+      id: '*',
+      scope: 'member',
+    });
+  });
+
+  it.each([
+    [run('End', 'end', { status: '={{ "done" }}' }), 'Status is "done" in item 0: give one of completed, failed, stopped.'],
+    [run('End', 'end', { revenueUsd: '={{ NaN }}' }), 'Revenue (USD) is NaN in item 0'],
+    [run('End', 'end', { reason: '={{ ({}) }}' }), 'Reason is an object in item 0: give text.'],
+    [settle('Paid', { toolCallId: 'c', status: '={{ "ok" }}' }), 'Status is "ok" in item 0: give one of completed, failed, released.'],
+    [authorize('Ask', { onRefusal: '={{ "stop" }}' }), 'When Refused is "stop" in item 0: give one of error, output.'],
+    [authorize('Ask', { tool: '={{ $json.tool }}' }), 'Tool Name or ID is empty in item 0: fill it in.'],
+    [
+      { name: 'B', parameters: { resource: 'budget', operation: 'status', budget: '={{ $json.b }}' } },
+      'Budget Name or ID is empty in item 0',
+    ],
+    [{ name: 'E', parameters: { resource: 'event', operation: 'record', eventType: '={{ "paid" }}' } }, 'Type is "paid" in item 0'],
+    [{ name: 'E', parameters: { resource: 'event', operation: 'record', eventId: '={{ $json.e }}' } }, 'Event ID is empty in item 0'],
+    [
+      { name: 'E', parameters: { resource: 'event', operation: 'record', metadata: '={{ $json.m }}' } },
+      'Metadata is empty in item 0: give a JSON object.',
+    ],
+  ] as readonly [NodeSpec, string][])('are not recorded as something else: %j', async (node, said) => {
+    const played = await play([node]);
+    expect(played.error?.message).toContain(said);
+    expect(await gateway.readRun(played.id)).toBeUndefined();
   });
 
   it('without a session id says where to state it', async () => {

@@ -59,6 +59,10 @@ function triggerOf(parameters: object, credential = credentialOf(gateway)): Work
   return { id: `t${(workflows += 1)}`, name: 'Alert', nodes: [node], connections: {} };
 }
 
+function triggerWith(workflow: WorkflowFile, parameters: object): WorkflowFile {
+  return { ...workflow, nodes: workflow.nodes.map((node) => ({ ...node, parameters })) };
+}
+
 async function hook(
   workflow: WorkflowFile,
   method: 'checkExists' | 'create' | 'delete' | 'receive',
@@ -72,9 +76,9 @@ async function delivered(count: number): Promise<readonly Delivery[]> {
   return deliveries;
 }
 
-async function listed(): Promise<readonly { events: string[]; url: string; workflow?: string }[]> {
+async function listed(): Promise<readonly { events: string[]; url: string; workflow?: string; agent?: string }[]> {
   const response = await fetch(`${gateway.url}/v1/webhooks`, { headers: { authorization: `Bearer ${gateway.apiKey}` } });
-  return ((await response.json()) as { data: { events: string[]; url: string; workflow?: string }[] }).data;
+  return ((await response.json()) as { data: { events: string[]; url: string; workflow?: string; agent?: string }[] }).data;
 }
 
 describe('the trigger', () => {
@@ -95,11 +99,47 @@ describe('the trigger', () => {
     await hook(workflow, 'create');
     const moved = { kind: 'hook', workflow, node: 'Runpurse Trigger', headers: {}, body: '', webhookBaseUrl: `${url}/moved` } as const;
     expect(await n8n.ask({ ...moved, method: 'checkExists' })).toBe(false);
+    await n8n.ask({ ...moved, method: 'create' });
+    expect((await listed()).map((row) => row.url)).toEqual([`${url}/moved`]);
     const [row] = (await listed()) as unknown as readonly { id: string }[];
     const headers = { authorization: `Bearer ${gateway.apiKey}` };
     await fetch(`${gateway.url}/v1/webhooks/${row?.id}`, { method: 'DELETE', headers });
     expect(await hook(workflow, 'checkExists')).toBe(false);
     expect(await hook(workflow, 'delete')).toBe(true);
+  });
+
+  it.each([
+    ['other events', { events: ['run.ended', 'call.refused'], workflow: 'wf1' }],
+    ['fewer events', { events: ['budget.threshold'], workflow: 'wf1' }],
+    ['another filter', { events: ['run.ended', 'budget.threshold'], workflow: 'wf2' }],
+    ['no filter', { events: ['run.ended', 'budget.threshold'] }],
+    ['one filter more', { events: ['run.ended', 'budget.threshold'], workflow: 'wf1', agent: 'a1' }],
+  ])(
+    'subscribes anew, in place of the old one, when the user asks for %s',
+    async (_, parameters: { events: string[]; workflow?: string; agent?: string }) => {
+      const workflow = triggerOf({ events: ['budget.threshold', 'run.ended'], workflow: 'wf1' });
+      await hook(workflow, 'create');
+      expect(await hook(triggerWith(workflow, { events: ['run.ended', 'budget.threshold'], workflow: 'wf1' }), 'checkExists')).toBe(true);
+      const edited = triggerWith(workflow, parameters);
+      expect(await hook(edited, 'checkExists')).toBe(false);
+      expect(await hook(edited, 'create')).toBe(true);
+      const rows = await listed();
+      expect(rows).toMatchObject([{ url, ...parameters }]);
+      expect([rows[0]?.workflow, rows[0]?.agent]).toEqual([parameters.workflow, parameters.agent]);
+      expect(await hook(edited, 'checkExists')).toBe(true);
+      await hook(edited, 'delete');
+      expect(await listed()).toEqual([]);
+    },
+  );
+
+  it.each([
+    [{ events: '={{ [] }}' }, 'Events is a list: give a list of budget.threshold, call.refused, run.ended.'],
+    [{ events: ['run.over'] }, 'Events is a list: give a list of budget.threshold'],
+    [{ events: ['run.ended'], workflow: '={{ undefined }}' }, 'Workflow Name or ID is empty: give an ID, or leave the field empty.'],
+    [{ events: ['run.ended'], agent: '={{ ({}) }}' }, 'Agent Name or ID is an object: give text.'],
+  ])('does not subscribe to something else because a field is unusable: %j', async (parameters, said) => {
+    await expect(hook(triggerOf(parameters), 'create')).rejects.toThrow(said);
+    expect(await listed()).toEqual([]);
   });
 
   it('starts the workflow with what happened, once for each notice, and for nobody else', async () => {

@@ -13,6 +13,7 @@ import {
   type TransportResponse,
 } from '@runpurse/core';
 import { answerError, haltedText, unavailableError, zapierError } from './errors.ts';
+import { choice } from './inputs.ts';
 
 /** How a step reaches the gateway: core's client over `z.request`. A step is a process of its own, so nothing is kept between two. */
 
@@ -115,15 +116,22 @@ export function keyOf(z: ZObject, bundle: Bundle): string {
   return key;
 }
 
+export function failurePolicyOf(z: ZObject, bundle: Bundle): 'open' | 'closed' {
+  return choice(z, bundle.authData, 'failure_policy', 'When the Gateway Can’t Be Reached', ['open', 'closed']);
+}
+
 /** A step's hold of a run: what it reports is delivered before the step ends, or the step says that it was not. */
 export interface Attached {
   readonly run: Run;
-  /** Delivers what was reported. Resolves to why that failed under the policy `open`; throws under `closed`. */
-  deliver(): Promise<string | undefined>;
+  /**
+   * Delivers what was reported. Resolves to why that failed under the policy `open`; throws under `closed`.
+   * @param conflict thrown where the gateway was told otherwise before
+   */
+  deliver(conflict?: Error): Promise<string | undefined>;
 }
 
 export function attach(z: ZObject, bundle: Bundle, options: RunOptions): Attached {
-  const isClosed = bundle.authData['failure_policy'] === 'closed';
+  const failurePolicy = failurePolicyOf(z, bundle);
   const problems: Problem[] = [];
   const client: GatewayClient = createGatewayClient({
     baseUrl: gatewayUrl(z, bundle),
@@ -132,7 +140,7 @@ export function attach(z: ZObject, bundle: Bundle, options: RunOptions): Attache
     transport: { send: (request) => send(z, request) },
     timers: { now: () => Date.now(), sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()) },
     ids,
-    failurePolicy: { authorize: isClosed ? 'closed' : 'open' },
+    failurePolicy: { authorize: failurePolicy },
     timeoutMs: QUICK_MS,
     onProblem: (problem) => problems.push(problem),
   });
@@ -144,16 +152,17 @@ export function attach(z: ZObject, bundle: Bundle, options: RunOptions): Attache
   }
   return {
     run,
-    async deliver() {
+    async deliver(conflict) {
       const left = await client.flush();
       client.drain();
       const rejected = problems.find(({ code }) => code === 'events_rejected' || code === 'event_invalid');
+      if (rejected?.cause === 'event_id_conflict' && conflict !== undefined) throw conflict;
       if (rejected !== undefined) throw new z.errors.Error(rejected.message, rejected.code, 400);
       if (left === 0) return undefined;
       const problem = problems.findLast(({ code }) => code === 'events_delayed' || code === 'gateway_unavailable');
       const why = typeof problem?.cause === 'string' ? `${problem.cause}.` : (problem?.message ?? 'no answer.');
       const text = `Runpurse could not be reached at ${gatewayUrl(z, bundle)}, so this was not recorded: ${why}`;
-      if (isClosed) throw unavailableError(z, `${text} Replay this step once it is back; it is charged once.`);
+      if (failurePolicy === 'closed') throw unavailableError(z, `${text} Replay this step once it is back; it is charged once.`);
       return text;
     },
   };

@@ -1,5 +1,5 @@
 import type { Authentication, Bundle, ZObject } from 'zapier-platform-core';
-import { read } from './attach.ts';
+import { failurePolicyOf, read } from './attach.ts';
 
 interface Scope {
   readonly workspace: { readonly id: string };
@@ -9,6 +9,7 @@ interface Scope {
 
 /** Asks the gateway whose key this is: a wrong address, a wrong key and a gateway that is away are told apart. */
 async function test(z: ZObject, bundle: Bundle): Promise<{ workspace: string; key: string; agent: string }> {
+  failurePolicyOf(z, bundle);
   const scope = await read<Scope>(z, bundle, '/api/v1/cockpit/scope');
   if (typeof scope?.workspace?.id !== 'string')
     throw new z.errors.Error(

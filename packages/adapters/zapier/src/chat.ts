@@ -1,8 +1,7 @@
 import type { ZObject } from 'zapier-platform-core';
 import type { TransportResponse } from '@runpurse/core';
 import { answerError } from './errors.ts';
-import { count, invalid, required } from './inputs.ts';
-import { flagOf, numberOf, textOf } from './translate.ts';
+import { count, flag, invalid, numberOf, required, textOf } from './inputs.ts';
 
 /** A chat completion between Zapier's fields and OpenAI's wire. */
 
@@ -12,14 +11,14 @@ type Inputs = Readonly<Record<string, unknown>>;
 export function requestOf(z: ZObject, input: Inputs): Readonly<Record<string, unknown>> {
   const model = required(z, input, 'model', 'Model');
   const maxTokens = count(z, input, 'max_tokens', 'Most Output Tokens');
-  const temperature = numberOf(input, 'temperature');
+  const temperature = numberOf(z, input, 'temperature', 'Temperature');
   const tools = jsonList(z, input, 'tools', 'Tools');
   return {
     model,
     messages: messagesOf(z, input),
     ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
     ...(temperature === undefined ? {} : { temperature }),
-    ...(flagOf(input, 'json_output') ? { response_format: { type: 'json_object' } } : {}),
+    ...(flag(z, input, 'json_output', 'Answer in JSON') ? { response_format: { type: 'json_object' } } : {}),
     ...(tools === undefined ? {} : { tools }),
   };
 }
@@ -27,10 +26,8 @@ export function requestOf(z: ZObject, input: Inputs): Readonly<Record<string, un
 function messagesOf(z: ZObject, input: Inputs): readonly unknown[] {
   const given = jsonList(z, input, 'messages', 'Messages');
   if (given !== undefined) return given;
-  const [instructions, prompt] = [textOf(input, 'instructions'), textOf(input, 'prompt')];
-  const images = (Array.isArray(input['images']) ? (input['images'] as unknown[]) : []).filter(
-    (image): image is string => typeof image === 'string' && image !== '',
-  );
+  const [instructions, prompt] = [textOf(z, input, 'instructions', 'Instructions'), textOf(z, input, 'prompt', 'Prompt')];
+  const images = imagesOf(z, input);
   if (prompt === undefined && images.length === 0) throw invalid(z, 'Fill in Prompt (or Messages): there is nothing to ask the model.');
   const content =
     images.length === 0
@@ -42,14 +39,26 @@ function messagesOf(z: ZObject, input: Inputs): readonly unknown[] {
   return [...(instructions === undefined ? [] : [{ role: 'system', content: instructions }]), { role: 'user', content }];
 }
 
+/** Zapier hands over a list; whoever maps one picture may send it alone. */
+function imagesOf(z: ZObject, input: Inputs): readonly string[] {
+  const given: unknown = input['images'] ?? [];
+  return (Array.isArray(given) ? (given as unknown[]) : [given])
+    .map((image) => (typeof image === 'string' ? image.trim() : (image ?? '')))
+    .filter((image) => image !== '')
+    .map((image) => {
+      if (typeof image === 'string' && /^(?:https?:\/\/|data:image\/)\S+$/i.test(image)) return image;
+      throw invalid(
+        z,
+        `Image Addresses must be web addresses such as https://example.com/a.png, not ${JSON.stringify(image).slice(0, 80)}.`,
+      );
+    });
+}
+
 function jsonList(z: ZObject, input: Inputs, name: string, label: string): readonly unknown[] | undefined {
-  const value = input[name];
-  if (Array.isArray(value)) return value as unknown[];
-  const text = textOf(input, name);
-  if (text === undefined) return undefined;
-  let list: unknown;
+  let list: unknown = input[name] ?? '';
+  if (typeof list === 'string' && list.trim() === '') return undefined;
   try {
-    list = JSON.parse(text);
+    if (typeof list === 'string') list = JSON.parse(list) as unknown;
   } catch {
     throw invalid(z, `${label} is no JSON. It must be a list as OpenAI's API takes it, such as [{"role": "user", "content": "Hello"}].`);
   }

@@ -18,7 +18,7 @@ export const CALL_ID: Field = {
   type: 'string',
   required: true,
   helpText:
-    'Names this call within its run, unlike every other step’s: a word such as `lookup`, followed in a loop by its iteration number. The trigger’s ID alone will not do, it is the same for all steps. With the same Call ID a replayed step is charged once.',
+    'Names this call within its run, unlike every other step’s: a word such as `lookup`, followed in a loop by its iteration number. The trigger’s ID alone will not do, it is the same for all steps. With the same Call ID a replayed step is charged once, and one that says something else is refused.',
 };
 
 export const KIND: Field = {

@@ -1,6 +1,5 @@
 import type { ZObject } from 'zapier-platform-core';
-import { parseUsd } from '@runpurse/core';
-import { textOf } from './translate.ts';
+import { EVENT_TEXT_MAX, parseUsd, usableId, type AgentContext, type CallPlace } from '@runpurse/core';
 
 /** What a user filled in or mapped, read strictly: a cap or a run that can't be read must not count as none. */
 
@@ -10,14 +9,62 @@ export function invalid(z: ZObject, message: string): Error {
   return new z.errors.Error(message, 'invalid_input', 400);
 }
 
-/** A field that must not be empty: one that is mapped to an empty value of an earlier step arrives so. */
-export function required(z: ZObject, input: Inputs, name: string, label: string): string {
-  const text = textOf(input, name);
-  if (text === undefined) throw invalid(z, `${label} is empty. Fill it in, or map it to a field of an earlier step that has a value.`);
-  return text;
+/** A field's text; empty is as if not filled in. Numbers and booleans come from earlier steps; a list of theirs is no text, and not empty. */
+export function textOf(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
+  const value = input[name] ?? '';
+  if (typeof value === 'object')
+    throw invalid(z, `${label} must be one value, not a list or a group of fields: map it to a single field of an earlier step.`);
+  const text = String(value).trim();
+  return text === '' ? undefined : text;
 }
 
-/** One of a field's choices; the first where it is empty. A mapped value may be any text, and one that is none of them must not count as one. */
+/** A field that must not be empty: one that is mapped to an empty value of an earlier step arrives so. */
+export function required(z: ZObject, input: Inputs, name: string, label: string): string {
+  return filledIn(z, label, textOf(z, input, name, label));
+}
+
+/** An id as the gateway knows it, on one line and not longer than a header may be: what was done under it is found again. */
+export function idOf(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
+  return usableId(textOf(z, input, name, label));
+}
+
+/** An id that must not be empty: a call of no run would stand under no cap. */
+export function requiredId(z: ZObject, input: Inputs, name: string, label: string): string {
+  return filledIn(z, label, idOf(z, input, name, label));
+}
+
+function filledIn(z: ZObject, label: string, text: string | undefined): string {
+  if (text !== undefined) return text;
+  throw invalid(z, `${label} is empty. Fill it in, or map it to a field of an earlier step that has a value.`);
+}
+
+/** A model's, tool's or run's name. Events hold none that is longer, and one that is lost would leave its call unasked. */
+export function nameIfAny(z: ZObject, input: Inputs, label: string): string | undefined {
+  const name = textOf(z, input, 'name', label);
+  if (name === undefined || name.length <= EVENT_TEXT_MAX) return name;
+  throw invalid(z, `${label} must have at most ${EVENT_TEXT_MAX} characters, and has ${name.length}.`);
+}
+
+/** The same of a field that must not be empty. */
+export function nameOf(z: ZObject, input: Inputs, label: string): string {
+  return filledIn(z, label, nameIfAny(z, input, label));
+}
+
+/** One of a field's choices, in whatever case. A mapped value may be any text, and one that is none of them must not count as one. */
+export function choiceIfAny<Value extends string>(
+  z: ZObject,
+  input: Inputs,
+  name: string,
+  label: string,
+  values: readonly Value[],
+): Value | undefined {
+  const text = textOf(z, input, name, label);
+  const found = values.find((value) => value === text?.toLowerCase());
+  if (text !== undefined && found === undefined) throw invalid(z, `${label} must be ${values.join(' or ')}, not ${JSON.stringify(text)}.`);
+  return found;
+}
+
+/** The same, and the first of them where it is empty. */
 export function choice<Value extends string>(
   z: ZObject,
   input: Inputs,
@@ -25,21 +72,31 @@ export function choice<Value extends string>(
   label: string,
   values: readonly [Value, ...Value[]],
 ): Value {
-  const text = textOf(input, name);
-  const found = text === undefined ? values[0] : values.find((value) => value === text.toLowerCase());
-  if (found === undefined) throw invalid(z, `${label} must be ${values.join(' or ')}, not ${JSON.stringify(text)}.`);
-  return found;
+  return choiceIfAny(z, input, name, label, values) ?? values[0];
 }
 
 export function kindOf(z: ZObject, input: Inputs): 'tool' | 'model' {
   return choice(z, input, 'kind', 'Kind of Call', ['tool', 'model']);
 }
 
+/** Does the Zap go on when a call is refused? */
+export function goesOn(z: ZObject, input: Inputs): boolean {
+  return choice(z, input, 'on_refusal', 'When Refused', ['halt', 'continue']) === 'continue';
+}
+
+/** Yes or no; empty is no. */
+export function flag(z: ZObject, input: Inputs, name: string, label: string): boolean {
+  const text = textOf(z, input, name, label);
+  if (text === undefined || /^(?:false|no|n|0)$/i.test(text)) return false;
+  if (/^(?:true|yes|y|1)$/i.test(text)) return true;
+  throw invalid(z, `${label} must be yes or no, not ${JSON.stringify(text)}.`);
+}
+
 /** A dollar amount as people write it (`$1,234.50`), as decimal text. */
 export function amount(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
   const value = input[name];
   const isOdd = (typeof value === 'object' && value !== null) || typeof value === 'boolean';
-  const text = typeof value === 'number' ? decimal(value) : isOdd ? JSON.stringify(value) : textOf(input, name);
+  const text = typeof value === 'number' ? decimal(value) : isOdd ? JSON.stringify(value) : textOf(z, input, name, label);
   if (text === undefined) return undefined;
   const plain = text.replace(/^\$\s*/, '').replace(/^([1-9]\d{0,2})((?:,\d{3})+)(?=\.|$)/, (whole) => whole.replaceAll(',', ''));
   const nanos = parseUsd(plain);
@@ -50,12 +107,38 @@ export function amount(z: ZObject, input: Inputs, name: string, label: string): 
 
 /** A whole number above zero, or zero where that means something. */
 export function count(z: ZObject, input: Inputs, name: string, label: string, least = 1): number | undefined {
-  const text = textOf(input, name);
+  const text = textOf(z, input, name, label);
   if (text === undefined) return undefined;
-  const value = Number(text);
+  const value = /^\d+(?:\.0+)?$/.test(text) ? Number(text) : Number.NaN;
   if (!Number.isSafeInteger(value) || value < least)
     throw invalid(z, `${label} must be a whole number from ${least} on, not ${JSON.stringify(text)}.`);
   return value;
+}
+
+/** A number with a decimal point. */
+export function numberOf(z: ZObject, input: Inputs, name: string, label: string): number | undefined {
+  const text = textOf(z, input, name, label);
+  if (text === undefined) return undefined;
+  if (!/^[+-]?(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?$/i.test(text))
+    throw invalid(z, `${label} must be a number such as 0.7, not ${JSON.stringify(text)}.`);
+  return Number(text);
+}
+
+/** Whom a step works for. The Zap's own id, where Zapier tells it, is the workflow unless the user says another. */
+export function contextOf(z: ZObject, input: Inputs, zapId: string | undefined): AgentContext {
+  return {
+    runId: idOf(z, input, 'run_id', 'Run ID'),
+    sessionId: idOf(z, input, 'session_id', 'Session ID'),
+    workflowId: idOf(z, input, 'workflow_id', 'Workflow') ?? (zapId === undefined ? undefined : `zap_${zapId}`),
+    agentId: idOf(z, input, 'agent_id', 'Agent'),
+    customerId: idOf(z, input, 'customer_id', 'Customer ID'),
+  };
+}
+
+/** Where in its run a call stands: its call id is its step, so a replay comes back to the same one. */
+export function placeOf(z: ZObject, input: Inputs, callId: string, attempt: number): CallPlace & { readonly stepId: string } {
+  const parentStepId = idOf(z, input, 'parent_step_id', 'Parent Call ID');
+  return { stepId: callId, ...(parentStepId === undefined ? {} : { parentStepId }), ...(attempt > 1 ? { attempt } : {}) };
 }
 
 /** `1e-7` is a number to JavaScript and no amount to anybody else. */

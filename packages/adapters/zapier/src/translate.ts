@@ -1,45 +1,9 @@
 import { createHash } from 'node:crypto';
-import type { AgentContext, BudgetStateShape, CallPlace, RunShape, RunSummaryShape, SessionShape } from '@runpurse/core';
+import type { BudgetStateShape, RunShape, RunSummaryShape, SessionShape } from '@runpurse/core';
 
 /** Between the gateway's shapes and what Zapier shows in one line per field. Pure. */
 
-type Inputs = Readonly<Record<string, unknown>>;
 type Row = Readonly<Record<string, string | number | boolean | null>>;
-
-/** A field's text; empty is as if not filled in. Numbers and booleans come from earlier steps. */
-export function textOf(input: Inputs, name: string): string | undefined {
-  const value = input[name];
-  const text = typeof value === 'string' ? value.trim() : typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
-  return text === '' ? undefined : text;
-}
-
-export function numberOf(input: Inputs, name: string): number | undefined {
-  const text = textOf(input, name);
-  const value = text === undefined ? Number.NaN : Number(text);
-  return Number.isFinite(value) ? value : undefined;
-}
-
-export function flagOf(input: Inputs, name: string): boolean {
-  const value = input[name];
-  return value === true || value === 1 || (typeof value === 'string' && /^(?:true|yes|y|1)$/i.test(value.trim()));
-}
-
-/** Whom a step works for. The Zap's own id, where Zapier tells it, is the workflow unless the user says another. */
-export function contextOf(input: Inputs, zapId: string | undefined): AgentContext {
-  return {
-    runId: textOf(input, 'run_id'),
-    sessionId: textOf(input, 'session_id'),
-    workflowId: textOf(input, 'workflow_id') ?? (zapId === undefined ? undefined : `zap_${zapId}`),
-    agentId: textOf(input, 'agent_id'),
-    customerId: textOf(input, 'customer_id'),
-  };
-}
-
-/** Where in its run a call stands: its call id is its step, so a replay comes back to the same one. */
-export function placeOf(input: Inputs, callId: string, attempt: number): CallPlace & { readonly stepId: string } {
-  const parentStepId = textOf(input, 'parent_step_id');
-  return { stepId: callId, ...(parentStepId === undefined ? {} : { parentStepId }), ...(attempt > 1 ? { attempt } : {}) };
-}
 
 /** The same inputs give the same key, in whatever order their fields stand. */
 export function keyOf(...parts: readonly unknown[]): string {

@@ -15,7 +15,8 @@ let zap: Zap;
 let providerCalls: { readonly body: Record<string, unknown>; readonly headers: NodeJS.Dict<string | string[]> }[] = [];
 let provider: Server;
 /** What the provider answers next instead of an answer. */
-let providerFails: { status: number; message: string } | undefined;
+let providerFails: { status: number; message: string } | 'no answer' | undefined;
+let providerSays: string | undefined;
 let providerWaitsMs = 0;
 let count = 0;
 const fresh = (): string => `run-${(count += 1)}`;
@@ -40,12 +41,16 @@ beforeAll(async () => {
       const asked = JSON.parse(body) as Record<string, unknown>;
       providerCalls.push({ body: asked, headers: request.headers });
       response.setHeader('content-type', 'application/json');
+      if (providerFails === 'no answer') {
+        request.socket.destroy();
+        return;
+      }
       if (providerFails !== undefined) {
         response.statusCode = providerFails.status;
         response.end(JSON.stringify({ error: { message: providerFails.message, type: 'server_error', param: null, code: null } }));
         return;
       }
-      const message = { role: 'assistant', content: `answer ${providerCalls.length}` };
+      const message = { role: 'assistant', content: providerSays ?? `answer ${providerCalls.length}` };
       const answer = {
         id: 'c',
         object: 'chat.completion',
@@ -98,6 +103,7 @@ afterAll(async () => {
 beforeEach(() => {
   providerCalls = [];
   providerFails = undefined;
+  providerSays = undefined;
   providerWaitsMs = 0;
 });
 
@@ -125,6 +131,16 @@ describe('the connection', () => {
   ])('says in words what is wrong with %s', async (_what, wrong, name, words) => {
     const error = await failure(openZap({ baseUrl: gateway.url, apiKey: gateway.apiKey, ...wrong }).run(app.authentication.test));
     expect([error.name, error.message]).toEqual([name, expect.stringMatching(words)]);
+  });
+
+  it('reads what to do without the gateway in any case, and takes no other word for going on', async () => {
+    const closed = { ...zap.auth, base_url: 'http://127.0.0.1:1', failure_policy: 'Closed' };
+    const start = app.creates['start_run']?.operation.perform;
+    expect((await failure(zap.run(start, { authData: closed, inputData: { run_id: 'x' } }))).message).toContain('gateway_unavailable');
+    for (const perform of [app.authentication.test, start]) {
+      const error = await failure(zap.run(perform, { authData: { ...zap.auth, failure_policy: 'stop' }, inputData: { run_id: 'x' } }));
+      expect(error.message).toContain('When the Gateway Can’t Be Reached must be open or closed, not \\"stop\\"');
+    }
   });
 
   it('says when something else than a gateway answers, and follows it nowhere', async () => {
@@ -270,6 +286,63 @@ describe('Authorize Spend', () => {
     expect((await failure(zap.create('authorize_spend', { ...step, call_id: 'm6' }))).message).toContain('budget_exceeded');
   });
 
+  it('asked by copies of the same instant, or again when its cost was recorded, is one call with one hold', async () => {
+    const run_id = fresh();
+    // Room for one call and a half.
+    await zap.create('start_run', { run_id, limit_usd: '0.015' });
+    const step = { run_id, kind: 'model', name: 'openai/mini', call_id: 'm1', max_output_tokens: 100 };
+    const copies = await Promise.all(Array.from({ length: 3 }, () => zap.create('authorize_spend', step)));
+    expect(copies.map(({ allowed }) => allowed)).toEqual([true, true, true]);
+    expect(await run(run_id)).toMatchObject({ status: 'running', requests: [{ status: 'open', held_usd: '0.01' }] });
+    const told = { ...step, input_tokens: 20, output_tokens: 7 };
+    await zap.create('record_cost', told);
+    expect(await zap.create('authorize_spend', step)).toMatchObject({ allowed: true });
+    expect(await zap.create('record_cost', told)).toMatchObject({ already_recorded: true });
+    expect(await run(run_id)).toMatchObject({ cost: { total_usd: '0.01' }, requests: [{ status: 'completed' }] });
+  });
+
+  it.each([
+    ['a model call', { kind: 'model', name: 'openai/mini', max_output_tokens: 10 }, { max_output_tokens: 90 }],
+    ['a call of another model', { kind: 'model', name: 'openai/mini' }, { name: 'openai/other' }],
+    ['a tool call', { kind: 'tool', name: 'search', estimated_cost_usd: '0.01' }, { estimated_cost_usd: '0.04' }],
+    ['a tool call of other details', { kind: 'tool', name: 'search', details: 'cats' }, { details: 'dogs' }],
+    ['a call of another tool', { kind: 'tool', name: 'search' }, { name: 'lookup' }],
+  ])('refuses a Call ID that %s had before', async (_what, first, other) => {
+    const run_id = fresh();
+    const step = { run_id, call_id: 'c1', ...first };
+    await zap.create('authorize_spend', step);
+    const error = await failure(zap.create('authorize_spend', { ...step, ...other }));
+    expect(error.message).toMatch(
+      /Call ID \\"c1\\" of run run-\d+ was used for another call.*Nothing was held or charged.*Call ID of its own/,
+    );
+    expect(await zap.create('authorize_spend', { ...step, ...other, on_refusal: 'continue' })).toMatchObject({
+      allowed: false,
+      decision: 'conflict',
+      reason: expect.stringContaining('was used for another call'),
+    });
+    const { requests, tools, status } = await run(run_id);
+    expect([requests.length + tools.length, status]).toEqual([1, 'running']);
+  });
+
+  it.each(['stop', 'pause'])('asks anew about a call of a run that was told to %s', async (order) => {
+    const run_id = fresh();
+    const step = { run_id, kind: 'model', name: 'openai/mini', call_id: 'm1', max_output_tokens: 10 };
+    await zap.create('authorize_spend', step);
+    await gateway.post(`/v1/runs/${run_id}/${order}`, {});
+    const error = await failure(zap.create('authorize_spend', step));
+    expect([error.name, error.message]).toEqual(['HaltedError', expect.stringMatching(/run_(?:ended|paused)/)]);
+  });
+
+  it('asked again for less after it was refused, is the same call', async () => {
+    const run_id = fresh();
+    const step = { run_id, kind: 'tool', name: 'search', call_id: 'c1', on_refusal: 'continue' };
+    const ask = (estimated_cost_usd: string): Promise<Row> => zap.create('authorize_spend', { ...step, estimated_cost_usd });
+    expect(await ask('0.06')).toMatchObject({ allowed: false, decision: 'budget_exceeded' });
+    for (let copy = 0; copy < 2; copy += 1) expect(await ask('0.04')).toMatchObject({ allowed: true, remaining_usd: '0.01' });
+    expect(await ask('0.03')).toMatchObject({ allowed: false, decision: 'conflict' });
+    expect((await run(run_id)).tools).toMatchObject([{ status: 'open', held_usd: '0.04', attempt: 1 }]);
+  });
+
   it.each([
     ['run_id', 'Run ID is empty'],
     ['call_id', 'Call ID is empty'],
@@ -331,6 +404,87 @@ describe('Record a Cost', () => {
     expect(await run(run_id)).toMatchObject({ cost: { tool_usd: '0.002', retry_usd: '0.002' }, counts: { retries: 1 } });
   });
 
+  const MODEL = { kind: 'model', name: 'openai/mini', input_tokens: 20, output_tokens: 7 };
+  const TOOL = { kind: 'tool', name: 'lookup' };
+
+  it.each([
+    ['a model', MODEL, false],
+    ['a model, asked for before,', MODEL, true],
+    ['a tool', TOOL, false],
+    ['a tool, asked for before,', TOOL, true],
+  ])('of %s by copies of the same instant is charged once, and a retry is a further try', async (_what, call, isAsked) => {
+    const run_id = fresh();
+    const copies = async (more: object): Promise<void> => {
+      const { kind, name } = call;
+      if (isAsked) await zap.create('authorize_spend', { run_id, kind, name, call_id: 'c1' });
+      const told = { run_id, call_id: 'c1', ...call, ...more };
+      const said = await Promise.all(Array.from({ length: 3 }, () => zap.create('record_cost', told)));
+      expect(said).toMatchObject(said.map(() => ({ recorded: true, warning: '' })));
+      expect(await zap.create('record_cost', told)).toMatchObject({ recorded: true, already_recorded: true });
+    };
+    const madeCalls = async (): Promise<unknown> => {
+      const { requests, tools } = await run(run_id);
+      return [...requests, ...tools].map(({ status, attempt }) => [status, attempt]);
+    };
+    await copies({ status: 'failed' });
+    expect(await madeCalls()).toEqual([['failed', 1]]);
+    await copies({});
+    expect(await madeCalls()).toEqual([
+      ['failed', 1],
+      ['completed', 2],
+    ]);
+    expect(await run(run_id)).toMatchObject({ counts: { retries: 1 }, cost: { retry_usd: call === MODEL ? '0.01' : '0.002' } });
+  });
+
+  it.each([
+    ['other tokens', MODEL, { output_tokens: 8 }, '0.01'],
+    ['other cached tokens', MODEL, { cached_tokens: 3 }, '0.01'],
+    ['no tokens', MODEL, { input_tokens: '', output_tokens: '' }, '0.01'],
+    ['another outcome', MODEL, { status: 'failed' }, '0.01'],
+    ['another cost', { kind: 'tool', name: 'search', cost_usd: '0.003' }, { cost_usd: '0.004' }, '0.003'],
+    ['another outcome of a tool', TOOL, { status: 'failed' }, '0.002'],
+    ['another tool', TOOL, { name: 'search' }, '0.002'],
+  ])('with %s under the same Call ID is told, and adds nothing', async (_what, call, other, total) => {
+    const words = /Call ID \\"c1\\" of run run-\d+ was (?:recorded before, and otherwise|used for another call).*Call ID of its own/;
+    const run_id = fresh();
+    const step = { run_id, call_id: 'c1', ...call };
+    await zap.create('record_cost', step);
+    expect((await failure(zap.create('record_cost', { ...step, ...other }))).message).toMatch(words);
+    expect(await zap.create('record_cost', step)).toMatchObject({ recorded: true, already_recorded: true });
+    expect((await run(run_id)).cost.total_usd).toBe(total);
+
+    const atOnce = fresh();
+    const copies = await Promise.allSettled(
+      [step, { ...step, ...other }].map((inputs) => zap.create('record_cost', { ...inputs, run_id: atOnce })),
+    );
+    expect(copies.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    for (const copy of copies) if (copy.status === 'rejected') expect((copy.reason as Error).message).toMatch(words);
+    const { requests, tools } = await run(atOnce);
+    expect(requests.length + tools.length).toBe(1);
+  });
+
+  it('of another tool leaves the call alone that is open under the Call ID', async () => {
+    const run_id = fresh();
+    await zap.create('authorize_spend', { run_id, kind: 'tool', name: 'lookup', call_id: 'c1' });
+    const error = await failure(zap.create('record_cost', { run_id, kind: 'tool', name: 'search', call_id: 'c1', cost_usd: '0.01' }));
+    expect(error.message).toMatch(/Call ID \\"c1\\" of run run-\d+ was used for another call/);
+    expect((await run(run_id)).tools).toMatchObject([{ tool: 'lookup', status: 'open', held_usd: '0.002' }]);
+  });
+
+  it.each([
+    ['colons', ['ids:x', 'y'], ['ids', 'x:y']],
+    ['many characters', ['ids-long', 'x'.repeat(300)], ['ids-long', `${'x'.repeat(299)}y`]],
+    ['lines', ['ids-lines', 'a\nb'], ['ids-lines', 'a\nc']],
+  ])('tells calls apart whose ids hold %s, and knows each when it comes back', async (_what, ...calls) => {
+    for (const [run_id, call_id] of calls) {
+      const step = { ...MODEL, run_id, call_id };
+      expect(await zap.create('record_cost', step)).toMatchObject({ already_recorded: false });
+      expect(await zap.create('record_cost', step)).toMatchObject({ already_recorded: true });
+    }
+    const runs = await Promise.all([...new Set(calls.map(([run_id]) => run_id))].map((run_id) => run(String(run_id))));
+    expect(runs.flatMap(({ requests }) => requests)).toHaveLength(2);
+  });
+
   it('settles a second try that failed like the first', async () => {
     const run_id = fresh();
     const step = { run_id, kind: 'tool', name: 'lookup', call_id: 'c1' };
@@ -340,6 +494,29 @@ describe('Record a Cost', () => {
       expect((await run(run_id)).tools.at(-1)).toMatchObject({ attempt, status: 'failed' });
     }
     expect(await zap.create('record_cost', { ...step, status: 'failed' })).toMatchObject({ already_recorded: true });
+  });
+
+  it('of a call that was held too long, and charged at its hold for it, adds nothing', async () => {
+    const slow = await startGateway({
+      config: { store: { authorization_ttl_s: 0.2 }, tools: [{ name: 'lookup', price_usd: '0.002' }] },
+    });
+    try {
+      const waiting = openZap({ baseUrl: slow.url, apiKey: slow.apiKey });
+      const ask = { run_id: 'r', kind: 'model', name: 'sandbox/any', call_id: 'm', max_output_tokens: 10 };
+      const told = [
+        { ...ask, input_tokens: 5, output_tokens: 2 },
+        { run_id: 'r', ...TOOL, call_id: 't' },
+      ];
+      for (const step of [ask, { run_id: 'r', ...TOOL, call_id: 't' }]) await waiting.create('authorize_spend', step);
+      const shape = async (): Promise<RunShape> => (await slow.readRun('r')) as RunShape;
+      while ([...(await shape()).requests, ...(await shape()).tools].some(({ status }) => status === 'open'))
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      const { cost } = await shape();
+      for (const step of [...told, ...told]) expect(await waiting.create('record_cost', step)).toMatchObject({ recorded: true });
+      expect(await shape()).toMatchObject({ cost, counts: { requests: 1, tool_calls: 1, retries: 0 } });
+    } finally {
+      await slow.remove();
+    }
   });
 
   it('refuses an amount that is none instead of recording nothing', async () => {
@@ -464,12 +641,64 @@ describe('Chat Completion', () => {
     expect(await run(run_id)).toMatchObject({ counts: { requests: 1, retries: 0 }, cost: { total_usd: '0.01' } });
   });
 
+  it('refuses a Call ID that another question had, and hands out no answer of it', async () => {
+    const run_id = fresh();
+    const step = { run_id, ...ask, call_id: 'c' };
+    await zap.create('chat_completion', step);
+    for (const other of [{ prompt: 'Where is my money?' }, { temperature: 1 }, { max_tokens: 5 }]) {
+      const error = await failure(zap.create('chat_completion', { ...step, ...other }));
+      expect(error.message).toMatch(
+        /Call ID \\"c\\" of run run-\d+ was used for another question.*not made or charged.*Call ID of its own/,
+      );
+    }
+    expect(await zap.create('chat_completion', step)).toMatchObject({ text: 'answer 1', replayed: true });
+    expect(providerCalls).toHaveLength(1);
+    expect((await run(run_id)).cost.total_usd).toBe('0.01');
+  });
+
+  it('gives of twins that ask different questions each its own answer or none', async () => {
+    const run_id = fresh();
+    providerWaitsMs = 300;
+    const questions = ['Who?', 'Where?', 'Why?'];
+    const once = (): Promise<PromiseSettledResult<Row>[]> =>
+      Promise.allSettled(questions.map((prompt) => zap.create('chat_completion', { run_id, ...ask, prompt, call_id: 'c' })));
+    const first = await once();
+    expect(first.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    // Zapier brings the others back.
+    const again = await once();
+    expect(again.map(({ status }) => status)).toEqual(first.map(({ status }) => status));
+    for (const twin of again)
+      if (twin.status === 'rejected') expect((twin.reason as Error).message).toContain('was used for another question');
+    expect(providerCalls).toHaveLength(1);
+  });
+
+  it('knows another question by its hash where the answer is too long to be kept', async () => {
+    const run_id = fresh();
+    providerSays = 'x'.repeat(120_000);
+    const step = { run_id, ...ask, call_id: 'c' };
+    await zap.create('chat_completion', step);
+    expect((await failure(zap.create('chat_completion', step))).message).toContain('made and paid before');
+    expect((await failure(zap.create('chat_completion', { ...step, prompt: 'x' }))).message).toContain('was used for another question');
+    expect(providerCalls).toHaveLength(1);
+  });
+
+  it('says in words that a call was charged without an answer, instead of making it again', async () => {
+    const run_id = fresh();
+    providerFails = 'no answer';
+    await failure(zap.create('chat_completion', { run_id, ...ask, call_id: 'c' }));
+    providerFails = undefined;
+    expect((await failure(zap.create('chat_completion', { run_id, ...ask, call_id: 'c' }))).message).toMatch(
+      /made and paid before \(req_.*\$0\.01\).*Call ID of its own/,
+    );
+    expect(providerCalls).toHaveLength(1);
+  });
+
   it('would rather refuse a replay than pay twice when the first answer is not kept', async () => {
     const run_id = fresh();
     await zap.create('chat_completion', { run_id, ...ask });
     const elsewhere = openZap({ baseUrl: gateway.url, apiKey: gateway.apiKey });
     expect((await failure(elsewhere.create('chat_completion', { run_id, ...ask }))).message).toMatch(
-      /made and paid before \(req_.*\$0\.01\).*another Call ID/,
+      /made and paid before \(req_.*\$0\.01\).*Call ID of its own/,
     );
     expect(providerCalls).toHaveLength(1);
     expect((await run(run_id)).cost.total_usd).toBe('0.01');
@@ -603,6 +832,79 @@ describe('a choice mapped from an earlier step', () => {
     await zap.create('record_cost', { run_id, kind: '', name: 'lookup', call_id: 't', status: ' Failed ' });
     expect(await run(run_id)).toMatchObject({ requests: [{ step_id: 'm' }], tools: [{ tool_call_id: 't', status: 'failed' }] });
     expect(await zap.create('end_run', { run_id, status: '' })).toMatchObject({ status: 'completed' });
+  });
+});
+
+describe('an input that can not be read', () => {
+  const list = ['a', 'b'];
+  const place = { run_id: 'unread', call_id: 'c', kind: 'tool', name: 'lookup' };
+  const ask = { run_id: 'unread', model: 'openai/mini', prompt: 'x' };
+  it.each<[string, object, string]>([
+    ['chat_completion', { ...ask, temperature: '0,7' }, 'Temperature must be a number such as 0.7, not "0,7"'],
+    ['chat_completion', { ...ask, temperature: 'warm' }, 'Temperature must be a number'],
+    ['chat_completion', { ...ask, temperature: '0x1' }, 'Temperature must be a number'],
+    ['chat_completion', { ...ask, images: 'a picture of a cat' }, 'Image Addresses must be'],
+    ['chat_completion', { ...ask, images: ['https://example.com/a.png', 'b.png'] }, 'Image Addresses must be'],
+    ['chat_completion', { ...ask, images: [{ url: 'https://example.com/a.png' }] }, 'Image Addresses must be'],
+    ['chat_completion', { ...ask, json_output: 'ja' }, 'Answer in JSON must be yes or no, not "ja"'],
+    ['chat_completion', { ...ask, tools: { type: 'function' } }, 'Tools must be a JSON list'],
+    ['chat_completion', { ...ask, messages: 5 }, 'Messages must be a JSON list'],
+    ['chat_completion', { ...ask, max_tokens: '1e2' }, 'Most Output Tokens must be a whole number'],
+    ['chat_completion', { ...ask, max_tokens: '1 000' }, 'Most Output Tokens must be a whole number'],
+    ['chat_completion', { ...ask, max_tokens: [9] }, 'Most Output Tokens must be one value, not a list'],
+    ['chat_completion', { ...ask, prompt: list }, 'Prompt must be one value, not a list'],
+    ['chat_completion', { ...ask, instructions: { a: 1 } }, 'Instructions must be one value, not a list'],
+    ['chat_completion', { ...ask, on_refusal: 'go on' }, 'When Refused must be halt or continue, not "go on"'],
+    ['chat_completion', { ...ask, call_id: list }, 'Call ID must be one value'],
+    ['chat_completion', { ...ask, parent_step_id: list }, 'Parent Call ID must be one value'],
+    ['authorize_spend', { ...place, on_refusal: 'ignore' }, 'When Refused must be halt or continue, not "ignore"'],
+    ['authorize_spend', { ...place, on_refusal: true }, 'When Refused must be'],
+    ['authorize_spend', { ...place, details: list }, 'Details must be one value'],
+    ['authorize_spend', { ...place, session_id: list }, 'Session ID must be one value'],
+    ['record_cost', { ...place, error: list }, 'Error must be one value'],
+    ['record_cost', { ...place, error: 'x', status: 'oops' }, 'Outcome must be completed or failed, not "oops"'],
+    ['record_cost', { ...place, kind: 'model', name: 'openai/mini', input_tokens: list }, 'Input Tokens must be one value'],
+    ['start_run', { run_id: 'unread', workflow_id: list }, 'Workflow must be one value'],
+    ['start_run', { run_id: list }, 'Run ID must be one value'],
+    ['start_run', { run_id: 'unread', name: list }, 'Name must be one value'],
+    ['start_run', { run_id: 'unread', name: 'x'.repeat(257) }, 'Name must have at most 256 characters, and has 257'],
+    ['authorize_spend', { ...place, name: 'x'.repeat(257) }, 'name must have at most 256 characters'],
+    ['end_run', { run_id: 'unread', reason: list }, 'Reason must be one value'],
+  ])('by %s is told by its field’s name, and nothing is done: %j', async (key, inputs, words) => {
+    const { message } = await failure(zap.create(key, inputs));
+    expect((JSON.parse(message) as Row)['message']).toContain(words);
+    expect(providerCalls).toEqual([]);
+    expect(await gateway.readRun('unread')).toBeUndefined();
+  });
+
+  it.each([
+    ['find_run', { status: 'done' }, 'Status must be running or completed or failed or stopped or paused, not "done"'],
+    ['find_run', { session_id: list }, 'Session ID must be one value'],
+    ['find_session', { session_id: list }, 'Session ID must be one value'],
+    ['budget_status', { level: 'run', scope_id: list }, 'ID must be one value'],
+    ['budget_status', { level: 'constructor', scope_id: 'x' }, 'choose Level'],
+  ])('by %s finds nothing: %j', async (key, inputs, words) => {
+    expect((JSON.parse((await failure(zap.search(key, inputs))).message) as Row)['message']).toContain(words);
+  });
+
+  it('is none where people write it otherwise: choices in any case, yes and no, whole numbers as text', async () => {
+    const run_id = fresh();
+    await zap.create('start_run', { run_id, limit_usd: '0.015' });
+    const step = { run_id, model: 'openai/mini', images: [' https://example.com/a.png ', ''], on_refusal: 'Continue' };
+    await zap.create('chat_completion', { ...step, json_output: 'Yes', temperature: ' 0.5 ', max_tokens: '9.0' });
+    expect(providerCalls[0]?.body).toMatchObject({
+      response_format: { type: 'json_object' },
+      temperature: 0.5,
+      max_tokens: 9,
+      messages: [{ content: [{ image_url: { url: 'https://example.com/a.png' } }] }],
+    });
+    expect(await zap.create('chat_completion', { ...step, json_output: 'no', prompt: 'y' })).toMatchObject({ allowed: false });
+    expect(await zap.create('authorize_spend', { run_id, name: 'refund', call_id: 'c', on_refusal: ' CONTINUE' })).toMatchObject({
+      allowed: false,
+      decision: 'policy_denied',
+    });
+    expect(await zap.search('find_run', { status: 'Running', session_id: '' })).toMatchObject([{ status: 'running' }]);
+    expect(await zap.search('budget_status', { level: 'Run', scope_id: run_id })).toMatchObject([{ level: 'run' }, {}]);
   });
 });
 

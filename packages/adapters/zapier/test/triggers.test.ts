@@ -211,6 +211,19 @@ describe('a trigger', () => {
     expect(await zap.run(operationOf('call_refused').performList, { inputData: { agent: 'nobody' } })).toEqual([]);
   });
 
+  it('refuses a filter it can not read when it is turned on, and reads a choice in any case', async () => {
+    const on = (key: string, inputData: object): Promise<Row> => zap.run(operationOf(key).performSubscribe, { targetUrl, inputData });
+    for (const [key, inputData, words] of [
+      ['threshold_crossed', { at_least: '90 %' }, /From \(%\) must be a whole number from 1 on, not .*90 %/],
+      ['run_ended', { status: 'done' }, /Status must be completed or failed or stopped, not .*done/],
+      ['run_ended', { workflow: ['a'] }, /Workflow must be one value/],
+    ] as const)
+      await expect(on(key, inputData)).rejects.toThrow(words);
+    expect(await webhooks()).toEqual([]);
+    await play('r1');
+    expect(await zap.run(operationOf('run_ended').performList, { inputData: { status: 'Completed' } })).toHaveLength(1);
+  });
+
   it('says in words why it could not be turned on', async () => {
     const subscribe = zap.run(operationOf('run_ended').performSubscribe, { targetUrl: 'http://169.254.169.254/', inputData: {} });
     await expect(subscribe).rejects.toThrow(/address that takes no webhooks/);

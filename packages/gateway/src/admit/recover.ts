@@ -1,8 +1,7 @@
+import { UNTOLD_ENDS } from '@runpurse/core';
 import type { Clock } from '../gateway.ts';
 import type { Entry, ReserveEntry } from '../store/entry.ts';
 import type { Store } from '../store/store.ts';
-
-const LOST = 'the gateway stopped before the answer was recorded';
 
 /**
  * Ends what a crash left open, before anything else is decided: each reservation without a settlement is charged at its
@@ -20,7 +19,7 @@ export async function recoverReservations(store: Store, clock: Clock): Promise<n
 
 function endingsOf(reserve: ReserveEntry, now: number): Entry[] {
   const { id, workspaceId, keyId, runId } = reserve;
-  const error = `${LOST}; ${reserve.priceUnknown === true ? 'its price is unknown' : 'charged at its hold'}`;
+  const error = `${UNTOLD_ENDS.lost}; ${reserve.priceUnknown === true ? 'its price is unknown' : 'charged at its hold'}`;
   const settle: Entry = {
     type: 'settle',
     at: now,

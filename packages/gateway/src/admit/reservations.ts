@@ -1,4 +1,4 @@
-import { formatUsd, type Nanos } from '@runpurse/core';
+import { formatUsd, UNTOLD_ENDS, type Nanos } from '@runpurse/core';
 import type { BoundConfig } from '../config/config.ts';
 import type { Clock } from '../gateway.ts';
 import type { Entry } from '../store/entry.ts';
@@ -194,8 +194,7 @@ export function createReservations(parts: ReservationParts): Reservations {
     expire(before) {
       for (const reservation of open.values()) {
         if (reservation.at > before) break;
-        if (reservation.isAwaited)
-          settleOpen(reservation, { status: 'aborted', cost: undefined, error: 'it was authorized, but its end was never reported' });
+        if (reservation.isAwaited) settleOpen(reservation, { status: 'aborted', cost: undefined, error: UNTOLD_ENDS.expired });
       }
     },
   };

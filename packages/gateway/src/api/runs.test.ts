@@ -10,6 +10,7 @@ beforeAll(async () => {
     ],
     budgets: [{ name: 'run cap', scope: 'run', id: '*', limit_usd: '0.50' }],
     policy: { tools: { deny: ['forbidden'] } },
+    rate: { requests_per_minute: 10_000 },
   });
 });
 afterAll(() => api.close());
@@ -23,7 +24,7 @@ describe("a run's life", () => {
       agent_id: 'a1',
       customer_id: 'c1',
       limit_usd: '0.10',
-      bounds: { max_steps: 5 },
+      bounds: { max_steps: 5, max_retries: 0 },
     };
     const first = await api.post('/v1/runs', facts);
     expect(first.status).toBe(201);
@@ -153,6 +154,19 @@ describe('a tool call', () => {
       'conflict',
     );
     expect((await api.get('/v1/runs/tool_3')).body['cost']).toMatchObject({ tool_usd: '0.004', total_usd: '0.004' });
+  });
+
+  it('settled again after a thousand other calls is still settled already', async () => {
+    const call = { run_id: 'tool_many', tool: 'free-form', estimated_cost_usd: '0.000001' };
+    await api.post('/v1/tools/authorize', { ...call, tool_call_id: 'first' });
+    const settle = (id: string) => api.post('/v1/tools/settle', { run_id: 'tool_many', tool_call_id: id, cost_usd: '0.000001' });
+    await settle('first');
+    for (let count = 0; count < 520; count += 1) {
+      await api.post('/v1/tools/authorize', { ...call, tool_call_id: `c${count}` });
+      await settle(`c${count}`);
+    }
+    expect((await settle('first')).body).toMatchObject({ status: 'already_settled', charged_usd: '0.000001' });
+    expect((await settle('never')).error.code).toBe('not_found');
   });
 
   it.each([

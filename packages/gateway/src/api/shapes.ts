@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { budgetStateShape, costShape, countsShape, marginShape, parseUsd, usd, type Nanos } from '@runpurse/core';
-import { BOUND_NAMES, BUDGET_SCOPES } from '../config/config.ts';
+import { budgetStateShape, costShape, countsShape, marginShape, parseUsd, reportedBounds, usd, type Nanos } from '@runpurse/core';
+import { BUDGET_SCOPES } from '../config/config.ts';
 
 /** The API's own words on the wire; the shapes of runs and sessions are core's. */
 
@@ -65,12 +65,7 @@ export const errorShape = z
   .describe('A refusal: what happened, to which id, and what to do. Never invites a blind retry unless `x-should-retry: true`.');
 
 /** Bounds a run sets for itself; they only tighten what the operator set. */
-export const boundsInput = z.strictObject(
-  Object.fromEntries(BOUND_NAMES.map((name) => [name, z.number().positive().optional()])) as Record<
-    (typeof BOUND_NAMES)[number],
-    z.ZodOptional<z.ZodNumber>
-  >,
-);
+export const boundsInput = reportedBounds.strict();
 
 /** Totals of a workflow, agent, workspace or any other unit of spend. */
 export const totalsShape = z.object({

@@ -54,7 +54,7 @@ export class Runpurse implements INodeType {
           throw new NodeOperationError(this.getNode(), `Runpurse has no operation ${String(operation)} of ${String(resource)}`, {
             itemIndex: index,
           });
-        const json = await perform(found, itemOf(this, settings, index));
+        const json = await perform(found, itemOf(this, settings, index, found));
         output.push({ json, pairedItem: { item: index } });
       } catch (error) {
         if (!this.continueOnFail()) throw new NodeOperationError(this.getNode(), error as Error, { itemIndex: index });

@@ -3,8 +3,9 @@ import type { INodeType, INodeTypeDescription, ISupplyDataFunctions, SupplyData 
 import { supplyModel } from '@n8n/ai-node-sdk';
 import { loadOptions } from '../Runpurse/methods/load-options.ts';
 import { attribution } from '../shared/attribution.ts';
+import { booleanIn, choiceIn, collectionOf, fieldOf, fieldsOfItem, jsonIn, numberIn, requiredIn } from '../shared/fields.ts';
 import { awayError, oddReplyError, refusalIn, refusedError } from '../shared/refusal.ts';
-import { CREDENTIAL, isObject, jsonOf, settingsOf, textOf, uncancelled, type Caller, type Settings } from '../shared/transport.ts';
+import { CREDENTIAL, jsonOf, settingsOf, uncancelled, type Caller, type Settings } from '../shared/transport.ts';
 import { GatewayChatModel, type PostedCall, type PostedReply } from './chat-model.ts';
 import { callerOf } from './caller.ts';
 import { keepingImages } from './images.ts';
@@ -39,25 +40,30 @@ export class RunpurseChatModel implements INodeType {
 
   async supplyData(this: ISupplyDataFunctions, itemIndex: number): Promise<SupplyData> {
     const settings = await settingsOf(this);
-    const filled: unknown = this.getNodeParameter('options', itemIndex, {});
-    const options = isObject(filled) ? filled : {};
+    const fields = fieldsOfItem(this, itemIndex, chatModelProperties);
+    const options = collectionOf(fields, 'options');
+    const option = (name: string) => fieldOf(options, name);
+    const timeoutMs = (numberIn(option('timeoutSeconds')) ?? 300) * 1000;
     const said = onePlaceOf(this, settings.instance, itemIndex);
     const live = liveRunOf(this, settings, said);
     const place = { graphNode: said.graphNode, agentId: said.agentId, ...callerOf(this, live, itemIndex, said.agentId) };
-    const model = new GatewayChatModel(textOf(this.getNodeParameter('model', itemIndex)), {
+    const model = new GatewayChatModel(requiredIn(fieldOf(fields, 'model')), {
       live,
       place,
       body: {
-        ...(isObject(options['extraBody']) ? options['extraBody'] : parsed(this, options['extraBody'], itemIndex)),
+        ...jsonIn(option('extraBody'), 'object'),
         ...Object.fromEntries(
-          Object.entries(FIELDS).flatMap(([name, field]) => (options[name] === undefined ? [] : [[field, options[name]]])),
+          Object.entries(FIELDS).flatMap(([name, { field, read }]) => {
+            const value = read(option(name));
+            return value === undefined ? [] : [[field, value]];
+          }),
         ),
-        ...(options['responseFormat'] === 'json_object' && { response_format: { type: 'json_object' } }),
+        ...(choiceIn(option('responseFormat')) === 'json_object' && { response_format: { type: 'json_object' } }),
       },
-      maxRetries: Number(options['maxRetries'] ?? 2),
-      gatesTools: options['gatesTools'] !== false,
+      maxRetries: numberIn(option('maxRetries')) ?? 2,
+      gatesTools: booleanIn(option('gatesTools')) ?? true,
       signal: this.getExecutionCancelSignal?.(),
-      post: (call) => post(this, settings, call, Number(options['timeoutSeconds'] ?? 300) * 1000, itemIndex),
+      post: (call) => post(this, settings, call, timeoutMs, itemIndex),
       errorOf: (reply) => {
         const refusal = refusalIn(reply);
         return refusal === undefined ? oddReplyError(this.getNode(), reply, itemIndex) : refusedError(this.getNode(), refusal, itemIndex);
@@ -121,11 +127,4 @@ async function textOfStream(stream: AsyncIterable<Buffer>): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk);
   return Buffer.concat(chunks).toString('utf8');
-}
-
-function parsed(context: ISupplyDataFunctions, value: unknown, itemIndex: number): object {
-  if (typeof value !== 'string' || value.trim() === '') return {};
-  const body = jsonOf(value);
-  if (!isObject(body)) throw new NodeOperationError(context.getNode(), 'Extra Body must be a JSON object', { itemIndex });
-  return body;
 }

@@ -1,14 +1,15 @@
 import type { INodeProperties } from 'n8n-workflow';
+import { choiceIn, numberIn } from '../shared/fields.ts';
 import { extraBodyField, maxTokensField, modelField, temperatureField, timeoutField, topPField } from '../shared/model-fields.ts';
 
-/** Options that are fields of the request, by their names there. */
+/** Options that are fields of the request, by their names there and how they are read. */
 export const FIELDS = {
-  maxTokens: 'max_tokens',
-  temperature: 'temperature',
-  topP: 'top_p',
-  frequencyPenalty: 'frequency_penalty',
-  presencePenalty: 'presence_penalty',
-  reasoningEffort: 'reasoning_effort',
+  maxTokens: { field: 'max_tokens', read: numberIn },
+  temperature: { field: 'temperature', read: numberIn },
+  topP: { field: 'top_p', read: numberIn },
+  frequencyPenalty: { field: 'frequency_penalty', read: numberIn },
+  presencePenalty: { field: 'presence_penalty', read: numberIn },
+  reasoningEffort: { field: 'reasoning_effort', read: choiceIn },
 } as const;
 
 export const chatModelProperties: INodeProperties[] = [
@@ -47,6 +48,7 @@ export const chatModelProperties: INodeProperties[] = [
         displayName: 'Max Retries',
         name: 'maxRetries',
         type: 'number',
+        typeOptions: { minValue: 0, numberPrecision: 0 },
         default: 2,
         description: 'How often a call is tried again when its provider failed. A refusal never is.',
       },

@@ -3,7 +3,8 @@ import { NodeConnectionTypes, NodeOperationError } from 'n8n-workflow';
 import type { IDataObject, IHookFunctions, INodeType, INodeTypeDescription, IWebhookFunctions, IWebhookResponseData } from 'n8n-workflow';
 import { loadOptions } from '../Runpurse/methods/load-options.ts';
 import { isObject, textOf } from '../shared/transport.ts';
-import { askGateway, subscriptionOf, type Subscription } from './subscription.ts';
+import { triggerProperties } from './properties.ts';
+import { askGateway, isAsWanted, subscriptionOf, unsubscribe, wantedBy, type Subscription } from './subscription.ts';
 
 /** So many notices are remembered, that none which is delivered twice starts a workflow twice. */
 const SEEN_MAX = 500;
@@ -34,49 +35,7 @@ export class RunpurseTrigger implements INodeType {
     outputs: [NodeConnectionTypes.Main],
     credentials: [{ name: 'runpurseApi', required: true }],
     webhooks: [{ name: 'default', httpMethod: 'POST', responseMode: 'onReceived', path: 'webhook' }],
-    properties: [
-      {
-        displayName: 'Events',
-        name: 'events',
-        type: 'multiOptions',
-        required: true,
-        options: [
-          {
-            name: 'Budget Threshold Crossed',
-            value: 'budget.threshold',
-            description: 'A budget reached one of its thresholds, such as 80%',
-          },
-          { name: 'Call Refused', value: 'call.refused', description: 'A model call or a tool was refused by a cap or a policy' },
-          { name: 'Run Ended', value: 'run.ended', description: 'A run completed, failed or was stopped; with its cost and margin' },
-        ],
-        default: ['run.ended'],
-      },
-      {
-        displayName: 'Workflow Name or ID',
-        name: 'workflow',
-        type: 'options',
-        typeOptions: { loadOptionsMethod: 'getWorkflows' },
-        default: '',
-        description:
-          'Only of this workflow; leave empty for all. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
-      },
-      {
-        displayName: 'Agent Name or ID',
-        name: 'agent',
-        type: 'options',
-        typeOptions: { loadOptionsMethod: 'getAgents' },
-        default: '',
-        description:
-          'Only of this agent; leave empty for all. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
-      },
-      {
-        displayName:
-          'The gateway must reach this n8n: its address is WEBHOOK_URL, and one inside a network must be allowed in runpurse.yaml.',
-        name: 'reachNotice',
-        type: 'notice',
-        default: '',
-      },
-    ],
+    properties: triggerProperties,
   };
 
   methods = { loadOptions: { getWorkflows: loadOptions.getWorkflows, getAgents: loadOptions.getAgents } };
@@ -88,39 +47,24 @@ export class RunpurseTrigger implements INodeType {
         if (known.webhookId === undefined) return false;
         const { body } = await askGateway(this, { method: 'GET', path: '/v1/webhooks' });
         const data = isObject(body) && Array.isArray(body['data']) ? (body['data'] as IDataObject[]) : [];
-        return data.some((row) => row['id'] === known.webhookId && row['url'] === this.getNodeWebhookUrl('default'));
+        const wanted = wantedBy(this);
+        return data.some((row) => row['id'] === known.webhookId && isAsWanted(row, wanted));
       },
 
+      /** In place of one that this n8n had under another address, or the user filled in otherwise. */
       async create(this: IHookFunctions): Promise<boolean> {
-        const filters = Object.fromEntries(
-          ['workflow', 'agent'].flatMap((name) => {
-            const value = textOf(this.getNodeParameter(name, ''));
-            return value === '' ? [] : [[name, value]];
-          }),
-        );
-        const { body } = await askGateway(this, {
-          method: 'POST',
-          path: '/v1/webhooks',
-          body: {
-            url: this.getNodeWebhookUrl('default'),
-            events: this.getNodeParameter('events'),
-            ...filters,
-            description: `n8n: ${this.getWorkflow().name ?? 'workflow'}`.slice(0, 500),
-          },
-        });
+        const wanted = wantedBy(this);
+        await unsubscribe(this);
+        const description = `n8n: ${this.getWorkflow().name ?? 'workflow'}`.slice(0, 500);
+        const { body } = await askGateway(this, { method: 'POST', path: '/v1/webhooks', body: { ...wanted, description } });
         if (!isObject(body) || textOf(body['id']) === '' || textOf(body['secret']) === '')
           throw new NodeOperationError(this.getNode(), 'The gateway made no webhook');
         Object.assign(subscriptionOf(this), { webhookId: body['id'], secret: body['secret'] });
         return true;
       },
 
-      /** Gone is gone, whoever removed it. */
       async delete(this: IHookFunctions): Promise<boolean> {
-        const known = subscriptionOf(this);
-        if (known.webhookId !== undefined)
-          await askGateway(this, { method: 'DELETE', path: `/v1/webhooks/${encodeURIComponent(known.webhookId)}` }, [404]);
-        delete known.webhookId;
-        delete known.secret;
+        await unsubscribe(this);
         return true;
       },
     },

@@ -1,6 +1,8 @@
-import type { IHookFunctions } from 'n8n-workflow';
+import type { IDataObject, IHookFunctions } from 'n8n-workflow';
+import { choicesIn, fieldOf, idIn, type Fields } from '../shared/fields.ts';
 import { awayError, oddReplyError, refusalIn, refusedError } from '../shared/refusal.ts';
 import { send, settingsOf, type Caller, type GatewayReply, type GatewayRequest } from '../shared/transport.ts';
+import { triggerProperties } from './properties.ts';
 
 /** What n8n keeps of the subscription, per trigger and test or production. */
 export interface Subscription {
@@ -12,6 +14,44 @@ export interface Subscription {
 
 export function subscriptionOf(context: IHookFunctions): Subscription {
   return context.getWorkflowStaticData('node');
+}
+
+/** What a webhook at the gateway is told of, and where. */
+export interface Wanted {
+  readonly url: string | undefined;
+  readonly events: readonly string[];
+  readonly workflow?: string;
+  readonly agent?: string;
+}
+
+export function wantedBy(context: IHookFunctions): Wanted {
+  const node = context.getNode();
+  const read = (name: string) => context.getNodeParameter(name, '') as unknown;
+  const fields: Fields = { node, itemIndex: undefined, declared: triggerProperties, written: node.parameters, read };
+  const workflow = idIn(fieldOf(fields, 'workflow'));
+  const agent = idIn(fieldOf(fields, 'agent'));
+  return {
+    url: context.getNodeWebhookUrl('default'),
+    events: choicesIn(fieldOf(fields, 'events')),
+    ...(workflow !== '' && { workflow }),
+    ...(agent !== '' && { agent }),
+  };
+}
+
+/** Whether a webhook that the gateway lists is what the trigger asks for now. */
+export function isAsWanted(row: IDataObject, { url, events, workflow, agent }: Wanted): boolean {
+  const told = new Set(Array.isArray(row['events']) ? row['events'] : []);
+  const isSame = row['url'] === url && row['workflow'] === workflow && row['agent'] === agent;
+  return isSame && told.size === new Set(events).size && events.every((event) => told.has(event));
+}
+
+/** Gone is gone, whoever removed it. */
+export async function unsubscribe(context: IHookFunctions): Promise<void> {
+  const known = subscriptionOf(context);
+  if (known.webhookId !== undefined)
+    await askGateway(context, { method: 'DELETE', path: `/v1/webhooks/${encodeURIComponent(known.webhookId)}` }, [404]);
+  delete known.webhookId;
+  delete known.secret;
 }
 
 /** The gateway's reply, or the error a person sees when activating fails; `fine` are statuses that are none. */

@@ -1,6 +1,6 @@
 import { contextToHeaders, type AgentContext } from '@runpurse/core';
-import type { IDataObject, IExecuteFunctions, INodeProperties, ISupplyDataFunctions } from 'n8n-workflow';
-import { textOf } from './transport.ts';
+import type { IExecuteFunctions, INodeProperties, ISupplyDataFunctions } from 'n8n-workflow';
+import { collectionOf, fieldOf, fieldsOfItem, idIn } from './fields.ts';
 
 /** Ids the user may state; each that stays empty is filled in from the execution. */
 export const attribution: INodeProperties = {
@@ -24,7 +24,7 @@ export const attribution: INodeProperties = {
       name: 'runId',
       type: 'string',
       default: '',
-      description: 'One attempt at a task. Default: this execution.',
+      description: 'One attempt at a task. Default: this execution, also when it is a retry of another.',
     },
     {
       displayName: 'Session ID',
@@ -49,7 +49,7 @@ export interface Place extends AgentContext {
  * and charges a tool once; another round of a loop is another step.
  */
 export function placeOf(context: IExecuteFunctions | ISupplyDataFunctions, instance: string, itemIndex: number, runIndex: number): Place {
-  const said = context.getNodeParameter('attribution', itemIndex, {}) as IDataObject;
+  const said = collectionOf(fieldsOfItem(context, itemIndex, [attribution]), 'attribution');
   const workflow = context.getWorkflow();
   const node = context.getNode().name;
   const place = runIndex === 0 && itemIndex === 0 ? node : `${node} #${runIndex + 1}.${itemIndex + 1}`;
@@ -64,7 +64,7 @@ export function placeOf(context: IExecuteFunctions | ISupplyDataFunctions, insta
   };
   return Object.fromEntries(
     Object.entries(filled).flatMap(([key, ours]) => {
-      const value = idOf(said[key]) ?? ours;
+      const value = (key === 'graphNode' ? '' : idIn(fieldOf(said, key))) || ours;
       return value === undefined ? [] : [[key, value]];
     }),
   ) as unknown as Place;
@@ -98,10 +98,4 @@ export function runFieldsOf(place: AgentContext): Record<string, string> {
 
 function textsOf(fields: Readonly<Record<string, string | undefined>>): Record<string, string> {
   return Object.fromEntries(Object.entries(fields).filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
-/** Ids may come from expressions: numbers are ids too, objects and blanks are none. */
-function idOf(value: unknown): string | undefined {
-  const text = typeof value === 'number' ? String(value) : textOf(value).trim();
-  return text === '' ? undefined : text;
 }

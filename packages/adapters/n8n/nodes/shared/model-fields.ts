@@ -24,6 +24,7 @@ export const maxTokensField: INodeProperties = {
   displayName: 'Maximum Number of Tokens',
   name: 'maxTokens',
   type: 'number',
+  typeOptions: { minValue: 1, numberPrecision: 0 },
   default: 1024,
   description: 'Bounds each answer, and with it what the gateway must hold for the call',
 };
@@ -36,7 +37,13 @@ export const temperatureField: INodeProperties = {
   default: 1,
 };
 
-export const timeoutField: INodeProperties = { displayName: 'Timeout (Seconds)', name: 'timeoutSeconds', type: 'number', default: 300 };
+export const timeoutField: INodeProperties = {
+  displayName: 'Timeout (Seconds)',
+  name: 'timeoutSeconds',
+  type: 'number',
+  typeOptions: { minValue: 1, maxValue: 86_400 },
+  default: 300,
+};
 
 export const topPField: INodeProperties = {
   displayName: 'Top P',

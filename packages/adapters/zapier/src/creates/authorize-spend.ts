@@ -1,9 +1,10 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
+import type { Decision } from '@runpurse/core';
 import { attach, mayGoOn } from '../attach.ts';
 import { CALL_ID, DECISION_OUT, KIND, ON_REFUSAL, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
-import { amount, count, kindOf, required } from '../inputs.ts';
-import { contextOf, placeOf, textOf, tightest } from '../translate.ts';
-import { attemptOf, readRun, readRunIfReachable, triesOf } from '../tries.ts';
+import { amount, contextOf, count, goesOn, kindOf, nameOf, placeOf, requiredId, textOf } from '../inputs.ts';
+import { tightest } from '../translate.ts';
+import { ANOTHER_CALL, attemptOf, questionIdOf, readRun, readRunIfReachable, triesOf, usedBefore, type Call } from '../tries.ts';
 
 /**
  * Asks before another app's step spends: policy and budget decide, and the price is held. Zapier lets no app stand before
@@ -11,13 +12,19 @@ import { attemptOf, readRun, readRunIfReachable, triesOf } from '../tries.ts';
  */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
-  const [runId, callId] = [required(z, input, 'run_id', 'Run ID'), required(z, input, 'call_id', 'Call ID')];
-  const name = required(z, input, 'name', 'The model’s or tool’s name');
+  const [runId, callId] = [requiredId(z, input, 'run_id', 'Run ID'), requiredId(z, input, 'call_id', 'Call ID')];
+  const name = nameOf(z, input, 'The model’s or tool’s name');
   const kind = kindOf(z, input);
-  const attached = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
+  const isGoingOn = goesOn(z, input);
+  const details = textOf(z, input, 'details', 'Details');
+  const attached = attach(z, bundle, { ...contextOf(z, input, bundle.meta?.zap?.id), runId });
   const { run } = attached;
-  const place = placeOf(input, callId, attemptOf(triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId)));
-  const decision =
+  const call: Call = { runId, callId, kind, name };
+  const before = await readRunIfReachable(z, bundle, runId);
+  const attempt = attemptOf(triesOf(before, call));
+  const place = { ...placeOf(z, input, callId, attempt), eventId: questionIdOf(before, call, attempt) };
+  const decision = inWords(
+    call,
     kind === 'model'
       ? await run.authorizeModel({
           ...place,
@@ -30,11 +37,12 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
           ...place,
           tool: name,
           toolCallId: callId,
-          input: textOf(input, 'details'),
+          input: details,
           estimatedCostUsd: amount(z, input, 'estimated_cost_usd', 'Estimated Cost'),
-        });
+        }),
+  );
   const said = { id: callId, call_id: callId, run_id: run.runId, name };
-  if (decision.type === 'denied' && textOf(input, 'on_refusal') === 'continue')
+  if (decision.type === 'denied' && isGoingOn)
     return {
       ...said,
       allowed: false,
@@ -53,6 +61,12 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
     warning: decision.type === 'allowed' ? decision.warnings.join(' ') : '',
     ...(await left(z, bundle, run.runId)),
   };
+}
+
+/** The gateway tells a question under a used id from its first by the event; a person knows it as the Call ID. */
+function inWords(call: Call, decision: Decision): Decision {
+  if (decision.type !== 'denied' || decision.refusal.code !== 'conflict') return decision;
+  return { ...decision, refusal: { ...decision.refusal, message: usedBefore(call, ANOTHER_CALL) } };
 }
 
 /** What the budgets leave. The decision stands whether or not this can be read. */

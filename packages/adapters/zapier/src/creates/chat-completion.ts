@@ -4,9 +4,9 @@ import { attach, endRefused, exchange, isSuccess, keyOf as connectionKey, STEP_M
 import { readAnswer, requestOf } from '../chat.ts';
 import { answerError, isHalting } from '../errors.ts';
 import { CALL_ID, DECISION_OUT, ON_REFUSAL, outCount, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
-import { required } from '../inputs.ts';
-import { contextOf, keyOf, placeOf, textOf } from '../translate.ts';
-import { attemptOf, readRun, triesOf, type Try } from '../tries.ts';
+import { contextOf, goesOn, idOf, placeOf, requiredId } from '../inputs.ts';
+import { keyOf } from '../translate.ts';
+import { attemptOf, readRun, triesOf, usedBefore, type Call, type Try } from '../tries.ts';
 
 /** How long an answer is kept for a replay: as long as Zapier replays by itself, and some more. */
 const KEPT_S = 24 * 3_600;
@@ -26,21 +26,28 @@ const NOTHING_SAID = {
 
 /**
  * A model call through the gateway, which prices it and refuses it before it is made. The same call of the same run is made
- * and paid once: a replay gets the first answer.
+ * and paid once: a replay gets the first answer, and another question under its Call ID gets none.
  */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
   const began = Date.now();
-  const runId = required(z, input, 'run_id', 'Run ID');
+  const runId = requiredId(z, input, 'run_id', 'Run ID');
   const body = requestOf(z, input);
-  const attached = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
+  const isGoingOn = goesOn(z, input);
+  const attached = attach(z, bundle, { ...contextOf(z, input, bundle.meta?.zap?.id), runId });
   const { run } = attached;
-  const callId = textOf(input, 'call_id') ?? `call_${keyOf(run.runId, body)}`;
-  const said = { id: callId, call_id: callId, run_id: run.runId };
-  const cacheKey = `chat_${keyOf(bundle.authData['base_url'], connectionKey(z, bundle), run.runId, callId)}`;
+  const callId = idOf(z, input, 'call_id', 'Call ID') ?? `call_${keyOf(runId, body)}`;
+  const said = { id: callId, call_id: callId, run_id: runId };
+  const question: Question = {
+    runId,
+    callId,
+    hash: keyOf(body),
+    cacheKey: `chat_${keyOf(bundle.authData['base_url'], connectionKey(z, bundle), runId, callId)}`,
+  };
+  const call: Call = { runId, callId, kind: 'model', name: String(body['model']) };
 
-  const earlier = triesOf(await readRun(z, bundle, run.runId), 'model', callId);
-  const first = await firstAnswer(z, cacheKey, earlier);
+  const earlier = triesOf(await readRun(z, bundle, runId), call);
+  const first = await firstAnswer(z, question, earlier);
   if (first !== undefined) return { ...first, ...said, replayed: true };
 
   const response = await exchange(z, bundle, {
@@ -48,58 +55,89 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
     path: '/v1/chat/completions',
     body,
     // A hash, since a header holds no text of any length in any script.
-    headers: { ...run.headers(placeOf(input, callId, attemptOf(earlier))), 'Runpurse-Idempotency-Key': keyOf(callId) },
+    headers: { ...run.headers(placeOf(z, input, callId, attemptOf(earlier))), 'Runpurse-Idempotency-Key': keyOf(callId) },
     timeoutMs: STEP_MS - (Date.now() - began),
     slowText: TOO_SLOW,
   });
   if (isSuccess(response)) {
     const answer = { ...NOTHING_SAID, ...readAnswer(z, response), allowed: true, decision: 'allowed', reason: '', warning: '' };
-    await keepAnswer(z, cacheKey, answer);
+    await keepAnswer(z, question, answer);
     return { ...answer, ...said, replayed: false };
   }
   const refusal = refusalOf(response);
   if (refusal?.code === 'conflict') {
     // A twin was faster.
-    const twin = await firstAnswer(z, cacheKey, triesOf(await readRun(z, bundle, run.runId), 'model', callId));
-    if (twin !== undefined) return { ...twin, ...said, replayed: true };
+    const twin = await firstAnswer(z, question, triesOf(await readRun(z, bundle, runId), call));
+    if (twin === undefined) throw underWay(z);
+    return { ...twin, ...said, replayed: true };
   }
   if (refusal !== undefined && isHalting(refusal)) {
-    if (textOf(input, 'on_refusal') === 'continue')
+    if (isGoingOn)
       return { ...NOTHING_SAID, ...said, allowed: false, decision: refusal.code, reason: refusal.message, warning: '', replayed: false };
     await endRefused(attached, { type: 'denied', proceed: false, refusal });
   }
   throw answerError(z, response.status, response.body, response.headers);
 }
 
-/** What this call was answered before; undefined when it may be made. Throws while it is under way, and when it was paid and its answer is not kept. */
-async function firstAnswer(z: ZObject, cacheKey: string, tries: readonly Try[]): Promise<object | undefined> {
-  if (tries.some(({ status }) => status === 'open'))
-    throw new z.errors.ThrottledError('This very call is under way already; its answer is awaited before it is made again.', 30);
-  const paid = tries.find(({ status }) => status === 'completed');
+/** What is asked, and where its answer is kept. */
+interface Question {
+  readonly runId: string;
+  readonly callId: string;
+  /** Of the request's body: an answer belongs to this alone. */
+  readonly hash: string;
+  readonly cacheKey: string;
+}
+
+interface Kept {
+  readonly hash: string;
+  /** Missing where it was too long. */
+  readonly answer?: object;
+}
+
+/**
+ * What this question was answered before; undefined when it may be asked. Throws while a call is under way under its Call ID, when
+ * that stands for another question, and when it was paid and its answer is not kept: whose answer it was nobody knows then.
+ */
+async function firstAnswer(z: ZObject, question: Question, tries: readonly Try[]): Promise<object | undefined> {
+  if (tries.some(({ status }) => status === 'open')) throw underWay(z);
+  const paid = tries.find(isPaid);
   if (paid === undefined) return undefined;
-  const kept = await keptAnswer(z, cacheKey);
-  if (kept !== undefined) return kept;
+  const kept = await keptAnswer(z, question);
+  if (kept !== undefined && kept.hash !== question.hash) {
+    const how = 'used for another question before. This one was not asked, so it is not made or charged.';
+    throw new z.errors.Error(usedBefore(question, how), 'conflict', 409);
+  }
+  if (kept?.answer !== undefined) return kept.answer;
   throw new z.errors.Error(
-    `This call was made and paid before (${paid.requestId}, ${paid.costUsd === null ? 'at an unknown price' : `$${paid.costUsd}`}), and its answer is not kept any more. It is not made again, so it is not charged twice. To make it anew, give this step another Call ID.`,
+    `This call was made and paid before (${paid.requestId}, ${paid.costUsd === null ? 'at an unknown price' : `$${paid.costUsd}`}), and its answer is not kept. It is not made again, so it is not charged twice. To make it anew, or if this is another question, give it a Call ID of its own.`,
     'already_paid',
     409,
   );
 }
 
+function underWay(z: ZObject): Error {
+  return new z.errors.ThrottledError('A call with this Call ID is under way already; its answer is awaited before any is made again.', 30);
+}
+
+/** As the gateway has it, a call that failed at no cost may be made again. */
+function isPaid({ status, costUsd, told }: Try): boolean {
+  return status === 'completed' || (told === undefined && costUsd !== '0');
+}
+
 /** Zapier's cache is a convenience: without it a replay is refused rather than paid twice. */
-async function keptAnswer(z: ZObject, key: string): Promise<object | undefined> {
+async function keptAnswer(z: ZObject, { cacheKey }: Question): Promise<Kept | undefined> {
   try {
-    const kept: unknown = await z.cache.get(key);
-    return typeof kept === 'object' && kept !== null ? kept : undefined;
+    const kept: unknown = await z.cache.get(cacheKey);
+    return typeof kept === 'object' && kept !== null && 'hash' in kept ? (kept as Kept) : undefined;
   } catch {
     return undefined;
   }
 }
 
-async function keepAnswer(z: ZObject, key: string, answer: object): Promise<void> {
-  if (JSON.stringify(answer).length > KEPT_CHARACTERS_MAX) return;
+async function keepAnswer(z: ZObject, { cacheKey, hash }: Question, answer: object): Promise<void> {
+  const isLong = JSON.stringify(answer).length > KEPT_CHARACTERS_MAX;
   try {
-    await z.cache.set(key, answer, KEPT_S);
+    await z.cache.set(cacheKey, isLong ? { hash } : { hash, answer }, KEPT_S);
   } catch {
     // As above.
   }
@@ -147,7 +185,7 @@ export const chatCompletion: Create = {
         ...CALL_ID,
         required: false,
         helpText:
-          'Left empty, the same question in the same run is the same call: asked again it is answered from the first time, and paid once. A loop that asks the same question anew gives each its own.',
+          'Left empty, the same question in the same run is the same call: asked again it is answered from the first time, and paid once. A loop that asks the same question anew gives each its own. One Call ID stands for one question: another one under it is refused.',
       },
       ON_REFUSAL,
       ...PLACE,

@@ -1,20 +1,20 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { attach } from '../attach.ts';
 import { RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amount, choice, required } from '../inputs.ts';
-import { runRow, textOf } from '../translate.ts';
+import { amount, choice, requiredId, textOf } from '../inputs.ts';
+import { runRow } from '../translate.ts';
 import { readRunIfReachable } from '../tries.ts';
 
 /** Ends a run with what it earned. Ended twice, its revenue counts once. */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
   // Who ends a run says nothing of where it belongs: that was said when it began.
-  const { run, deliver } = attach(z, bundle, { runId: required(z, input, 'run_id', 'Run ID') });
+  const { run, deliver } = attach(z, bundle, { runId: requiredId(z, input, 'run_id', 'Run ID') });
   const status = choice(z, input, 'status', 'Outcome', ['completed', 'failed', 'stopped']);
   const wasOver = ((await readRunIfReachable(z, bundle, run.runId))?.ended_at ?? null) !== null;
   await run.end({
     status,
-    reason: textOf(input, 'reason'),
+    reason: textOf(z, input, 'reason', 'Reason'),
     revenueUsd: amount(z, input, 'revenue_usd', 'Revenue'),
     outboundUsd: amount(z, input, 'outbound_usd', 'Payments to Others'),
     feesUsd: amount(z, input, 'fees_usd', 'Fees'),

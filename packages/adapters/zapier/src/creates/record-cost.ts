@@ -1,40 +1,72 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
-import { usageOfTotals } from '@runpurse/core';
+import { usageOfTotals, type ReportedUsage } from '@runpurse/core';
 import { attach } from '../attach.ts';
 import { CALL_ID, KIND, outText, PARENT_STEP, PLACE, RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amount, choice, count, kindOf, required } from '../inputs.ts';
-import { contextOf, placeOf, runRow, textOf } from '../translate.ts';
-import { attemptOf, readRunIfReachable, triesOf, type Try } from '../tries.ts';
+import { amount, choice, contextOf, count, kindOf, nameOf, placeOf, requiredId, textOf } from '../inputs.ts';
+import { runRow } from '../translate.ts';
+import {
+  ANOTHER_CALL,
+  attemptOf,
+  endIdOf,
+  isAnotherTools,
+  readRunIfReachable,
+  triesOf,
+  untoldOf,
+  usedBefore,
+  type Call,
+  type Try,
+} from '../tries.ts';
 
-/** Says what a call came to. The same call recorded twice is charged once. */
+type Status = 'completed' | 'failed';
+
+/** Says what a call came to. The same call recorded twice, or by copies of the same instant, is charged once. */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
-  const [runId, callId] = [required(z, input, 'run_id', 'Run ID'), required(z, input, 'call_id', 'Call ID')];
-  const name = required(z, input, 'name', 'Tool or Model');
+  const [runId, callId] = [requiredId(z, input, 'run_id', 'Run ID'), requiredId(z, input, 'call_id', 'Call ID')];
+  const name = nameOf(z, input, 'Tool or Model');
   const [costUsd, usage] = [amount(z, input, 'cost_usd', 'Cost'), usageOf(z, input)];
   const kind = kindOf(z, input);
-  const { run, deliver } = attach(z, bundle, { ...contextOf(input, bundle.meta?.zap?.id), runId });
-  const error = textOf(input, 'error');
-  const status = error === undefined ? choice(z, input, 'status', 'Outcome', ['completed', 'failed']) : 'failed';
-  const tries = triesOf(await readRunIfReachable(z, bundle, run.runId), kind, callId);
-  const isRecorded = wasRecorded(tries, status);
-  const said = { id: callId, call_id: callId, run_id: run.runId, already_recorded: isRecorded };
-  if (!isRecorded) {
-    const place = placeOf(input, callId, attemptOf(tries));
-    const failure = error === undefined ? {} : { error };
-    if (kind === 'model') run.recordModel({ ...place, model: name, usage, status, ...failure });
-    else run.settleTool({ toolCallId: callId, tool: name, status, costUsd, place, ...failure });
-    const warning = await deliver();
+  const error = textOf(z, input, 'error', 'Error');
+  const outcome = choice(z, input, 'status', 'Outcome', ['completed', 'failed']);
+  const status = error === undefined ? outcome : 'failed';
+  const { run, deliver } = attach(z, bundle, { ...contextOf(z, input, bundle.meta?.zap?.id), runId });
+  const call: Call = { runId, callId, kind, name };
+  const conflict = new z.errors.Error(usedBefore(call, RECORDED_OTHERWISE), 'conflict', 409);
+  const before = await readRunIfReachable(z, bundle, runId);
+  if (isAnotherTools(before, call)) throw new z.errors.Error(usedBefore(call, ANOTHER_CALL), 'conflict', 409);
+  const tries = triesOf(before, call);
+  const earlier = recordedBefore(tries, status);
+  if (earlier !== undefined && kind === 'model' && contradicts(earlier, status, name, usage)) throw conflict;
+  const said = { id: callId, call_id: callId, run_id: runId, already_recorded: earlier !== undefined };
+  // A tool's end is told again: its id keeps it from being charged twice, and the gateway knows whether it is the same.
+  if (earlier === undefined || kind === 'tool') {
+    const attempt = (earlier ?? untoldOf(tries))?.attempt ?? attemptOf(tries);
+    const place = placeOf(z, input, callId, attempt);
+    const end = { status, eventId: endIdOf(call, attempt), ...(error === undefined ? {} : { error }) };
+    if (kind === 'model') run.recordModel({ ...place, ...end, model: name, usage });
+    else run.settleTool({ ...end, toolCallId: callId, tool: name, costUsd, place });
+    const warning = await deliver(conflict);
     if (warning !== undefined) return { ...said, recorded: false, warning };
   }
-  const shape = await readRunIfReachable(z, bundle, run.runId);
+  const shape = await readRunIfReachable(z, bundle, runId);
   return { ...(shape === undefined ? {} : runRow(shape)), ...said, recorded: true, warning: '' };
 }
 
+const RECORDED_OTHERWISE =
+  'recorded before, and otherwise: of another model or tool, with another outcome, or with other tokens or another cost. What was recorded first stands, nothing was added.';
+
 /** It worked before, or it failed before and is said to have failed: the same report. A success after a failure is another try. */
-function wasRecorded(tries: readonly Try[], status: 'completed' | 'failed'): boolean {
-  if (tries.some((one) => one.status === 'open')) return false;
-  return tries.some((one) => one.status === 'completed') || (status === 'failed' && tries.some((one) => one.status === 'failed'));
+function recordedBefore(tries: readonly Try[], status: Status): Try | undefined {
+  if (untoldOf(tries) !== undefined) return undefined;
+  return tries.findLast((one) => one.status === status) ?? tries.findLast((one) => one.status === 'completed');
+}
+
+const TOKENS = ['input_tokens', 'cache_read_tokens', 'output_tokens', 'reasoning_tokens'] as const;
+
+function contradicts({ status, told }: Try, said: Status, name: string, usage: ReportedUsage | undefined): boolean {
+  if (status !== said) return true;
+  if (told === undefined) return false;
+  return !`/${name}`.endsWith(`/${told.model}`) || TOKENS.some((token) => (told.usage?.[token] ?? null) !== (usage?.[token] ?? null));
 }
 
 /** As AI apps tell tokens, totals that contain their parts. Unknown is unknown: then the gateway charges what was held, not nothing. */

@@ -2,16 +2,16 @@ import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import type { RunBounds } from '@runpurse/core';
 import { attach, mayGoOn } from '../attach.ts';
 import { DECISION_OUT, PLACE, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amount, count } from '../inputs.ts';
-import { contextOf, runRow, textOf } from '../translate.ts';
+import { amount, contextOf, count, nameIfAny } from '../inputs.ts';
+import { runRow } from '../translate.ts';
 import { readRun } from '../tries.ts';
 
 /** Begins a run. With a Run ID of the user's own a replay comes back to the same run. */
 async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const input = bundle.inputData;
   const attached = attach(z, bundle, {
-    ...contextOf(input, bundle.meta?.zap?.id),
-    name: textOf(input, 'name'),
+    ...contextOf(z, input, bundle.meta?.zap?.id),
+    name: nameIfAny(z, input, 'Name'),
     limitUsd: amount(z, input, 'limit_usd', 'Cap'),
     bounds: boundsOf(z, input),
   });

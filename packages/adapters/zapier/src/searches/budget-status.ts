@@ -2,22 +2,22 @@ import type { Bundle, Search, ZObject } from 'zapier-platform-core';
 import type { BudgetStateShape } from '@runpurse/core';
 import { read } from '../attach.ts';
 import { BUDGET_OUT, BUDGET_SAMPLE } from '../fields.ts';
-import { budgetRow, byRemaining, textOf } from '../translate.ts';
+import { idOf, invalid, textOf } from '../inputs.ts';
+import { budgetRow, byRemaining } from '../translate.ts';
 
-const PATHS: Readonly<Record<string, string>> = {
-  run: 'runs',
-  session: 'sessions',
-  workflow: 'workflows',
-  agent: 'agents',
-  workspace: 'workspaces',
-};
+const PATHS: ReadonlyMap<string | undefined, string> = new Map([
+  ['run', 'runs'],
+  ['session', 'sessions'],
+  ['workflow', 'workflows'],
+  ['agent', 'agents'],
+  ['workspace', 'workspaces'],
+]);
 
 /** The budgets that hold for something, the tightest first. */
 async function perform(z: ZObject, bundle: Bundle): Promise<object[]> {
-  const [level, id] = [textOf(bundle.inputData, 'level'), textOf(bundle.inputData, 'scope_id')];
-  const path = PATHS[level ?? ''];
-  if (path === undefined || id === undefined)
-    throw new z.errors.Error('Say whose budget: choose Level and fill in its ID.', 'invalid_input', 400);
+  const id = idOf(z, bundle.inputData, 'scope_id', 'ID');
+  const path = PATHS.get(textOf(z, bundle.inputData, 'level', 'Level')?.toLowerCase());
+  if (path === undefined || id === undefined) throw invalid(z, 'Say whose budget: choose Level and fill in its ID.');
   const found = await read<{ readonly budgets: readonly BudgetStateShape[] }>(z, bundle, `/v1/${path}/${encodeURIComponent(id)}`);
   return byRemaining(found?.budgets ?? []).map(budgetRow);
 }

@@ -1,23 +1,22 @@
 import type { Bundle, Search, ZObject } from 'zapier-platform-core';
-import type { RunSummaryShape } from '@runpurse/core';
+import { RUN_STATUSES, type RunSummaryShape } from '@runpurse/core';
 import { read } from '../attach.ts';
 import { RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { runRow, textOf } from '../translate.ts';
+import { choiceIfAny, contextOf, invalid } from '../inputs.ts';
+import { runRow } from '../translate.ts';
 import { readRun } from '../tries.ts';
-
-const FILTERS = ['session_id', 'workflow_id', 'agent_id', 'customer_id', 'status'] as const;
 
 /** A run by its id, or the newest that fits. */
 async function perform(z: ZObject, bundle: Bundle): Promise<object[]> {
   const input = bundle.inputData;
-  let runId = textOf(input, 'run_id');
+  const { sessionId, workflowId, agentId, customerId, ...context } = contextOf(z, input, undefined);
+  const status = choiceIfAny(z, input, 'status', 'Status', RUN_STATUSES);
+  let { runId } = context;
   if (runId === undefined) {
+    const filters = { session_id: sessionId, workflow_id: workflowId, agent_id: agentId, customer_id: customerId, status };
     const query = new URLSearchParams({ limit: '1' });
-    for (const name of FILTERS) {
-      const value = textOf(input, name);
-      if (value !== undefined) query.set(name, value);
-    }
-    if (query.size === 1) throw new z.errors.Error('Say which run to find: fill in at least one field.', 'invalid_input', 400);
+    for (const [name, value] of Object.entries(filters)) if (value !== undefined) query.set(name, value);
+    if (query.size === 1) throw invalid(z, 'Say which run to find: fill in at least one field.');
     const page = await read<{ readonly data: readonly RunSummaryShape[] }>(z, bundle, `/v1/runs?${query.toString()}`);
     runId = page?.data[0]?.run_id;
   }

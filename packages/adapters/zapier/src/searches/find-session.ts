@@ -2,11 +2,11 @@ import type { Bundle, Search, ZObject } from 'zapier-platform-core';
 import type { SessionShape } from '@runpurse/core';
 import { read } from '../attach.ts';
 import { SESSION_OUT, SESSION_SAMPLE } from '../fields.ts';
-import { sessionRow, textOf } from '../translate.ts';
+import { requiredId } from '../inputs.ts';
+import { sessionRow } from '../translate.ts';
 
 async function perform(z: ZObject, bundle: Bundle): Promise<object[]> {
-  const sessionId = textOf(bundle.inputData, 'session_id');
-  if (sessionId === undefined) throw new z.errors.Error('Fill in Session ID.', 'invalid_input', 400);
+  const sessionId = requiredId(z, bundle.inputData, 'session_id', 'Session ID');
   const session = await read<SessionShape>(z, bundle, `/v1/sessions/${encodeURIComponent(sessionId)}`);
   return session === undefined ? [] : [sessionRow(session)];
 }

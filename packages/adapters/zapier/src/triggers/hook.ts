@@ -1,7 +1,8 @@
 import type { Bundle, Trigger, ZObject } from 'zapier-platform-core';
 import { verifyWebhook } from '@runpurse/core';
 import { call } from '../attach.ts';
-import { keyOf, noticeRow, textOf, type Notice } from '../translate.ts';
+import { idOf } from '../inputs.ts';
+import { keyOf, noticeRow, type Notice } from '../translate.ts';
 
 /** Triggers on the gateway's notices. */
 
@@ -26,22 +27,22 @@ interface Told {
   readonly outputFields: readonly object[];
   /** Fields beside workflow and agent. */
   readonly inputFields?: readonly object[];
-  /** What the gateway doesn't narrow, narrowed here. */
-  readonly isWanted?: (row: Readonly<Record<string, unknown>>, input: Bundle['inputData']) => boolean;
+  /** What the gateway doesn't narrow, narrowed here; throws for a filter that can't be read. */
+  readonly wanted?: (z: ZObject, input: Bundle['inputData']) => (row: Readonly<Record<string, unknown>>) => boolean;
 }
 
 /** The trigger as a REST hook, and as its fallback by polling; both give the same rows with the same ids. */
-export function noticeTriggers({ event, isWanted = () => true, ...told }: Told): readonly [Trigger, Trigger] {
+export function noticeTriggers({ event, wanted = () => () => true, ...told }: Told): readonly [Trigger, Trigger] {
   const subscribe = async (z: ZObject, bundle: Bundle): Promise<object> => {
-    const [workflow, agent] = [textOf(bundle.inputData, 'workflow'), textOf(bundle.inputData, 'agent')];
+    // Told when the Zap is turned on, not by every notice.
+    wanted(z, bundle.inputData);
     const { body } = await call(z, bundle, {
       method: 'POST',
       path: '/v1/webhooks',
       body: {
         url: bundle.targetUrl,
         events: [event],
-        ...(workflow === undefined ? {} : { workflow }),
-        ...(agent === undefined ? {} : { agent }),
+        ...placeOf(z, bundle),
         description: `Zapier: ${told.label}`,
       },
     });
@@ -61,22 +62,19 @@ export function noticeTriggers({ event, isWanted = () => true, ...told }: Told):
     const notice = bundle.cleanedRequest as Notice | undefined;
     if (notice?.type !== event || typeof notice.id !== 'string') return [];
     const row = noticeRow(notice);
-    if (!isWanted(row, bundle.inputData) || (await wasTold(z, bundle, notice.id))) return [];
+    if (!wanted(z, bundle.inputData)(row) || (await wasTold(z, bundle, notice.id))) return [];
     return [row];
   };
 
   const list = async (z: ZObject, bundle: Bundle): Promise<object[]> => {
     const isSample = bundle.meta?.isLoadingSample === true;
-    const query = new URLSearchParams({ type: event, limit: String(isSample ? SAMPLES : LISTED) });
-    for (const name of ['workflow', 'agent']) {
-      const value = textOf(bundle.inputData, name);
-      if (value !== undefined) query.set(name, value);
-    }
+    const isWanted = wanted(z, bundle.inputData);
+    const query = new URLSearchParams({ type: event, limit: String(isSample ? SAMPLES : LISTED), ...placeOf(z, bundle) });
     const rows: Row[] = [];
     for (let page = 1; ; page += 1) {
       const { body } = await call(z, bundle, { method: 'GET', path: `/v1/notices?${query.toString()}` });
       const { data, next } = JSON.parse(body) as { readonly data: readonly Notice[]; readonly next: string | null };
-      rows.push(...data.map(noticeRow).filter((row) => isWanted(row, bundle.inputData)));
+      rows.push(...data.map(noticeRow).filter(isWanted));
       if (isSample || next === null || page >= PAGES) return rows;
       query.set('after', next);
     }
@@ -121,6 +119,12 @@ export function noticeTriggers({ event, isWanted = () => true, ...told }: Told):
     operation: { ...shown, type: 'polling', perform: list, canPaginate: false },
   };
   return [hook as unknown as Trigger, polled as unknown as Trigger];
+}
+
+/** Of which workflow and agent the gateway shall tell. */
+function placeOf(z: ZObject, { inputData }: Bundle): { readonly workflow?: string; readonly agent?: string } {
+  const [workflow, agent] = [idOf(z, inputData, 'workflow', 'Workflow'), idOf(z, inputData, 'agent', 'Agent')];
+  return { ...(workflow === undefined ? {} : { workflow }), ...(agent === undefined ? {} : { agent }) };
 }
 
 /** Why a delivery is not the gateway's. Checked where Zapier hands over the secret and the body as received. */

@@ -1,5 +1,5 @@
 import { REFUSED_OUT, REFUSED_SAMPLE, RUN_OUT, RUN_SAMPLE, THRESHOLD_OUT, THRESHOLD_SAMPLE } from '../fields.ts';
-import { numberOf, textOf } from '../translate.ts';
+import { choiceIfAny, count } from '../inputs.ts';
 import { noticeTriggers } from './hook.ts';
 
 export const [runEnded, runEndedPolled] = noticeTriggers({
@@ -24,7 +24,10 @@ export const [runEnded, runEndedPolled] = noticeTriggers({
       helpText: 'Left empty, however it ended.',
     },
   ],
-  isWanted: (row, input) => (textOf(input, 'status') ?? row['status']) === row['status'],
+  wanted: (z, input) => {
+    const status = choiceIfAny(z, input, 'status', 'Status', ['completed', 'failed', 'stopped']);
+    return (row) => status === undefined || row['status'] === status;
+  },
 });
 
 export const [thresholdCrossed, thresholdCrossedPolled] = noticeTriggers({
@@ -44,7 +47,10 @@ export const [thresholdCrossed, thresholdCrossedPolled] = noticeTriggers({
       helpText: 'Only thresholds from here on, such as 90. Left empty, all.',
     },
   ],
-  isWanted: (row, input) => Number(row['threshold_percent']) >= (numberOf(input, 'at_least') ?? 0),
+  wanted: (z, input) => {
+    const least = count(z, input, 'at_least', 'From (%)') ?? 0;
+    return (row) => Number(row['threshold_percent']) >= least;
+  },
 });
 
 export const [callRefused, callRefusedPolled] = noticeTriggers({

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { budgetStateShape, formatUsd, usd, type Nanos } from '@runpurse/core';
 import type { Outcome, Reservation } from '../../admit/types.ts';
 import type { Gateway } from '../../gateway.ts';
+import type { SettleEntry } from '../../store/entry.ts';
 import { budgetStatesFor, runNotFound } from '../read-views.ts';
 import { answer, refused, route, type AnyRoute } from '../route.ts';
 import { amount, identifier, reason } from '../shapes.ts';
@@ -79,18 +80,26 @@ export function toolRoutes(gateway: Gateway): readonly AnyRoute[] {
     by: { reservation_id?: string | undefined; run_id?: string | undefined; tool_call_id?: string | undefined },
   ) {
     if (by.run_id === undefined) return undefined;
-    const entries = await store.entries({ workspaceId, runId: by.run_id, types: ['reserve', 'settle'], order: 'desc', limit: 1000 });
-    const reserve = entries
-      .map(({ entry }) => entry)
-      .find(
-        (entry) =>
-          entry.type === 'reserve' &&
-          entry.kind === 'tool' &&
-          (entry.id === by.reservation_id || (by.tool_call_id !== undefined && entry.toolCallId === by.tool_call_id)),
-      );
-    if (reserve?.type !== 'reserve') return undefined;
-    const settle = entries.map(({ entry }) => entry).find((entry) => entry.type === 'settle' && entry.id === reserve.id);
-    return settle?.type === 'settle' ? { reserve, settle } : undefined;
+    const settles = new Map<string, SettleEntry>();
+    for (let beforeSeq: number | undefined; ;) {
+      const page = await store.entries({
+        workspaceId,
+        runId: by.run_id,
+        types: ['reserve', 'settle'],
+        order: 'desc',
+        beforeSeq,
+        limit: 1000,
+      });
+      for (const { entry } of page) {
+        if (entry.type === 'settle') settles.set(entry.id, entry);
+        if (entry.type !== 'reserve' || entry.kind !== 'tool') continue;
+        if (entry.id !== by.reservation_id && (by.tool_call_id === undefined || entry.toolCallId !== by.tool_call_id)) continue;
+        const settle = settles.get(entry.id);
+        return settle === undefined ? undefined : { reserve: entry, settle };
+      }
+      beforeSeq = page.at(-1)?.seq;
+      if (beforeSeq === undefined) return undefined;
+    }
   }
 
   return [

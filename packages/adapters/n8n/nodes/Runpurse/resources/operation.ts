@@ -1,8 +1,9 @@
 import { redactText } from '@runpurse/core';
 import { NodeOperationError, type IDataObject, type IExecuteFunctions, type INodeProperties } from 'n8n-workflow';
 import { attribution, placeOf, type Place } from '../../shared/attribution.ts';
+import { amountIn, choiceIn, collectionOf, fieldOf, fieldsOfItem, idIn, requiredIn, textIn, type Fields } from '../../shared/fields.ts';
 import { awayError, GatewayAwayError, oddReplyError, refusalIn, refusedError } from '../../shared/refusal.ts';
-import { isObject, send, textOf, type GatewayReply, type GatewayRequest, type Settings } from '../../shared/transport.ts';
+import { isObject, send, type GatewayReply, type GatewayRequest, type Settings } from '../../shared/transport.ts';
 
 /** What the gateway takes. */
 const REASON_MAX = 1_000;
@@ -12,6 +13,7 @@ export interface Item {
   readonly context: IExecuteFunctions;
   readonly index: number;
   readonly settings: Settings;
+  readonly fields: Fields;
   readonly place: Place;
 }
 
@@ -61,9 +63,10 @@ export function propertiesOf(resource: Resource): INodeProperties[] {
   ];
 }
 
-export function itemOf(context: IExecuteFunctions, settings: Settings, index: number): Item {
+export function itemOf(context: IExecuteFunctions, settings: Settings, index: number, { properties }: Operation): Item {
   const runIndex = Number(context.evaluateExpression('{{ $runIndex }}', index) ?? 0);
-  return { context, index, settings, place: placeOf(context, settings.instance, index, Number.isInteger(runIndex) ? runIndex : 0) };
+  const place = placeOf(context, settings.instance, index, Number.isInteger(runIndex) ? runIndex : 0);
+  return { context, index, settings, fields: fieldsOfItem(context, index, properties), place };
 }
 
 /** Executes the operation; with the gateway away it is what the credential says for that case, and never quietly. */
@@ -112,42 +115,18 @@ export async function askAccepted(item: Item, request: GatewayRequest): Promise<
   return accepted(item, await ask(item, request));
 }
 
-/** A parameter as text; numbers from expressions are read as they are written. */
-export function text(item: Item, name: string): string {
-  const value = item.context.getNodeParameter(name, item.index, '') as unknown;
-  return typeof value === 'number' ? plainNumber(value) : textOf(value).trim();
-}
-
-/** A collection of options as the user filled it. */
-export function collection(item: Item, name: string): IDataObject {
-  const value: unknown = item.context.getNodeParameter(name, item.index, {});
-  return isObject(value) ? (value as IDataObject) : {};
-}
+export const text = (item: Item, name: string): string => textIn(fieldOf(item.fields, name));
+export const id = (item: Item, name: string): string => idIn(fieldOf(item.fields, name));
+export const required = (item: Item, name: string, need?: string): string => requiredIn(fieldOf(item.fields, name), need);
+/** What a node before put out, '' where it put out none. */
+export const handedOn = (item: Item, name: string): string => (text(item, name) === '' ? '' : required(item, name));
+export const amount = (item: Item, name: string): string | undefined => amountIn(fieldOf(item.fields, name));
+export const choice = (item: Item, name: string): string | undefined => choiceIn(fieldOf(item.fields, name));
+export const collection = (item: Item, name: string): Fields => collectionOf(item.fields, name);
 
 /** Why a run ended or was stopped, without the secrets that an error's text may hold. */
 export function reasonOf(item: Item): string {
   return redactText(text(item, 'reason')).slice(0, REASON_MAX);
-}
-
-/** A dollar amount as the gateway reads it, or undefined when left empty. An expression that gives none must not count as empty: a cap would be no cap. */
-export function amount(item: Item, name: string): string | undefined {
-  const value = item.context.getNodeParameter(name, item.index, '') as unknown;
-  const isAmount = typeof value === 'string' || (typeof value === 'number' && Number.isFinite(value));
-  if (!isAmount && !(value === undefined && !isExpression(item, name)))
-    throw unusable(item, `The amount in ${name} is ${typeof value === 'number' ? String(value) : JSON.stringify(value)}`);
-  const said = text(item, name).replace(/^\$\s*/, '');
-  if (said === '' && isExpression(item, name) && value !== '') throw unusable(item, `The amount in ${name} is blank`);
-  return said === '' ? undefined : said;
-}
-
-function isExpression(item: Item, name: string): boolean {
-  const raw = item.context.getNode().parameters[name];
-  return typeof raw === 'string' && raw.startsWith('=');
-}
-
-function unusable(item: Item, what: string): Error {
-  const message = `${what}: give dollars such as 0.50, or leave the field empty. Look at what its expression gives for this item.`;
-  return refusedError(item.context.getNode(), { code: 'invalid_request', message }, item.index);
 }
 
 /** Without the fields that are left empty. */
@@ -162,15 +141,7 @@ export function runOf(item: Item): string {
 /** The id, or the error that says where to state it. */
 export function requireId(item: Item, id: string | undefined, what: string, field: string): string {
   if (id !== undefined) return id;
-  const error = refusedError(
-    item.context.getNode(),
-    { code: 'invalid_request', message: `Which ${what}? This execution says none: state ${field} under Attribution.` },
-    item.index,
-  );
-  throw error;
-}
-
-/** Amounts from expressions come as numbers: without exponent and float noise. */
-function plainNumber(value: number): string {
-  return Number.isFinite(value) ? value.toFixed(9).replace(/\.?0+$/, '') : '';
+  throw new NodeOperationError(item.context.getNode(), `Which ${what}? This execution says none: state ${field} under Attribution.`, {
+    itemIndex: item.index,
+  });
 }

@@ -1,5 +1,6 @@
 import type { IDataObject } from 'n8n-workflow';
-import { amount, askAccepted, stated, text, type Item, type Operation } from '../operation.ts';
+import { amountIn, fieldOf, unusable } from '../../../shared/fields.ts';
+import { askAccepted, choice, id, required, stated, type Item, type Operation } from '../operation.ts';
 
 export const create: Operation = {
   value: 'create',
@@ -63,27 +64,32 @@ export const create: Operation = {
     },
   ],
   async execute(item) {
-    const body = stated({
-      budget_id: text(item, 'budgetId') || (await sameNamed(item)),
-      name: text(item, 'budgetName'),
-      scope: text(item, 'scope'),
-      id: text(item, 'scopeId'),
-      window: text(item, 'window'),
-      limit_usd: amount(item, 'limitUsd'),
-      action: text(item, 'budgetAction'),
-    });
+    const wanted = {
+      name: id(item, 'budgetName'),
+      scope: choice(item, 'scope'),
+      id: required(item, 'scopeId', 'give the ID of the one the budget is for, or * for each of them'),
+      window: choice(item, 'window'),
+      limit_usd: limitOf(item),
+      action: choice(item, 'budgetAction'),
+    };
+    const body = stated({ budget_id: id(item, 'budgetId') || (await sameNamed(item, wanted)), ...wanted });
     return askAccepted(item, { method: 'POST', path: '/v1/budgets', body });
   },
 };
 
+function limitOf(item: Item): string {
+  const field = fieldOf(item.fields, 'limitUsd');
+  const limit = amountIn(field);
+  if (limit === undefined) throw unusable(field, 'give dollars such as 20');
+  return limit;
+}
+
 /** The budget made earlier under this name, so that a workflow which runs every hour makes one and not hundreds. */
-async function sameNamed(item: Item): Promise<string> {
-  const wanted = { name: text(item, 'budgetName'), scope: text(item, 'scope'), id: text(item, 'scopeId') || '*' };
-  if (wanted.name === '') return '';
+async function sameNamed(item: Item, wanted: Pick<IDataObject, 'name' | 'scope' | 'id'>): Promise<string> {
+  if (wanted['name'] === '') return '';
   const { data } = await askAccepted(item, { method: 'GET', path: '/v1/budgets' });
   const found = (data as IDataObject[]).find(
-    (budget) =>
-      budget['origin'] === 'api' && budget['name'] === wanted.name && budget['scope'] === wanted.scope && budget['id'] === wanted.id,
+    (budget) => budget['origin'] === 'api' && (['name', 'scope', 'id'] as const).every((key) => budget[key] === wanted[key]),
   );
   return found === undefined ? '' : String(found['budget_id']);
 }

@@ -1,6 +1,6 @@
 import type { IDataObject } from 'n8n-workflow';
 import { runFieldsOf } from '../../../shared/attribution.ts';
-import { askAccepted, text, type Operation } from '../operation.ts';
+import { askAccepted, id, type Operation } from '../operation.ts';
 
 export const status: Operation = {
   value: 'status',
@@ -19,7 +19,7 @@ export const status: Operation = {
     },
   ],
   async execute(item) {
-    const wanted = text(item, 'budget');
+    const wanted = id(item, 'budget');
     const { data } = await askAccepted(item, { method: 'GET', path: '/v1/budgets' });
     const budgets = (data as IDataObject[]).filter(
       (budget) => wanted === '' || budget['budget_id'] === wanted || budget['name'] === wanted,

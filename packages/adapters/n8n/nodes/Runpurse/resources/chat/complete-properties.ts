@@ -104,7 +104,7 @@ export const completeProperties: readonly INodeProperties[] = [
       extraBodyField,
       maxTokensField,
       temperatureField,
-      { displayName: 'Seed', name: 'seed', type: 'number', default: 0 },
+      { displayName: 'Seed', name: 'seed', type: 'number', typeOptions: { numberPrecision: 0 }, default: 0 },
       timeoutField,
       topPField,
     ],

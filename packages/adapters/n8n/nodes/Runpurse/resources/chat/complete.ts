@@ -1,8 +1,8 @@
 import { NodeOperationError, type IDataObject } from 'n8n-workflow';
-import { isObject, textOf, type GatewayReply } from '../../../shared/transport.ts';
 import { headersOf } from '../../../shared/attribution.ts';
-import { jsonIn, jsonParameter } from '../json.ts';
-import { accepted, collection, reach, stated, text, type Item, type Operation } from '../operation.ts';
+import { fieldOf, jsonIn, numberIn, unusable } from '../../../shared/fields.ts';
+import { textOf, type GatewayReply } from '../../../shared/transport.ts';
+import { accepted, choice, collection, reach, required, stated, type Item, type Operation } from '../operation.ts';
 import { completeProperties } from './complete-properties.ts';
 import { messagesOf } from './messages.ts';
 
@@ -16,15 +16,16 @@ export const complete: Operation = {
   properties: completeProperties,
   async execute(item) {
     const options = collection(item, 'options');
-    const format = text(item, 'responseFormat');
+    const number = (name: string) => numberIn(fieldOf(options, name));
+    const format = choice(item, 'responseFormat') ?? 'text';
     const body = {
-      ...(jsonIn(item, options['extraBody'], 'Extra Body', isObject) as object | undefined),
+      ...jsonIn(fieldOf(options, 'extraBody'), 'object'),
       ...stated({
-        model: text(item, 'model'),
-        max_tokens: options['maxTokens'],
-        temperature: options['temperature'],
-        top_p: options['topP'],
-        seed: options['seed'],
+        model: required(item, 'model'),
+        max_tokens: number('maxTokens'),
+        temperature: number('temperature'),
+        top_p: number('topP'),
+        seed: number('seed'),
       }),
       messages: await messagesOf(item),
       ...toolsOf(item),
@@ -32,7 +33,7 @@ export const complete: Operation = {
       ...(format === 'json_schema' && {
         response_format: {
           type: 'json_schema',
-          json_schema: { name: 'answer', strict: true, schema: jsonParameter(item, 'jsonSchema', 'JSON Schema', isObject) },
+          json_schema: { name: 'answer', strict: true, schema: schemaOf(item) },
         },
       }),
       stream: false,
@@ -42,15 +43,22 @@ export const complete: Operation = {
       path: '/v1/chat/completions',
       headers: headersOf({ ...item.place, stepKind: 'llm_call' }),
       body,
-      timeoutMs: Number(options['timeoutSeconds'] ?? TIMEOUT_S) * 1000,
+      timeoutMs: (number('timeoutSeconds') ?? TIMEOUT_S) * 1000,
     });
     return outputOf(item, reply, format !== 'text');
   },
 };
 
 function toolsOf(item: Item): object {
-  const tools = (jsonParameter(item, 'tools', 'Tools', Array.isArray) ?? []) as readonly unknown[];
+  const tools = jsonIn(fieldOf(item.fields, 'tools'), 'list') ?? [];
   return tools.length === 0 ? {} : { tools };
+}
+
+function schemaOf(item: Item): object {
+  const field = fieldOf(item.fields, 'jsonSchema');
+  const schema = jsonIn(field, 'object');
+  if (schema === undefined) throw unusable(field, 'give a JSON schema');
+  return schema;
 }
 
 /** What the model said, and what the gateway knows of it from the reply's headers. Unknown is null, never 0. */

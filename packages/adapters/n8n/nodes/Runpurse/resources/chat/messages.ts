@@ -1,38 +1,60 @@
-import type { IDataObject } from 'n8n-workflow';
-import { jsonParameter } from '../json.ts';
-import { text, type Item } from '../operation.ts';
+import { choiceIn, fieldOf, isLeftEmpty, jsonIn, listIn, OBJECT_IN_TEXT, textIn, unusable, type Field } from '../../../shared/fields.ts';
+import { isObject } from '../../../shared/transport.ts';
+import { choice, collection, type Item } from '../operation.ts';
 
 /** The chat messages of an item, as OpenAI's API reads them: given whole as JSON, or made from a prompt and images. */
 export async function messagesOf(item: Item): Promise<readonly object[]> {
-  if (text(item, 'inputMode') === 'messages')
-    return (jsonParameter(item, 'messages', 'Messages', Array.isArray) ?? []) as readonly object[];
-  const system = text(item, 'system');
+  if (choice(item, 'inputMode') === 'messages') return conversationOf(item);
+  const system = wordsOf(item, 'system');
   const images = await imagesOf(item);
-  const prompt = text(item, 'prompt');
-  const content = images.length === 0 ? prompt : [{ type: 'text', text: prompt }, ...images];
+  const prompt = wordsOf(item, 'prompt');
+  if (prompt === '' && images.length === 0) throw unusable(fieldOf(item.fields, 'prompt'), 'say what the model is to do');
+  const content = images.length === 0 ? prompt : [...(prompt === '' ? [] : [{ type: 'text', text: prompt }]), ...images];
   return [...(system === '' ? [] : [{ role: 'system', content: system }]), { role: 'user', content }];
 }
 
-/** Images from addresses and from binary fields, both comma-separated. */
+function conversationOf(item: Item): readonly object[] {
+  const field = fieldOf(item.fields, 'messages');
+  const messages = jsonIn(field, 'list') ?? [];
+  if (messages.length === 0) throw unusable(field, 'give at least one message', 'empty');
+  if (!messages.every(isMessage)) throw unusable(field, 'give each message its role and content', 'a list with something else in it');
+  refuseObjects(item, field, JSON.stringify(messages));
+  return messages;
+}
+
+function isMessage(message: unknown): message is object {
+  if (!isObject(message) || typeof message['role'] !== 'string') return false;
+  const { role, content } = message;
+  return role !== 'user' || (typeof content === 'string' && content.trim() !== '') || (Array.isArray(content) && content.length > 0);
+}
+
+/** A text for the model. Nothing would be paid for like any other. */
+function wordsOf(item: Item, name: string): string {
+  const field = fieldOf(item.fields, name);
+  const words = textIn(field);
+  if (words === '' && !isLeftEmpty(field)) throw unusable(field, 'give text, or leave the field empty');
+  refuseObjects(item, field, words);
+  return words;
+}
+
+/** n8n writes an object inside a text as nothing a model can use; unless the item itself says those words. */
+function refuseObjects(item: Item, field: Field, words: string): void {
+  if (!field.isExpression || !words.includes(OBJECT_IN_TEXT)) return;
+  if (JSON.stringify(item.context.getInputData()[item.index]?.json ?? {}).includes(OBJECT_IN_TEXT)) return;
+  throw unusable(field, 'name a field of the object, or write JSON.stringify(…) around it', `a text with ${OBJECT_IN_TEXT} in it`);
+}
+
+/** Images from addresses and from binary fields. */
 async function imagesOf(item: Item): Promise<readonly object[]> {
-  const said = item.context.getNodeParameter('images', item.index, {}) as IDataObject;
-  const urls = listOf(said['urls']);
+  const said = collection(item, 'images');
+  const urls = listIn(fieldOf(said, 'urls'));
+  const detail = choiceIn(fieldOf(said, 'detail'));
   const embedded = await Promise.all(
-    listOf(said['binaryFields']).map(async (field) => {
+    listIn(fieldOf(said, 'binaryFields')).map(async (field) => {
       const { mimeType } = item.context.helpers.assertBinaryData(item.index, field);
       const bytes = await item.context.helpers.getBinaryDataBuffer(item.index, field);
       return `data:${mimeType};base64,${bytes.toString('base64')}`;
     }),
   );
-  const detail = typeof said['detail'] === 'string' && said['detail'] !== '' ? { detail: said['detail'] } : {};
-  return [...urls, ...embedded].map((url) => ({ type: 'image_url', image_url: { url, ...detail } }));
-}
-
-function listOf(value: unknown): readonly string[] {
-  if (Array.isArray(value)) return value.map(String);
-  if (typeof value !== 'string') return [];
-  return value
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
+  return [...urls, ...embedded].map((url) => ({ type: 'image_url', image_url: { url, ...(detail !== undefined && { detail }) } }));
 }

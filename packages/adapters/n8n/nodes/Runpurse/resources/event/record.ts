@@ -1,9 +1,8 @@
 import { EVENT_TYPES, redact } from '@runpurse/core';
 import type { IDataObject } from 'n8n-workflow';
-import { isObject } from '../../../shared/transport.ts';
 import { fieldsOf } from '../../../shared/attribution.ts';
-import { jsonParameter } from '../json.ts';
-import { askAccepted, stated, text, type Item, type Operation } from '../operation.ts';
+import { fieldOf, jsonIn } from '../../../shared/fields.ts';
+import { askAccepted, choice, id, stated, text, type Item, type Operation } from '../operation.ts';
 
 export const record: Operation = {
   value: 'record',
@@ -37,11 +36,11 @@ export const record: Operation = {
     },
   ],
   async execute(item) {
-    const metadata = redact(jsonParameter(item, 'metadata', 'Metadata', isObject) ?? {}) as IDataObject;
+    const metadata = redact(jsonIn(fieldOf(item.fields, 'metadata'), 'object') ?? {}) as IDataObject;
     const eventId = eventIdOf(item);
     const event = stated({
       event_id: eventId,
-      type: text(item, 'eventType'),
+      type: choice(item, 'eventType'),
       source: 'n8n',
       name: redact(text(item, 'eventName')),
       ...fieldsOf(item.place),
@@ -61,5 +60,5 @@ export const record: Operation = {
 };
 
 function eventIdOf(item: Item): string {
-  return text(item, 'eventId') || [item.place.runId, item.place.stepId].filter((part) => part !== undefined).join('/');
+  return id(item, 'eventId') || [item.place.runId, item.place.stepId].filter((part) => part !== undefined).join('/');
 }

@@ -1,6 +1,6 @@
 import { runFieldsOf } from '../../../shared/attribution.ts';
 import type { GatewayRequest } from '../../../shared/transport.ts';
-import { accepted, amount, ask, askAccepted, reasonOf, runOf, stated, text, type Operation } from '../operation.ts';
+import { accepted, amount, ask, askAccepted, choice, reasonOf, runOf, stated, type Operation } from '../operation.ts';
 
 export const end: Operation = {
   value: 'end',
@@ -33,7 +33,7 @@ export const end: Operation = {
   ],
   async execute(item) {
     const body = stated({
-      status: text(item, 'status'),
+      status: choice(item, 'status'),
       reason: reasonOf(item),
       revenue_usd: amount(item, 'revenueUsd'),
       fees_usd: amount(item, 'feesUsd'),

@@ -1,6 +1,6 @@
-import type { IDataObject } from 'n8n-workflow';
 import { runFieldsOf } from '../../../shared/attribution.ts';
-import { amount, askAccepted, runOf, stated, type Operation } from '../operation.ts';
+import { fieldOf, numberIn } from '../../../shared/fields.ts';
+import { amount, askAccepted, collection, runOf, stated, type Operation } from '../operation.ts';
 
 const BOUNDS = {
   maxRequests: 'max_requests',
@@ -10,6 +10,9 @@ const BOUNDS = {
   maxRepeats: 'max_repeats',
   maxRuntimeSeconds: 'max_runtime_s',
 } as const;
+
+/** What the gateway takes: a bound of none would be a run that may do nothing. */
+const typeOptions = { minValue: 1, numberPrecision: 0 };
 
 export const start: Operation = {
   value: 'start',
@@ -32,18 +35,18 @@ export const start: Operation = {
       placeholder: 'Add Bound',
       default: {},
       options: [
-        { displayName: 'Identical Calls in a Row', name: 'maxRepeats', type: 'number', default: 3 },
-        { displayName: 'Model Calls', name: 'maxRequests', type: 'number', default: 40 },
-        { displayName: 'Retries', name: 'maxRetries', type: 'number', default: 5 },
-        { displayName: 'Runtime (Seconds)', name: 'maxRuntimeSeconds', type: 'number', default: 900 },
-        { displayName: 'Steps', name: 'maxSteps', type: 'number', default: 100 },
-        { displayName: 'Tool Calls', name: 'maxToolCalls', type: 'number', default: 60 },
+        { displayName: 'Identical Calls in a Row', name: 'maxRepeats', type: 'number', typeOptions, default: 3 },
+        { displayName: 'Model Calls', name: 'maxRequests', type: 'number', typeOptions, default: 40 },
+        { displayName: 'Retries', name: 'maxRetries', type: 'number', typeOptions: { ...typeOptions, minValue: 0 }, default: 5 },
+        { displayName: 'Runtime (Seconds)', name: 'maxRuntimeSeconds', type: 'number', typeOptions, default: 900 },
+        { displayName: 'Steps', name: 'maxSteps', type: 'number', typeOptions, default: 100 },
+        { displayName: 'Tool Calls', name: 'maxToolCalls', type: 'number', typeOptions, default: 60 },
       ],
     },
   ],
   execute(item) {
-    const said = item.context.getNodeParameter('bounds', item.index, {}) as IDataObject;
-    const bounds = Object.fromEntries(Object.entries(BOUNDS).flatMap(([name, field]) => (said[name] ? [[field, Number(said[name])]] : [])));
+    const said = collection(item, 'bounds');
+    const bounds = stated(Object.fromEntries(Object.entries(BOUNDS).map(([name, field]) => [field, numberIn(fieldOf(said, name))])));
     const body = stated({
       ...runFieldsOf(item.place),
       limit_usd: amount(item, 'limitUsd'),

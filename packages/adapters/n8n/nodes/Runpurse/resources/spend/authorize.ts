@@ -1,6 +1,6 @@
 import { refusalIn } from '../../../shared/refusal.ts';
 import { fieldsOf } from '../../../shared/attribution.ts';
-import { accepted, amount, ask, runOf, stated, text, type Item, type Operation } from '../operation.ts';
+import { accepted, amount, ask, choice, required, runOf, stated, type Item, type Operation } from '../operation.ts';
 import { toolCallIdField, toolCallIdOf } from './tool-fields.ts';
 
 export const authorize: Operation = {
@@ -42,6 +42,7 @@ export const authorize: Operation = {
   ],
   async execute(item) {
     const what = whatOf(item);
+    const goesOn = choice(item, 'onRefusal') === 'output';
     const body = stated({
       ...fieldsOf(item.place),
       tool: what.tool,
@@ -50,7 +51,7 @@ export const authorize: Operation = {
     });
     const reply = await ask(item, { method: 'POST', path: '/v1/tools/authorize', body });
     const refusal = refusalIn(reply);
-    if (refusal !== undefined && text(item, 'onRefusal') === 'output')
+    if (refusal !== undefined && goesOn)
       return { allowed: false, ...what, code: refusal.code, reason: refusal.message, ...refusal.details };
     const answer = accepted(item, reply);
     return {
@@ -63,9 +64,10 @@ export const authorize: Operation = {
       budgets: answer['budgets'],
     };
   },
-  withoutGateway: (item) => ({ allowed: true, ...whatOf(item) }),
+  // Settle records it when the gateway is back, and has to know all of it.
+  withoutGateway: (item) => ({ allowed: true, ...whatOf(item), ...stated({ estimatedUsd: amount(item, 'estimatedUsd') }) }),
 };
 
 function whatOf(item: Item): { readonly tool: string; readonly toolCallId: string; readonly runId: string } {
-  return { tool: text(item, 'tool'), toolCallId: toolCallIdOf(item), runId: runOf(item) };
+  return { tool: required(item, 'tool'), toolCallId: toolCallIdOf(item), runId: runOf(item) };
 }

@@ -1,13 +1,23 @@
-import { amount, askAccepted, runOf, stated, text, type Operation } from '../operation.ts';
-import { toolCallIdField, toolCallIdOf } from './tool-fields.ts';
+import { NodeOperationError, type IDataObject } from 'n8n-workflow';
+import { fieldsOf } from '../../../shared/attribution.ts';
+import { refusalIn } from '../../../shared/refusal.ts';
+import { accepted, amount, ask, askAccepted, choice, handedOn, required, runOf, stated, type Item, type Operation } from '../operation.ts';
+import { toolCallIdField } from './tool-fields.ts';
 
 export const settle: Operation = {
   value: 'settle',
   name: 'Settle',
   action: 'Settle the cost of a tool',
-  description: 'Say what an authorized tool came to; settling again changes nothing',
+  description: 'Say what a tool came to, also one that Authorize could not ask for; settling again changes nothing',
   properties: [
     { ...toolCallIdField, default: '={{ $json.toolCallId }}', description: 'As Authorize put it out' },
+    {
+      displayName: 'Run ID',
+      name: 'runId',
+      type: 'string',
+      default: '={{ $json.runId }}',
+      description: 'As Authorize put it out, which in a retried execution was another run. Without one it is the run of this execution.',
+    },
     {
       displayName: 'Cost (USD)',
       name: 'costUsd',
@@ -27,25 +37,103 @@ export const settle: Operation = {
       ],
       default: 'completed',
     },
+    {
+      displayName: 'Tool',
+      name: 'tool',
+      type: 'string',
+      default: '={{ $json.unchecked ? $json.tool : "" }}',
+      description: 'As Authorize put it out when it could not reach the gateway: the call is recorded now',
+    },
+    {
+      displayName: 'Expected Cost (USD)',
+      name: 'estimatedUsd',
+      type: 'string',
+      default: '={{ $json.unchecked ? $json.estimatedUsd : "" }}',
+      description: 'As Authorize put it out when it could not reach the gateway: charged if Cost is empty and the gateway has no price',
+    },
   ],
   async execute(item) {
-    const body = stated({
-      run_id: runOf(item),
-      tool_call_id: toolCallIdOf(item),
-      status: text(item, 'status'),
-      cost_usd: amount(item, 'costUsd'),
-    });
-    const answer = await askAccepted(item, { method: 'POST', path: '/v1/tools/settle', body });
-    return {
-      settled: true,
-      alreadySettled: answer['status'] === 'already_settled',
-      runId: answer['run_id'],
-      toolCallId: body['tool_call_id'],
-      tool: answer['tool'],
-      chargedUsd: answer['charged_usd'],
-      overageUsd: answer['overage_usd'],
-      budgets: answer['budgets'],
-    };
+    const call = callOf(item);
+    const body = stated({ ...keyOf(call), status: call.status, cost_usd: call.costUsd });
+    const settlement = { method: 'POST', path: '/v1/tools/settle', body } as const;
+    const reply = await ask(item, settlement);
+    if (refusalIn(reply)?.code !== 'not_found') return outputOf(accepted(item, reply), call);
+    if (call.tool === '' || call.statedRunId === '') throw unknownCall(item, call);
+    const unasked = { authorized: false, alreadySettled: false };
+    if (call.status === 'released') return { ...outputOf({ charged_usd: '0', overage_usd: '0' }, call), ...unasked };
+    const warnings = await record(item, call);
+    // What it was charged by: the gateway's own price wins.
+    return { ...outputOf(await askAccepted(item, settlement), call), ...unasked, ...warnings };
   },
-  withoutGateway: (item) => ({ settled: false, runId: runOf(item), toolCallId: toolCallIdOf(item) }),
+  withoutGateway(item) {
+    const { runId, toolCallId } = callOf(item);
+    return { settled: false, runId, toolCallId };
+  },
 };
+
+interface Call {
+  readonly toolCallId: string;
+  readonly runId: string;
+  /** '' unless the field says it: only then is it sure that Authorize asked for this run. */
+  readonly statedRunId: string;
+  readonly tool: string;
+  readonly status: string;
+  readonly costUsd: string | undefined;
+  readonly estimatedUsd: string | undefined;
+}
+
+function callOf(item: Item): Call {
+  const statedRunId = handedOn(item, 'runId');
+  return {
+    toolCallId: required(item, 'toolCallId', BEHIND),
+    runId: statedRunId || runOf(item),
+    statedRunId,
+    tool: handedOn(item, 'tool'),
+    status: choice(item, 'status') ?? 'completed',
+    costUsd: amount(item, 'costUsd'),
+    estimatedUsd: handedOn(item, 'estimatedUsd') === '' ? undefined : amount(item, 'estimatedUsd'),
+  };
+}
+
+const BEHIND = "give what Authorize put out; behind other nodes that is such as {{ $('Authorize').item.json.toolCallId }}";
+
+const keyOf = ({ runId, toolCallId }: Call) => ({ run_id: runId, tool_call_id: toolCallId });
+
+/** Nobody asked, but it happened: it is charged whatever the caps say, and once under its tool call id. */
+async function record(item: Item, call: Call): Promise<IDataObject> {
+  const event = stated({
+    type: call.status === 'failed' ? 'tool.call.failed' : 'tool.call.completed',
+    source: 'n8n',
+    name: call.tool,
+    ...fieldsOf(item.place),
+    ...keyOf(call),
+    metadata: stated({ tool_name: call.tool, status: call.status, cost_usd: call.costUsd ?? call.estimatedUsd }),
+  });
+  const answer = await askAccepted(item, { method: 'POST', path: '/v1/agent/events', body: { events: [event] } });
+  const [decision] = answer['decisions'] as IDataObject[];
+  return decision?.['allowed'] === false ? { warnings: [decision['reasonMessage']] } : {};
+}
+
+function outputOf(answer: IDataObject, call: Call): IDataObject {
+  return {
+    settled: true,
+    authorized: true,
+    alreadySettled: answer['status'] === 'already_settled',
+    runId: call.runId,
+    toolCallId: call.toolCallId,
+    tool: answer['tool'] ?? call.tool,
+    chargedUsd: answer['charged_usd'],
+    overageUsd: answer['overage_usd'],
+    budgets: answer['budgets'],
+  };
+}
+
+/** A guess would charge it a second time beside a hold that stands elsewhere. */
+function unknownCall(item: Item, { toolCallId, runId }: Call): Error {
+  const message = `The gateway knows no tool call ${toolCallId} of run ${runId}, so its cost was not recorded`;
+  return new NodeOperationError(item.context.getNode(), message, {
+    itemIndex: item.index,
+    description:
+      "Authorize asked for another Tool Call ID or Run ID, or was refused, or could not ask. Give Run ID what Authorize put out, such as {{ $('Authorize').item.json.runId }}; and to record a call that nobody asked for, give Tool its name too.",
+  });
+}

@@ -1,5 +1,5 @@
 import type { INodeProperties } from 'n8n-workflow';
-import { text, type Item } from '../operation.ts';
+import { id, type Item } from '../operation.ts';
 
 export const toolCallIdField: INodeProperties = {
   displayName: 'Tool Call ID',
@@ -11,6 +11,5 @@ export const toolCallIdField: INodeProperties = {
 
 /** The hold's key. Without one the step's: the same when n8n tries the node again. */
 export function toolCallIdOf(item: Item): string {
-  const said = text(item, 'toolCallId');
-  return said === '' ? item.place.stepId : said;
+  return id(item, 'toolCallId') || item.place.stepId;
 }
