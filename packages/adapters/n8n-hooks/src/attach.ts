@@ -1,7 +1,8 @@
 import { GatewayUnavailableError, redactText, type GatewayClient } from '@runpurse/core';
 import { axiosTransport, createClient } from '@runpurse/core/axios';
+import type { Carried } from './carried.ts';
 import type { RunData, WorkflowData } from './n8n.ts';
-import { endOf, eventsOf, type StepsOf } from './translate.ts';
+import { StartRefusedError, endOf, eventsOf, isStartRefused, type Known, type StepsOf } from './translate.ts';
 
 export interface HooksOptions {
   readonly baseUrl: string;
@@ -12,6 +13,8 @@ export interface HooksOptions {
   readonly instance?: string | undefined;
   /** Default `all`. */
   readonly steps?: StepsOf | undefined;
+  /** Nodes whose model calls go through the gateway; those that can be seen to are found without it. */
+  readonly carried?: Carried | undefined;
   /** Hears of what n8n should not feel. Default: the process's warnings. */
   readonly onFault?: ((fault: unknown) => void) | undefined;
 }
@@ -29,24 +32,28 @@ const TIMEOUT_MS = 3_000;
 
 /** Every execution becomes a run; one of a workflow that may not spend any more does not start. */
 export function createHooks(options: HooksOptions): Hooks {
-  const { baseUrl, apiKey, failurePolicy = 'open', instance = '', steps = 'all', onFault = warn } = options;
+  const { baseUrl, apiKey, failurePolicy = 'open', instance = '', steps = 'all', carried = {}, onFault = warn } = options;
   const client = createClient({ baseUrl, apiKey, source: 'n8n', failurePolicy: { authorize: failurePolicy }, timeoutMs: TIMEOUT_MS });
   return {
     workflow: {
       preExecute: [
         async (workflow) => {
           const answer = await mayStart(options, workflow);
-          if (answer.type === 'no') throw new Error(`Runpurse: ${answer.reason}`);
+          if (answer.type === 'no') throw new StartRefusedError(`Runpurse: ${answer.reason}`);
           if (answer.type === 'yes') return;
           if (failurePolicy === 'closed')
-            throw new Error(`Runpurse: ${answer.error.message}. Nothing is to start without its word (RUNPURSE_FAILURE_POLICY=closed).`);
+            throw new StartRefusedError(
+              `Runpurse: ${answer.error.message}. Nothing is to start without its word (RUNPURSE_FAILURE_POLICY=closed).`,
+            );
           onFault(answer.error);
         },
       ],
       postExecute: [
         async (run, workflow, executionId) => {
+          if (isStartRefused(run)) return;
+          const runId = instance === '' ? executionId : `${instance}-${executionId}`;
           try {
-            await report(client, { run, workflow, runId: instance === '' ? executionId : `${instance}-${executionId}`, steps });
+            await report(client, run, workflow, { runId, steps, baseUrl, carried });
           } catch (fault) {
             onFault(fault);
           }
@@ -57,16 +64,9 @@ export function createHooks(options: HooksOptions): Hooks {
   };
 }
 
-interface Ended {
-  readonly run: RunData | undefined;
-  readonly workflow: WorkflowData;
-  readonly runId: string;
-  readonly steps: StepsOf;
-}
-
-async function report(client: GatewayClient, { run, workflow, runId, steps }: Ended): Promise<void> {
-  const reported = client.run({ runId, workflowId: workflow.id, name: workflow.name });
-  for (const event of eventsOf(run, workflow, runId, steps)) reported.record(event);
+async function report(client: GatewayClient, run: RunData | undefined, workflow: WorkflowData, known: Known): Promise<void> {
+  const reported = client.run({ runId: known.runId, workflowId: workflow.id, name: workflow.name });
+  for (const event of eventsOf(run, workflow, known)) reported.record(event);
   const end = endOf(run);
   if (end === undefined) await client.flush();
   else await reported.end(end);

@@ -1,4 +1,5 @@
 import type { HooksOptions } from './attach.ts';
+import type { Carried } from './carried.ts';
 
 /** The hooks' settings from the environment n8n was started with; a mistake is told when n8n starts, not when money is spent. */
 export function settingsOf(environment: Readonly<Record<string, string | undefined>>): HooksOptions {
@@ -11,6 +12,7 @@ export function settingsOf(environment: Readonly<Record<string, string | undefin
     failurePolicy: oneOf(said('RUNPURSE_FAILURE_POLICY'), 'RUNPURSE_FAILURE_POLICY', ['open', 'closed']),
     instance: said('RUNPURSE_INSTANCE'),
     steps: oneOf(said('RUNPURSE_STEPS'), 'RUNPURSE_STEPS', ['all', 'ai']),
+    carried: carriedOf(said('RUNPURSE_CARRIED')),
   };
 }
 
@@ -20,4 +22,15 @@ function oneOf<const Words extends readonly [string, ...string[]]>(value: string
   const found = words.find((word) => word === value);
   if (found === undefined) throw new Error(`${name} is "${value}"; it must be ${words.join(' or ')}.`);
   return found;
+}
+
+/** `node:NAME` and `credential:NAME`, parted by commas; an id in place of the name says it of one alone, and may stand for a name with a comma. */
+function carriedOf(value: string): Carried {
+  const entries = value === '' ? [] : value.split(',').map((entry) => /^\s*(node|credential):\s*(\S.*?)\s*$/.exec(entry) ?? entry.trim());
+  const wrong = entries.find((entry) => typeof entry === 'string');
+  if (wrong !== undefined)
+    throw new Error(`RUNPURSE_CARRIED holds "${wrong}"; it must be node:NAME or credential:NAME, several parted by commas.`);
+  const named = (kind: string): readonly string[] =>
+    entries.flatMap((entry) => (entry[1] === kind && entry[2] !== undefined ? [entry[2]] : []));
+  return { nodes: named('node'), credentials: named('credential') };
 }

@@ -1,12 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
 import type { RunData, TaskData, WorkflowData } from './n8n.ts';
-import { endOf, eventsOf } from './translate.ts';
+import { endOf, eventsOf as eventsOfKnown, type StepsOf } from './translate.ts';
 
 const task = (more: Partial<TaskData> = {}): TaskData => ({ startTime: 1_700_000_000_000, executionTime: 5, ...more });
 const runOf = (runData: Record<string, readonly TaskData[]>, status = 'success'): RunData => ({
   status,
   data: { resultData: { runData } },
 });
+const eventsOf = (run: RunData | undefined, workflow: WorkflowData, runId: string, steps: StepsOf) =>
+  eventsOfKnown(run, workflow, { runId, steps, baseUrl: 'http://gateway.test', carried: {} });
 const said = (json: object): TaskData => task({ data: { ai_languageModel: [[{ json: json as Record<string, unknown> }]] } });
 const model = (name: string, parameters: Record<string, unknown> = { model: { value: 'gpt-x' } }) => ({
   name,
@@ -102,6 +104,95 @@ describe('what an execution did', () => {
     ]);
     const ungated = nodes.map((node) => (node.name === 'Ours' ? { ...node, parameters: { options: { gatesTools: false } } } : node));
     expect(eventsOf(run, { nodes: ungated, connections }, 'r', 'ai').map(({ name }) => name)).toContain('lookup');
+  });
+
+  it('takes the name that an expression for the model came to from the call, and no path for a name', () => {
+    const expression = model('M', { model: '={{ $json.m }}' });
+    const inputOverride = { ai_languageModel: [[{ json: { options: { model: 'models/gemini-x' } } }]] };
+    const [event] = eventsOf(runOf({ M: [{ ...said({}), inputOverride }] }), { nodes: [expression] }, 'r', 'ai');
+    expect(event).toMatchObject({ name: 'gemini-x', metadata: { model: 'gemini-x' } });
+  });
+
+  it('is told without usage where the gateway carried it, and of others by any name of theirs', () => {
+    const carried = { nodes: ['GPT'], credentials: ['id2', 'Gateway'] };
+    const nodes = [
+      model('GPT'),
+      { ...model('ById'), credentials: { openAiApi: { id: 'id2', name: 'B' } } },
+      { ...model('ByName'), credentials: { openAiApi: { id: null, name: 'Gateway' } } },
+      { ...model('Other'), credentials: { openAiApi: { id: 'id3', name: 'C' } } },
+    ];
+    const used = said({ tokenUsage: { promptTokens: 7, completionTokens: 3 } });
+    const run = runOf(Object.fromEntries(nodes.map(({ name }) => [name, [used]])));
+    const events = eventsOfKnown(run, { nodes }, { runId: 'r', steps: 'ai', baseUrl: 'http://gateway.test', carried });
+    expect(events.map(({ step_id, metadata }) => [step_id, metadata?.carried, metadata?.usage !== undefined])).toEqual([
+      ['GPT', true, false],
+      ['ById', true, false],
+      ['ByName', true, false],
+      ['Other', undefined, true],
+    ]);
+  });
+
+  it.each([
+    ['http://gateway.test/v1', true],
+    ['http://gateway.test', true],
+    ['http://gateway.test.evil/v1', false],
+    ['https://api.openai.com/v1', false],
+  ])('is carried when n8n wrote down that it called the gateway: %s', (baseURL, expected) => {
+    const inputOverride = { ai_languageModel: [[{ json: { options: { configuration: { baseURL } } } }]] };
+    const stale = model('M', { model: 'gpt-x', options: { baseURL: 'http://gateway.test/v1' } });
+    const [event] = eventsOf(runOf({ M: [{ ...said({}), inputOverride }] }), { nodes: [stale] }, 'r', 'ai');
+    expect(event?.metadata?.carried ?? false).toBe(expected);
+  });
+
+  it('holds no step that still waits, nor a tool that was put down and never ran', () => {
+    const nodes = [model('GPT'), { name: 'Wait', type: 'n8n-nodes-base.wait' }, { name: 'lookup', type: 'n8n-nodes-base.httpRequestTool' }];
+    const connections = { lookup: { ai_tool: [[{ node: 'Agent' }]] } };
+    const runData = {
+      GPT: [{ ...said({}), executionStatus: 'running' }],
+      Wait: [task({ executionStatus: 'waiting' })],
+      lookup: [{ startTime: 0, executionTime: 0 }],
+    };
+    const idsOf = (status: string) =>
+      eventsOf(runOf(runData, status), { nodes, connections }, 'r', 'all').map(({ type, step_id }) => [type, step_id]);
+    expect(idsOf('waiting')).toEqual([]);
+    expect(idsOf('canceled')).toEqual([
+      ['llm.call.failed', 'GPT'],
+      ['step.started', 'Wait'],
+      ['step.completed', 'Wait'],
+    ]);
+  });
+
+  it('is in order, though n8n counts anew after a wait', () => {
+    const nodes = ['A', 'B'].map((name) => ({ name, type: 'n8n-nodes-base.set' }));
+    const run = runOf({ A: [task({ startTime: 2, executionIndex: 0 })], B: [task({ startTime: 1, executionIndex: 5 })] });
+    expect(eventsOf(run, { nodes }, 'r', 'all').map(({ step_id }) => step_id)).toEqual(['B', 'B', 'A', 'A']);
+  });
+
+  it('has no call in what a sub-workflow handed back', () => {
+    const nodes = [{ name: 'Sub', type: 'n8n-nodes-base.executeWorkflow', parameters: {} }];
+    const run = runOf({ Sub: [task({ data: { main: [[{ json: { usage: { prompt_tokens: 1, completion_tokens: 1 } } }]] } })] });
+    expect(eventsOf(run, { nodes }, 'r', 'all').map(({ type }) => type)).toEqual(['step.started', 'step.completed']);
+  });
+
+  it('has a call inside the step of a tool that calls a model itself, also when the gateway was asked for the tool', () => {
+    const nodes = [
+      { name: 'Ours', type: 'n8n-nodes-runpurse.runpurseChatModel' },
+      { name: 'translate', type: '@n8n/n8n-nodes-langchain.anthropicTool', parameters: { modelId: { value: 'claude-x' } } },
+    ];
+    const tool = task({ metadata: { tokenUsage: { inputTokens: 7, outputTokens: 3 } }, data: { ai_tool: [[{ json: { content: [] } }]] } });
+    const connections = { translate: { ai_tool: [[{ node: 'Agent' }]] } };
+    const call = {
+      type: 'llm.call.completed',
+      step_id: 'translate.1',
+      parent_step_id: 'translate',
+      metadata: { model: 'claude-x', provider: 'anthropic', usage: { input_tokens: 7, output_tokens: 3 } },
+    };
+    expect(eventsOf(runOf({ translate: [tool] }), { nodes, connections }, 'r', 'ai')).toMatchObject([
+      { type: 'tool.call.completed' },
+      call,
+    ]);
+    const gated = { ...connections, Ours: { ai_languageModel: [[{ node: 'Agent' }]] } };
+    expect(eventsOf(runOf({ translate: [tool] }), { nodes, connections: gated }, 'r', 'ai')).toMatchObject([call]);
   });
 
   it('is nothing when n8n kept nothing', () => {

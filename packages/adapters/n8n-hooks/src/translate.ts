@@ -1,5 +1,8 @@
-import type { AgentEventInput, ReportedUsage } from '@runpurse/core';
+import type { AgentEventInput } from '@runpurse/core';
+import { isCarried, madeWith, type Carried } from './carried.ts';
 import type { NodeData, RunData, TaskData, WorkflowData } from './n8n.ts';
+import { at, hasToolsOfProvider, usageOfModel, type CallStatus, type ModelCall } from './usage.ts';
+import { providerOfVendor, vendorCallsOf } from './vendors.ts';
 
 /** Which nodes become steps: every one, or only models and tools. */
 export type StepsOf = 'all' | 'ai';
@@ -28,24 +31,64 @@ export function endOf(
   return { status, ...(status !== 'completed' && reason !== undefined && { reason }) };
 }
 
+/** n8n was not let start: of such an execution there is no run, though n8n tells of it as of a failed one. */
+export class StartRefusedError extends Error {
+  /** n8n copies an error's own fields and forgets its class. */
+  readonly isRunpurseRefusal = true;
+}
+
+export function isStartRefused(run: RunData | undefined): boolean {
+  return run?.data?.resultData?.error?.isRunpurseRefusal === true;
+}
+
+/** What is known beside the execution itself. */
+export interface Known {
+  readonly runId: string;
+  readonly steps: StepsOf;
+  /** The gateway's address. */
+  readonly baseUrl: string;
+  readonly carried: Carried;
+}
+
 /**
  * What an execution did, as events of its run, in order: its nodes are steps, what AI nodes used is priced. Event ids are
  * made of the execution, so that one which waits and is told of twice counts once. Nodes of Runpurse tell of themselves.
  */
-export function eventsOf(run: RunData | undefined, workflow: WorkflowData, runId: string, steps: StepsOf): readonly AgentEventInput[] {
+export function eventsOf(run: RunData | undefined, workflow: WorkflowData, known: Known): readonly AgentEventInput[] {
   const nodes = new Map(nodesOf(workflow).map((node) => [node.name, node]));
   const gated = gatedToolsOf(workflow);
+  const pinned = run?.data?.resultData?.pinData ?? {};
   return Object.entries(run?.data?.resultData?.runData ?? {})
-    .flatMap(([name, tasks]) => tasks.map((task, index) => ({ name, task, index, node: nodes.get(name) })))
-    .sort((a, b) => (a.task.executionIndex ?? 0) - (b.task.executionIndex ?? 0) || (a.task.startTime ?? 0) - (b.task.startTime ?? 0))
-    .flatMap(({ name, task, index, node }) => {
+    .flatMap(([name, tasks]) => tasks.map((task, index) => ({ name, task, index, tasks, node: nodes.get(name) })))
+    .filter(({ task }) => isOver(task, run) && isOfThisExecution(task, run))
+    .sort((a, b) => (a.task.startTime ?? 0) - (b.task.startTime ?? 0) || (a.task.executionIndex ?? 0) - (b.task.executionIndex ?? 0))
+    .flatMap(({ name, task, index, tasks, node }): readonly Numbered[] => {
       if (node === undefined || node.type.startsWith(OURS)) return [];
-      const place = { stepId: index === 0 ? name : `${name} #${index + 1}`, name, task };
-      if (task.data?.['ai_languageModel'] !== undefined) return modelEvents(place, node);
-      if (task.data?.['ai_tool'] !== undefined || isToolOf(workflow, name)) return gated.has(name) ? [] : toolEvents(place);
-      return steps === 'all' ? stepEvents(place) : [];
+      const place = { stepId: stepIdOf(node, index), node, task, isCarried: isCarried(node, task, known.baseUrl, known.carried) };
+      if (task.data?.['ai_languageModel'] !== undefined)
+        return modelEvents(place, lentCallsOf(node, task), tryOf(node, tasks, index, nodes));
+      const isTool = task.data?.['ai_tool'] !== undefined || isToolOf(workflow, name);
+      // Pinned or switched off, a node only hands data on.
+      const isIdle = node.disabled === true || (pinned[name] !== undefined && !isTool);
+      const calls = isIdle ? [] : vendorCallsOf(node, task, hasTools(workflow, name));
+      if (isTool) return [...(gated.has(name) ? [] : toolEvents(place)), ...modelEvents({ ...place, isInTool: true }, calls)];
+      if (calls.length > 0) return modelEvents(place, calls);
+      return known.steps === 'all' ? stepEvents(place) : [];
     })
-    .map(({ id, ...event }) => ({ ...event, event_id: `n8n/${runId}/${id}` }));
+    .map(({ id, ...event }) => ({ ...event, event_id: `n8n/${known.runId}/${id}` }));
+}
+
+/** n8n puts an agent's tools down before it runs them, and tells of a node that waits again when it went on. */
+function isOver({ startTime, data, error, executionStatus }: TaskData, run: RunData | undefined): boolean {
+  if (startTime === 0 && data === undefined && error === undefined) return false;
+  return run?.status !== 'waiting' || (executionStatus !== 'waiting' && executionStatus !== 'running');
+}
+
+/** A retry and a partial execution hold what an earlier execution did, and that one told of it. */
+function isOfThisExecution({ startTime }: TaskData, run: RunData | undefined): boolean {
+  if (run?.mode !== 'retry' && run?.mode !== 'manual') return true;
+  const began = new Date(run.startedAt ?? 0).getTime();
+  return startTime === undefined || !(startTime < began);
 }
 
 /** An event whose id is unique within the run. */
@@ -53,38 +96,94 @@ type Numbered = AgentEventInput & { readonly id: string };
 
 interface Placed {
   readonly stepId: string;
-  readonly name: string;
+  readonly node: NodeData;
   readonly task: TaskData;
+  /** The gateway carried the node's model calls, and has charged them. */
+  readonly isCarried: boolean;
+  /** The calls were made inside of a tool call, which is the step of this name. */
+  readonly isInTool?: boolean;
+}
+
+/** The first is 1; the tries of one call share its step. */
+interface Try {
+  readonly attempt: number;
+  readonly stepId: string;
 }
 
 const AFTER = { event_phase: 'after', policy_stage: 'post_action' } as const;
 
-function modelEvents({ stepId, name, task }: Placed, node: NodeData): readonly Numbered[] {
-  const model = modelOf(node);
-  const provider = PROVIDERS[node.type.slice(node.type.lastIndexOf('.') + 1)];
-  const outputs = (task.data?.['ai_languageModel'] ?? []).flatMap((items) => items ?? []);
-  return outputs.map(({ json }, at): Numbered => {
-    const id = at === 0 ? stepId : `${stepId}.${at + 1}`;
-    const usage = usageOf(json);
+/** The calls of a model that an agent or chain was lent. */
+function lentCallsOf(node: NodeData, task: TaskData): readonly ModelCall[] {
+  return (task.data?.['ai_languageModel'] ?? [])
+    .flatMap((items) => items ?? [])
+    .map(({ json }) => ({
+      status: statusOf(task),
+      ...messageOf(task),
+      usage: hasToolsOfProvider(node) ? undefined : usageOfModel(json),
+    }));
+}
+
+function modelEvents(
+  { stepId, node, task, isCarried, isInTool = false }: Placed,
+  calls: readonly ModelCall[],
+  of?: Try,
+): readonly Numbered[] {
+  const provider = providerOf(node);
+  return calls.map(({ status, message, usage, model: called }, index): Numbered => {
+    const id = index === 0 && !isInTool ? stepId : `${stepId}.${index + 1}`;
+    const model = (called ?? modelOf(node, task)).replace(/^models\//, '');
     return {
       id: `${id}/model`,
-      type: task.error === undefined ? 'llm.call.completed' : 'llm.call.failed',
+      type: status === 'completed' ? 'llm.call.completed' : 'llm.call.failed',
       ...AFTER,
-      step_id: id,
+      step_id: of?.stepId ?? id,
+      ...(of && { attempt: of.attempt }),
+      ...(isInTool && { parent_step_id: stepId }),
       step_kind: 'llm_call',
-      graph_node: name,
+      graph_node: node.name,
       name: model,
       timestamp: timeOf(task, true),
-      metadata: { model, ...(provider && { provider }), ...(usage && { usage }), status: statusOf(task), ...messageOf(task) },
+      metadata: {
+        model,
+        ...(provider && { provider }),
+        ...(isCarried ? { carried: true } : usage && { usage }),
+        status,
+        ...(message !== undefined && { message }),
+      },
     };
   });
 }
 
-function toolEvents({ stepId, name, task }: Placed): readonly Numbered[] {
+/**
+ * n8n runs an agent anew that failed and has "Retry On Fail", and with it the agent's model: a call after a failed one is
+ * the next try of that one, and stands in its step.
+ */
+function tryOf(node: NodeData, tasks: readonly TaskData[], index: number, nodes: ReadonlyMap<string, NodeData>): Try | undefined {
+  const isAgain = (at: number): boolean => {
+    const [before, user] = [tasks[at - 1], tasks[at]?.source?.[0]];
+    const userBefore = before?.source?.[0];
+    return (
+      before?.error !== undefined &&
+      nodes.get(user?.previousNode ?? '')?.retryOnFail === true &&
+      userBefore?.previousNode === user?.previousNode &&
+      userBefore?.previousNodeRun === user?.previousNodeRun
+    );
+  };
+  let first = index;
+  while (isAgain(first)) first -= 1;
+  return first === index ? undefined : { attempt: index - first + 1, stepId: stepIdOf(node, first) };
+}
+
+/** Each run of a node is a step. */
+function stepIdOf({ name }: NodeData, index: number): string {
+  return index === 0 ? name : `${name} #${index + 1}`;
+}
+
+function toolEvents({ stepId, node: { name }, task }: Placed): readonly Numbered[] {
   return [
     {
       id: `${stepId}/tool`,
-      type: task.error === undefined ? 'tool.call.completed' : 'tool.call.failed',
+      type: statusOf(task) === 'completed' ? 'tool.call.completed' : 'tool.call.failed',
       ...AFTER,
       step_id: stepId,
       tool_call_id: stepId,
@@ -97,7 +196,7 @@ function toolEvents({ stepId, name, task }: Placed): readonly Numbered[] {
   ];
 }
 
-function stepEvents({ stepId, name, task }: Placed): readonly Numbered[] {
+function stepEvents({ stepId, node: { name }, task }: Placed): readonly Numbered[] {
   const place = { step_id: stepId, step_kind: 'checkpoint' as const, graph_node: name, name };
   return [
     {
@@ -111,7 +210,7 @@ function stepEvents({ stepId, name, task }: Placed): readonly Numbered[] {
     {
       ...place,
       id: `${stepId}/end`,
-      type: task.error === undefined ? 'step.completed' : 'step.failed',
+      type: statusOf(task) === 'completed' ? 'step.completed' : 'step.failed',
       ...AFTER,
       timestamp: timeOf(task, true),
       metadata: { status: statusOf(task), ...messageOf(task) },
@@ -119,27 +218,18 @@ function stepEvents({ stepId, name, task }: Placed): readonly Numbered[] {
   ];
 }
 
-/** n8n writes what a model used as `tokenUsage`, or `tokenUsageEstimate` when the provider did not say: that is unknown here. */
-function usageOf(json: Readonly<Record<string, unknown>> | undefined): ReportedUsage | undefined {
-  const used = json?.['tokenUsage'];
-  if (typeof used !== 'object' || used === null) return undefined;
-  const { promptTokens, completionTokens } = used as { readonly promptTokens?: unknown; readonly completionTokens?: unknown };
-  if (!isCount(promptTokens) || !isCount(completionTokens)) return undefined;
-  return { input_tokens: promptTokens, output_tokens: completionTokens };
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
-}
-
-/** n8n's model nodes keep the model's name in one of these, as a text or in a resource locator. */
-function modelOf({ parameters, type }: NodeData): string {
-  for (const field of ['model', 'modelId', 'modelName', 'deploymentName']) {
+/** n8n's model nodes keep the model's name in one of these, as a text or in a resource locator; what an expression came to stands beside the call. */
+function modelOf({ parameters, type }: NodeData, task: TaskData): string {
+  const chosen = ['model', 'modelId', 'modelName', 'chatModel', 'imageModel', 'deploymentName'].map((field) => {
     const value = parameters?.[field];
-    const name = typeof value === 'object' && value !== null ? (value as { readonly value?: unknown }).value : value;
-    if (typeof name === 'string' && name !== '' && !name.startsWith('=')) return name;
-  }
-  return type;
+    return typeof value === 'object' && value !== null ? (value as { readonly value?: unknown }).value : value;
+  });
+  const isName = (name: unknown): name is string => typeof name === 'string' && name !== '' && !name.startsWith('=');
+  return [...chosen, at(madeWith(task), 'model')].find(isName) ?? type;
+}
+
+function providerOf(node: NodeData): string | undefined {
+  return providerOfVendor(node) ?? PROVIDERS[node.type.slice(node.type.lastIndexOf('.') + 1)];
 }
 
 /** Whose models n8n's model nodes call, as the gateway's prices name them. */
@@ -179,6 +269,10 @@ function isToolOf(workflow: WorkflowData, name: string): boolean {
   return usersOf(workflow, name, 'ai_tool').length > 0;
 }
 
+function hasTools(workflow: WorkflowData, name: string): boolean {
+  return nodesOf(workflow).some((tool) => usersOf(workflow, tool.name, 'ai_tool').includes(name));
+}
+
 function usersOf({ connections }: WorkflowData, name: string, kind: string): readonly string[] {
   return (connections?.[name]?.[kind] ?? []).flatMap((outputs) => outputs ?? []).map(({ node }) => node);
 }
@@ -187,8 +281,9 @@ export function nodesOf({ nodes }: WorkflowData): readonly NodeData[] {
   return Array.isArray(nodes) ? (nodes as readonly NodeData[]) : Object.values(nodes ?? {});
 }
 
-function statusOf({ error }: TaskData): 'completed' | 'failed' {
-  return error === undefined ? 'completed' : 'failed';
+function statusOf({ error, executionStatus }: TaskData): CallStatus {
+  if (error !== undefined) return 'failed';
+  return executionStatus === 'canceled' || executionStatus === 'running' ? 'aborted' : 'completed';
 }
 
 function messageOf({ error }: TaskData): { readonly message?: string } {

@@ -1,62 +1,27 @@
-import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import type { RunningGateway } from '@runpurse/conformance';
 import { createHooks } from '@runpurse/n8n-hooks';
 import { startN8n, type N8n, type Played, type WorkflowFile } from '../../n8n/test/n8n.mts';
 import { chainOf, credentialOf, nodeOf, type NodeSpec } from '../../n8n/test/workflows.mts';
+import { credential, edit, foreign as foreignOn, listed, setStage, type Stage } from './stage.mts';
 
+let stage: Stage;
 let gateway: RunningGateway;
 let n8n: N8n;
-let provider: Server;
-let providerUrl: string;
-let modelCalls = 0;
 let executions = 0;
 const HOOKS = join(import.meta.dirname, '..', 'src', 'hooks.ts');
+const foreign = (id: string): WorkflowFile => foreignOn(id, stage);
 
 beforeAll(async () => {
-  provider = createServer((request, response) => {
-    let body = '';
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
-    request.on('end', () => {
-      if (request.method === 'GET') return response.end('{"status":"delivered"}');
-      modelCalls += 1;
-      const { tools = [], messages } = JSON.parse(body) as { tools?: unknown[]; messages: { role: string }[] };
-      const call = { id: `c${modelCalls}`, type: 'function', function: { name: 'order_lookup', arguments: '{"query":"7"}' } };
-      const asks = tools.length > 0 && !messages.some(({ role }) => role === 'tool');
-      const message = { role: 'assistant', ...(asks ? { content: null, tool_calls: [call] } : { content: 'It was delivered.' }) };
-      const choices = [{ index: 0, message, finish_reason: asks ? 'tool_calls' : 'stop' }];
-      const usage = { prompt_tokens: 1000, completion_tokens: 100, total_tokens: 1100 };
-      response.setHeader('content-type', 'application/json');
-      return response.end(JSON.stringify({ id: 'x', object: 'chat.completion', model: 'gpt-x', choices, usage }));
-    });
-  }).listen(0, '127.0.0.1');
-  await once(provider, 'listening');
-  providerUrl = `http://127.0.0.1:${(provider.address() as AddressInfo).port}/v1`;
-  gateway = await startGateway({
-    config: {
-      rate: { requests_per_minute: 10_000 },
-      providers: [
-        { name: 'openai', kind: 'openai', base_url: providerUrl, api_key: 'sk-provider', models: ['gpt-x'] },
-        { name: 'sandbox', kind: 'sandbox', scripts: { m: [{ text: 'hi', usage: { input_tokens: 1000, output_tokens: 100 } }] } },
-      ],
-      prices: [
-        { provider: 'openai', model: 'gpt-x', input_mtok_usd: '2', output_mtok_usd: '10' },
-        { provider: 'sandbox', model: 'm', input_mtok_usd: '2', output_mtok_usd: '10' },
-      ],
-      tools: [{ name: 'order_lookup', price_usd: '0.001' }],
-      budgets: [{ name: 'per-workflow', scope: 'workflow', id: 'dear', limit_usd: '0.003' }],
-    } as never,
-  });
+  stage = await setStage();
+  ({ gateway } = stage);
   n8n = await startN8n();
 }, 60_000);
 
 afterAll(async () => {
-  provider.close();
   await (n8n as N8n | undefined)?.stop();
-  await (gateway as RunningGateway | undefined)?.remove();
+  await (stage as Stage | undefined)?.stop();
 });
 
 async function play(workflow: WorkflowFile, environment: Record<string, string> = {}): Promise<Played & { id: string }> {
@@ -67,6 +32,7 @@ async function play(workflow: WorkflowFile, environment: Record<string, string> 
     RUNPURSE_FAILURE_POLICY: '',
     RUNPURSE_STEPS: '',
     RUNPURSE_INSTANCE: '',
+    RUNPURSE_CARRIED: '',
   };
   return {
     id: executionId,
@@ -74,40 +40,11 @@ async function play(workflow: WorkflowFile, environment: Record<string, string> 
   };
 }
 
-const edit: NodeSpec = { name: 'Edit', type: 'n8n-nodes-base.set', version: 3.4, parameters: { assignments: { assignments: [] } } };
 const fail: NodeSpec = {
   name: 'Fail',
   type: 'n8n-nodes-base.stopAndError',
   parameters: { errorMessage: 'no luck: Bearer sk-live-0123456789abcdef0123' },
 };
-
-/** A workflow of n8n's own nodes alone, its model at the provider. */
-function foreign(id: string): WorkflowFile {
-  const base = chainOf(
-    credentialOf(gateway),
-    [
-      edit,
-      {
-        name: 'Chain',
-        type: '@n8n/n8n-nodes-langchain.chainLlm',
-        version: 1.7,
-        parameters: { promptType: 'define', text: 'Where is it?' },
-      },
-    ],
-    { id },
-  );
-  const model = {
-    ...nodeOf(credentialOf(gateway), {
-      name: 'GPT',
-      type: '@n8n/n8n-nodes-langchain.lmChatOpenAi',
-      version: 1.2,
-      parameters: { model: { __rl: true, mode: 'id', value: 'gpt-x' }, options: { baseURL: providerUrl } },
-    }),
-    credentials: { openAiApi: { id: JSON.stringify({ apiKey: 'sk-x', url: providerUrl }), name: 'OpenAI' } },
-  };
-  const connections = { ...base.connections, GPT: { ai_languageModel: [[{ node: 'Chain', type: 'ai_languageModel', index: 0 }]] } };
-  return { ...base, nodes: [...base.nodes, model], connections };
-}
 
 describe('with the hooks file, a workflow nobody touched', () => {
   it('is a run: its nodes are steps, what its model used is its cost', async () => {
@@ -130,7 +67,11 @@ describe('with the hooks file, a workflow nobody touched', () => {
       name: 'order_lookup',
       type: 'n8n-nodes-base.httpRequestTool',
       version: 4.2,
-      parameters: { toolDescription: 'Finds an order.', url: `=${providerUrl}/orders/{{ $fromAI('query', '', 'string') }}`, options: {} },
+      parameters: {
+        toolDescription: 'Finds an order.',
+        url: `=${stage.provider.url}/orders/{{ $fromAI('query', '', 'string') }}`,
+        options: {},
+      },
     });
     const toAgent = { ai_tool: [[{ node: 'Chain', type: 'ai_tool', index: 0 }]] };
     const played = await play({ ...base, nodes: [...nodes, tool], connections: { ...base.connections, order_lookup: toAgent } });
@@ -149,9 +90,9 @@ describe('with the hooks file, a workflow nobody touched', () => {
 
   it('over budget does not start, in the words of the gateway', async () => {
     expect((await play(foreign('dear'))).status).toBe('success');
-    const before = modelCalls;
+    const before = stage.provider.calls();
     await expect(play(foreign('dear'))).rejects.toThrow(/^Runpurse: .*per-workflow/);
-    expect(modelCalls).toBe(before);
+    expect(stage.provider.calls()).toBe(before);
     expect(await gateway.readRun(`hooks-${executions}`)).toBeUndefined();
   });
 
@@ -172,6 +113,190 @@ describe('with the hooks file, a workflow nobody touched', () => {
     await expect(play(chainOf(credentialOf(gateway), [edit]), { RUNPURSE_KEY: 'rp_wrong-key-0123456789' })).rejects.toThrow(
       /refused the key/,
     );
+  });
+});
+
+describe('with the hooks file, a model node that is pointed at the gateway', () => {
+  /** The credential's own header names the run, so that what the gateway carried and what is reported meet in it. */
+  const pointed = (id: string, header: string): WorkflowFile =>
+    foreignOn(id, stage, undefined, {
+      openAi: { apiKey: gateway.apiKey, url: `${gateway.url}/v1`, header: true, headerName: 'Alephant-Run-Id', headerValue: header },
+    });
+  const next = (): string => `hooks-${executions + 1}`;
+  /** The same gateway by a name that its own address does not tell. */
+  const byOtherName = (): string => gateway.url.replace('127.0.0.1', 'localhost');
+
+  it.each([
+    ['as its address shows', {}],
+    ['as its credential is said to be', { RUNPURSE_CARRIED: 'node:Nobody, credential:OpenAI' }],
+    ['as the node is said to be', { RUNPURSE_CARRIED: 'credential:Nobody,node:GPT' }],
+  ])('is charged once, %s', async (_, carried) => {
+    const url = Object.keys(carried).length === 0 ? gateway.url : byOtherName();
+    const played = await play(pointed('wf4', next()), { RUNPURSE_URL: url, ...carried });
+    expect(played.error).toBeUndefined();
+    const run = await gateway.readRun(played.id);
+    expect(run).toMatchObject({ status: 'completed', cost: { total_usd: '0.003' }, counts: { requests: 1 } });
+    expect(run?.requests).toMatchObject([{ source: 'gateway' }]);
+    expect(run?.steps).toEqual(
+      expect.arrayContaining([expect.objectContaining({ step_id: 'GPT', kind: 'llm_call', status: 'completed' })]),
+    );
+  });
+
+  it('by the Anthropic wire is charged once too', async () => {
+    const model = {
+      type: '@n8n/n8n-nodes-langchain.lmChatAnthropic',
+      typeVersion: 1.3,
+      parameters: { model: listed('claude-x'), options: {} },
+      ...credential('anthropicApi', {
+        apiKey: gateway.apiKey,
+        url: gateway.url,
+        header: true,
+        headerName: 'Alephant-Run-Id',
+        headerValue: next(),
+      }),
+    };
+    const played = await play(foreignOn('wf4', stage, undefined, { model }));
+    expect(played.error).toBeUndefined();
+    expect(await gateway.readRun(played.id)).toMatchObject({ cost: { total_usd: '0.003' }, counts: { requests: 1 } });
+  });
+
+  it('is reported like any other when the setting names somebody else', async () => {
+    const played = await play(foreign('wf4'), { RUNPURSE_CARRIED: 'node:GPT-4, credential:Open AI' });
+    expect(await gateway.readRun(played.id)).toMatchObject({ cost: { total_usd: '0.003' }, counts: { requests: 1 } });
+  });
+});
+
+describe("with the hooks file, n8n's nodes that call a model themselves", () => {
+  const LANGCHAIN = '@n8n/n8n-nodes-langchain.';
+  const openAi = () => credential('openAiApi', { apiKey: 'sk-x', url: `${stage.provider.url}/v1` });
+  const message = { messages: { values: [{ role: 'user', content: 'Where is it?' }] } };
+  const respond = { modelId: listed('gpt-x'), responses: { values: [{ role: 'user', content: 'Where is it?' }] } };
+  const cached = { input_tokens: 600, cache_read_tokens: 400, output_tokens: 100, reasoning_tokens: 50 };
+  const ordinary = { input_tokens: 1000, output_tokens: 100 };
+
+  type Row = readonly [title: string, type: string, version: number, parameters: object, request: object];
+  it.each<Row>([
+    [
+      'OpenAI 1, simplified',
+      'openAi',
+      1.8,
+      { modelId: listed('gpt-x'), ...message },
+      { model: 'gpt-x', usage: ordinary, cost_usd: '0.003' },
+    ],
+    ['OpenAI 2, simplified', 'openAi', 2.1, respond, { model: 'gpt-x', usage: ordinary, cost_usd: '0.003' }],
+    ['OpenAI 2, whole', 'openAi', 2.1, { ...respond, simplify: false }, { model: 'gpt-x', usage: cached, cost_usd: '0.0026' }],
+    ['Anthropic', 'anthropic', 1, { modelId: listed('claude-x'), ...message }, { model: 'claude-x', usage: ordinary, cost_usd: '0.003' }],
+    [
+      'Gemini that does not say what it thought',
+      'googleGemini',
+      1,
+      { modelId: listed('models/gemini-x'), ...message },
+      { model: 'gemini-x', usage: null, cost_usd: null },
+    ],
+    [
+      'Gemini, whole',
+      'googleGemini',
+      1,
+      { modelId: listed('models/gemini-x'), ...message, simplify: false },
+      { model: 'gemini-x', usage: { ...ordinary, reasoning_tokens: 40 }, cost_usd: '0.003' },
+    ],
+    ['Ollama', 'ollama', 1, { modelId: listed('llama-x'), ...message }, { model: 'llama-x', usage: ordinary, cost_usd: '0.003' }],
+    [
+      'OpenAI with a web search of its own',
+      'openAi',
+      2.1,
+      { ...respond, builtInTools: { webSearch: { searchContextSize: 'low' } } },
+      { model: 'gpt-x', usage: null, cost_usd: null },
+    ],
+    [
+      'an image',
+      'openAi',
+      1.8,
+      { resource: 'image', operation: 'generate', model: 'dall-e-3', prompt: 'a box', options: { returnImageUrls: true } },
+      { model: 'dall-e-3', usage: null, cost_usd: null },
+    ],
+  ])('are charged what they used: %s', async (_, type, version, parameters, request) => {
+    const credentials: Record<string, object> = {
+      openAi: openAi(),
+      anthropic: credential('anthropicApi', { apiKey: 'sk-x', url: stage.provider.url }),
+      googleGemini: credential('googlePalmApi', { apiKey: 'sk-x', host: stage.provider.url }),
+      ollama: credential('ollamaApi', { baseUrl: stage.provider.url }),
+    };
+    const node: NodeSpec = { name: 'Vendor', type: `${LANGCHAIN}${type}`, version, parameters, ...credentials[type] };
+    const played = await play(chainOf(credentialOf(gateway), [edit, node]));
+    expect(played.error).toBeUndefined();
+    const run = await gateway.readRun(played.id);
+    expect(run?.requests).toMatchObject([{ step_id: 'Vendor', source: 'self_reported', status: 'completed', ...request }]);
+    expect(run?.steps).toEqual(expect.arrayContaining([expect.objectContaining({ step_id: 'Vendor', kind: 'llm_call' })]));
+  });
+
+  it.each([
+    ['files listed', { resource: 'file', operation: 'list', options: {} }],
+    ['a text checked by the free moderation', { resource: 'text', operation: 'classify', input: 'a box', options: {} }],
+  ])('are steps without a call when they call none: %s', async (_, parameters) => {
+    const node: NodeSpec = { name: 'Vendor', type: `${LANGCHAIN}openAi`, version: 1.8, parameters, ...openAi() };
+    const played = await play(chainOf(credentialOf(gateway), [node]));
+    expect(played.error).toBeUndefined();
+    const run = await gateway.readRun(played.id);
+    expect(run?.counts).toMatchObject({ requests: 0 });
+    expect(run?.steps.map(({ step_id }) => step_id)).toContain('Vendor');
+  });
+
+  const ask = (more: object = {}): NodeSpec => ({
+    name: 'Vendor',
+    type: `${LANGCHAIN}openAi`,
+    version: 1.8,
+    parameters: { modelId: listed('gpt-x'), ...message, simplify: false },
+    ...openAi(),
+    ...more,
+  });
+  const items = [{ json: { n: 1 } }, { json: { n: 2 } }, { json: { n: 3 } }];
+  const playItems = async (node: NodeSpec) => {
+    const executionId = `hooks-${(executions += 1)}`;
+    const environment = { RUNPURSE_URL: gateway.url, RUNPURSE_KEY: gateway.apiKey };
+    const workflow = chainOf(credentialOf(gateway), [node]);
+    const played = await n8n.execute({ workflow, executionId, input: items, hooks: { path: HOOKS, environment } });
+    return { played, run: await gateway.readRun(executionId) };
+  };
+
+  it('make a call for each item', async () => {
+    const { run } = await playItems(ask());
+    expect(run).toMatchObject({ cost: { total_usd: '0.009' }, counts: { requests: 3 } });
+    expect(run?.requests.map(({ step_id }) => step_id)).toEqual(['Vendor', 'Vendor.2', 'Vendor.3']);
+  });
+
+  it('that go on after an error are charged for the items that were answered; the failed one is a call of unknown cost', async () => {
+    stage.provider.failNext(1);
+    const { played, run } = await playItems(ask({ onError: 'continueRegularOutput' }));
+    expect(played.status).toBe('success');
+    expect(run?.cost.total_usd).toBe('0.006');
+    expect(run?.requests.map(({ status, cost_usd }) => [status, cost_usd])).toEqual([
+      ['completed', '0.003'],
+      ['completed', '0.003'],
+      ['failed', null],
+    ]);
+  });
+
+  it('that fail after some items are charged for those', async () => {
+    stage.provider.failNext(0);
+    const failing = playItems(
+      ask({ parameters: { modelId: listed('gpt-x'), messages: { values: [{ content: '={{ $json.n < 3 ? "Where?" : "" }}' }] } } }),
+    );
+    const { played, run } = await failing;
+    expect(played.status).toBe('error');
+    expect(run?.cost.total_usd).toBe('0.006');
+    expect(run?.requests.map(({ status, cost_usd }) => [status, cost_usd])).toEqual([
+      ['completed', '0.006'],
+      ['failed', null],
+    ]);
+  });
+
+  it('that n8n tries again are charged for all that was answered, in whichever try', async () => {
+    const workflow = ask({ retryOnFail: true, maxTries: 2, waitBetweenTries: 1 });
+    stage.provider.failNext(1);
+    const { played, run } = await playItems(workflow);
+    expect(played.status).toBe('success');
+    expect(run?.cost.total_usd).toBe('0.009');
   });
 });
 
