@@ -61,4 +61,8 @@ describe('the bounds of a call', () => {
   ])('are what options for the provider make of them: %j', (providerOptions, expected) => {
     expect(boundsOf({ prompt, maxOutputTokens: 50, providerOptions }).maxOutputTokens).toBe(expected);
   });
+
+  it('are those of all answers asked for, also where none has a limit', () => {
+    expect(boundsOf({ prompt, providerOptions: { stub: { n: 3 } } }).maxOutputTokens).toBe(3_000_000);
+  });
 });

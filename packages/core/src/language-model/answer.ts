@@ -94,6 +94,8 @@ export function asText(this: unknown, key: string, value: unknown): unknown {
   return own instanceof Uint8Array ? Buffer.from(own.buffer, own.byteOffset, own.byteLength).toString('base64') : value;
 }
 
+/** More than any model writes at once. */
+const ANSWER_TOKENS_MAX = 1_000_000;
 const OUTPUT_LIMITS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'maxTokens', 'maxCompletionTokens', 'maxOutputTokens'];
 
 /** Options that go past the SDK to the provider may raise the limit, and ask for several answers of that length. */
@@ -104,7 +106,10 @@ function mostOutput(stated: number | undefined, providerOptions: unknown): numbe
   const stating = (names: readonly string[]): number[] =>
     sets.flatMap((set) => names.map((name) => set[name])).filter((value): value is number => typeof value === 'number' && value > 0);
   const limits = [...(stated === undefined ? [] : [stated]), ...stating(OUTPUT_LIMITS)];
-  return limits.length === 0 ? undefined : Math.max(...limits) * Math.max(1, ...stating(['n']));
+  const answers = Math.max(1, ...stating(['n']));
+  // Of one answer without a limit the gateway knows the model's own; several are at most this long.
+  if (limits.length === 0) return answers === 1 ? undefined : answers * ANSWER_TOKENS_MAX;
+  return Math.max(...limits) * answers;
 }
 
 export function requestIdOf(headers: unknown): string | undefined {

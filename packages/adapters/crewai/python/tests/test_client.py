@@ -229,6 +229,9 @@ class Options(unittest.TestCase):
         self.assertTrue(Client("http://Gateway:8787/v1", KEY).serves("gateway", 8787))
         self.assertTrue(Client("https://gateway", KEY).serves("gateway", 443))
         self.assertFalse(Client("https://gateway", KEY).serves("gateway.example", 443))
+        for one, other in (("localhost", "127.0.0.1"), ("127.0.0.1", "::1"), ("[::1]", "LOCALHOST")):
+            self.assertTrue(Client(f"http://{one}:8787", KEY).serves(other, 8787))
+        self.assertFalse(Client("http://localhost:8787", KEY).serves("127.0.0.1", 8788))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import unittest
+from types import SimpleNamespace
 from typing import Any
 
 from runpurse_crewai.decision import GatewayUnavailable, Refusal, Refused, refusal_in, refusal_of
 from runpurse_crewai.redact import REDACTED, redact, redact_text
-from runpurse_crewai.translate import error_text, headers_of, input_hash, input_tokens_max, usable_id, usage_of
+from runpurse_crewai.translate import error_text, headers_of, input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
 
 
 class Usage(unittest.TestCase):
@@ -72,6 +73,26 @@ class Usage(unittest.TestCase):
         self.assertIsNone((usage_of({"prompt_tokens": 5}) or {})["output_tokens"])
 
 
+class Bounds(unittest.TestCase):
+    def test_of_an_answer_are_what_reaches_the_provider(self) -> None:
+        rows: tuple[tuple[dict[str, object], int | None], ...] = (
+            ({}, None),
+            ({"max_tokens": 50}, 50),
+            ({"n": 1}, None),
+            ({"n": 3}, 3_000_000),
+            ({"max_tokens": 50, "max_completion_tokens": 400}, 400),
+            ({"max_tokens": 50, "n": 20}, 1_000),
+            ({"max_tokens": 50, "additional_params": {"n": 20}}, 1_000),
+            ({"max_tokens": 50, "additional_params": {"max_tokens": 4_000, "n": None}}, 4_000),
+            ({"max_tokens": 50, "additional_params": {"extra_body": {"max_completion_tokens": 4_000}}}, 4_000),
+            ({"max_tokens": True, "additional_params": "odd"}, None),
+            ({"max_tokens": float("inf")}, None),
+        )
+        for fields, expected in rows:
+            with self.subTest(fields):
+                self.assertEqual(max_output_tokens(SimpleNamespace(**fields)), expected)
+
+
 class Headers(unittest.TestCase):
     def test_carry_text_beyond_ascii_encoded_and_leave_out_what_is_not_there(self) -> None:
         self.assertEqual(
@@ -124,6 +145,12 @@ class Secrets(unittest.TestCase):
 
     def test_are_not_in_the_text_of_an_error_which_is_short(self) -> None:
         self.assertEqual(error_text(ValueError()), "ValueError")
+
+        class Silent(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError("trap")
+
+        self.assertEqual(error_text(Silent()), "Silent")
         self.assertLessEqual(len(error_text("x" * 10_000)), 500)
         self.assertNotIn("5e1f0c2d", error_text(ValueError("Bearer sk-live-5e1f0c2d9a8b7c6d5e4f")))
 

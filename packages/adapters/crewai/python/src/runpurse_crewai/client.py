@@ -109,7 +109,7 @@ class Client:
 
     def serves(self, host: str | None, port: int | None) -> bool:
         """Is this the address of the gateway?"""
-        return host is not None and (host.lower(), port) == (self.host.lower(), self.port)
+        return host is not None and (_named(host), port) == (_named(self.host), self.port)
 
     def ask(self, event: Event) -> Decision:
         """Asks whether an action may happen; reports of the same run that wait go first. Never raises."""
@@ -322,3 +322,11 @@ def _work(reference: weakref.ReferenceType[Client]) -> None:
         except Exception as fault:  # The only thread that delivers must outlive a fault.
             failures += 1
             client.report(Problem("adapter_fault", f"Reports could not be delivered: {type(fault).__name__}: {redact_text(str(fault))}"))
+
+
+# Names of this very machine: on one port they are one listener, whatever name a model client calls it by.
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+def _named(host: str) -> str:
+    return "localhost" if host.lower() in _LOOPBACK else host.lower()

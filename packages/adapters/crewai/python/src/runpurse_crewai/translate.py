@@ -50,7 +50,10 @@ def headers_of(place: Mapping[str, object]) -> dict[str, str]:
 
 def error_text(error: object) -> str:
     """What went wrong, without secrets and not longer than a line or two: error texts like to quote what was sent."""
-    text = str(error) if not isinstance(error, BaseException) else (str(error) or type(error).__name__)
+    try:
+        text = str(error) if not isinstance(error, BaseException) else (str(error) or type(error).__name__)
+    except Exception:  # Anything can be raised, and may say nothing of itself.
+        text = type(error).__name__
     return redact_text(text)[:_ERROR_TEXT_MAX]
 
 
@@ -167,9 +170,28 @@ def _refuse(value: object) -> str:
     raise TypeError(type(value).__name__)
 
 
+# More than any model writes at once.
+_ANSWER_TOKENS_MAX = 1_000_000
+_OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
 def max_output_tokens(llm: object) -> int | None:
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        value = getattr(llm, name, None)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-            return int(value)
-    return None
+    """The longest answer that may come: parameters handed past CrewAI to the provider may raise it, or ask for several."""
+    past = getattr(llm, "additional_params", None)
+    handed = past if isinstance(past, Mapping) else {}
+    body = handed.get("extra_body")
+    places = (_stated(llm), handed, body if isinstance(body, Mapping) else {})
+    limits = [number for place in places for name in _OUTPUT_LIMITS if (number := _positive(place.get(name))) is not None]
+    answers = [number for place in places if (number := _positive(place.get("n"))) is not None]
+    if not limits and answers and max(answers) > 1:
+        limits = [_ANSWER_TOKENS_MAX]  # Of one answer without a limit the gateway knows the model's own.
+    return max(limits) * max([1, *answers]) if limits else None
+
+
+def _stated(llm: object) -> Mapping[str, object]:
+    return {name: getattr(llm, name, None) for name in (*_OUTPUT_LIMITS, "n")}
+
+
+def _positive(value: object) -> int | None:
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf") else None
+
