@@ -290,6 +290,7 @@ describe('a tool call', () => {
     'a handler alone': [],
     'the middleware': [runpurseMiddleware()],
     'another middleware around tools inside ours': [runpurseMiddleware(), toolRetryMiddleware({ maxRetries: 0, onFailure: 'error' })],
+    'another middleware around tools outside ours': [toolRetryMiddleware({ maxRetries: 0, onFailure: 'error' }), runpurseMiddleware()],
   };
 
   it.each(Object.entries(middlewares))('that is denied does not run, and the agent goes on, with %s', async (_, middleware) => {
@@ -321,10 +322,15 @@ describe('a tool call', () => {
       const { lookup } = lookupTool(() => {
         throw new Error('no connection');
       });
-      const bare = await createAgent({ model: at.model(), tools: [lookup] }).invoke(user('hi'));
-      const told = await createAgent({ model: at.model(), tools: [lookup], middleware }).invoke(user('hi'), { callbacks: [at.handler] });
-      const toolMessage = ({ messages }: typeof bare) => messages.find((message) => message.getType() === 'tool')?.content;
-      expect(toolMessage(told)).toBe(toolMessage(bare));
+      const toldWith = (around: AgentMiddleware[], config: object = {}) =>
+        createAgent({ model: at.model(), tools: [lookup], middleware: around })
+          .invoke(user('hi'), config)
+          .then(
+            ({ messages }) => messages.find((message) => message.getType() === 'tool')?.content,
+            (error: unknown) => String(error),
+          );
+      const withoutUs = await toldWith(middleware.filter(({ name }) => name !== 'Runpurse'));
+      expect(await toldWith(middleware, { callbacks: [at.handler] })).toBe(withoutUs);
       expect(at.eventsOf('tool.call.failed')).toEqual([
         expect.objectContaining({ tool_call_id: 'call_1', metadata: expect.objectContaining({ message: 'no connection' }) }),
       ]);
@@ -454,17 +460,32 @@ describe('an interrupt', () => {
 });
 
 describe('a fault of ours', () => {
-  it('never reaches the run', async () => {
-    const broken = {
-      run: () => {
-        throw new TypeError('a bug');
-      },
+  const broken = () => {
+    const opened: unknown[] = [];
+    const run = (options: unknown) => {
+      opened.push(options);
+      throw new TypeError('a bug');
     };
-    const at = await bench({ answer: lookThenAnswer }, { client: broken as never });
+    return { opened, client: { run } as never };
+  };
+
+  it('never reaches the run, and what is below it becomes no run of its own', async () => {
+    const { opened, client } = broken();
+    const at = await bench({ answer: lookThenAnswer }, { client });
     const agent = createAgent({ model: at.model(), tools: [lookupTool().lookup], middleware: [runpurseMiddleware()] });
     const { messages } = await agent.invoke(user('hi'), { callbacks: [at.handler] });
     expect(messages.at(-1)?.content).toBe('done');
-    expect(at.faults.map(String)).toContain('TypeError: a bug');
+    expect(at.faults.map(String)).toEqual(['TypeError: a bug']);
+    expect(opened).toHaveLength(1);
+  });
+
+  it('stops the run where the user wants it closed', async () => {
+    const at = await bench({}, { client: broken().client, failurePolicy: { authorize: 'closed' } });
+    await expect(graphOf(() => at.model().invoke('hi')).invoke(user('hi'), { callbacks: [at.handler] })).rejects.toThrow(
+      'failurePolicy.authorize is "closed"',
+    );
+    expect(at.requests).toEqual([]);
+    expect(at.faults.map(String)).toEqual(['TypeError: a bug']);
   });
 
   it('by way of a gateway that is away leaves the run alone unless the user wants it closed', async () => {
@@ -480,7 +501,7 @@ describe('a fault of ours', () => {
   });
 });
 
-it('the middleware leaves other middleware its say', async () => {
+it.each(['first', 'last'])('the middleware, put %s, leaves other middleware its say', async (order) => {
   const at = await bench({ answer: lookThenAnswer });
   const seen: string[] = [];
   const other = createMiddleware({
@@ -489,7 +510,11 @@ it('the middleware leaves other middleware its say', async () => {
     wrapToolCall: (request, handler) => (seen.push('tool'), handler(request)),
   });
   const plain = plainModel(`${at.url}/v1`);
-  await createAgent({ model: plain, tools: [lookupTool().lookup], middleware: [runpurseMiddleware(), other] }).invoke(user('hi'), {
+  await createAgent({
+    model: plain,
+    tools: [lookupTool().lookup],
+    middleware: order === 'first' ? [runpurseMiddleware(), other] : [other, runpurseMiddleware()],
+  }).invoke(user('hi'), {
     callbacks: [at.handler],
     configurable: { thread_id: 'thread-1' },
   });

@@ -12,9 +12,10 @@ import {
   type GatewayClient,
 } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
-import { Departure } from './departure.ts';
+import { attemptOf as lastAttemptOf } from '@runpurse/core/fetch';
+import { Departure, endOf } from './departure.ts';
 import { endCall, reportCall, startCall, type Call } from './carry.ts';
-import { Spans, type Live, type Span } from './spans.ts';
+import { Spans, type Beginning, type Live, type Span } from './spans.ts';
 import { allowedBefore, ToolNames } from './tool-calls.ts';
 import {
   agentOf,
@@ -22,6 +23,8 @@ import {
   attemptOf,
   endpointOf,
   failureOf,
+  fingerprintOf,
+  isAbort,
   isBubbleUp,
   isCancellation,
   isNode,
@@ -31,6 +34,7 @@ import {
   nodeOf,
   runOf,
   statedBy,
+  threadOf,
   type Metadata,
   type RunpurseMetadata,
 } from './translate.ts';
@@ -43,7 +47,7 @@ export interface RunpurseOptions extends RunpurseMetadata, Pick<NodeClientOption
   readonly apiKey: string;
   /** A client of your own instead of one made from these options. */
   readonly client?: GatewayClient | undefined;
-  /** Told about faults of this adapter, which the host never feels. Default: a warning on the console. */
+  /** Told about faults of this adapter; the host feels them only where `failurePolicy` is closed. Default: a warning on the console. */
   readonly onFault?: ((error: unknown) => void) | undefined;
 }
 
@@ -84,8 +88,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     _runType?: string,
     runName?: string,
   ): Promise<void> {
-    await this.#guard(async () => {
-      const span = await this.#open(runId, parentRunId, runName, metadata, isResume(inputs));
+    await this.#begin([runId, parentRunId, runName, metadata, isResume(inputs)], (span) => {
       if (span.isRoot) return;
       const node = isNode(metadata, tags) ? namespaceOf(metadata) : undefined;
       if (node !== undefined) span.live.departure.nodeBegan(runId);
@@ -113,6 +116,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
       if (span === undefined) return;
+      if (!span.isRoot && typeof error === 'object' && error !== null) span.live.thrown.add(error);
       span.live.departure.nodeEnded(runId);
       if (span.node !== undefined && !isBubbleUp(error)) this.#failNode(span.live, span.node, error);
       if (isBubbleUp(error)) span.step?.complete();
@@ -137,13 +141,15 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     metadata?: Metadata,
     runName?: string,
   ): Promise<void> {
-    await this.#guard(async () => {
-      const span = await this.#open(runId, parentRunId, runName, metadata);
+    await this.#begin([runId, parentRunId, runName, metadata], async (span) => {
       const { live } = span;
-      const place = this.#place(runId, span, metadata);
+      const here = this.#place(runId, span, metadata);
+      const fingerprint = (): string => fingerprintOf(here, messages);
+      const again = live.retries.size === 0 ? undefined : live.retries.get(fingerprint());
+      const place = { ...here, attempt: Math.max(here.attempt, again ?? 1) };
       const asked = modelOf(messages, extra, metadata);
-      const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked }, endpointOf(llm));
-      live.departure.watch(call.graphSignal);
+      const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked, fingerprint }, endpointOf(llm));
+      live.departure.watch(call.graphSignals);
       await this.#ask(
         span,
         () => live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }),
@@ -183,19 +189,28 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     runName?: string,
     toolCallId?: string,
   ): Promise<void> {
-    await this.#guard(async () => {
-      const span = await this.#open(runId, parentRunId, runName, metadata);
+    await this.#begin([runId, parentRunId, runName, metadata], async (span) => {
       const { live } = span;
-      const name = runName ?? (tool as { readonly name?: string }).name ?? 'tool';
+      const { run } = live;
+      const tried = runName ?? (tool as { readonly name?: string }).name ?? 'tool';
       const namespace = namespaceOf(metadata);
-      const call = { namespace, tool: name, attempt: attemptOf(namespace, live.failures), given: toolCallId };
-      const { stepId, toolCallId: id } = live.toolNames.nameOf(call, runId);
+      const nodeAttempt = attemptOf(namespace, live.failures);
+      const name = live.toolNames.nameOf({ namespace, tool: tried, attempt: nodeAttempt, given: toolCallId, input });
+      const { stepId, toolCallId: id, attempt } = name;
       const paid = live.paid.get(stepId);
+      live.paid.delete(stepId);
       if (paid === undefined)
-        await this.#ask(span, () => live.run.authorizeTool({ ...this.#place(stepId, span, metadata), tool: name, toolCallId: id, input }));
-      const hold = paid ?? { settle: (result) => live.run.settleTool({ toolCallId: id, ...result }) };
+        await this.#ask(
+          span,
+          () => run.authorizeTool({ ...this.#place(stepId, span, metadata), attempt, tool: tried, toolCallId: id, input }),
+          (error) => {
+            live.toolNames.failed(name);
+            Object.assign(error, OF_A_TOOL);
+          },
+        );
+      const hold = paid ?? { settle: (result) => run.settleTool({ toolCallId: id, place: { attempt }, ...result }) };
       live.tools.set(stepId, hold);
-      this.#spans.set(runId, { ...span, tool: hold, parentStepId: paid === undefined ? stepId : span.parentStepId });
+      this.#spans.set(runId, { ...span, tool: { name, hold }, parentStepId: paid === undefined ? stepId : span.parentStepId });
     });
   }
 
@@ -223,27 +238,36 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     );
   }
 
-  async #open(
-    runId: string,
-    parentRunId: string | undefined,
-    name: string | undefined,
-    metadata: Metadata | undefined,
-    isResumed = false,
-  ): Promise<Span> {
+  /** Something begins, in its run. A fault of ours leaves it alone, with all that begins below it, unless the user wants it closed. */
+  async #begin(beginning: Beginning, work: (span: Span) => void | Promise<void>): Promise<void> {
+    const [runId, parentRunId] = beginning;
+    if (this.#spans.isLost(parentRunId)) return this.#spans.lose(runId);
+    try {
+      await work(await this.#open(beginning));
+    } catch (error) {
+      if (RunpurseError.isInstance(error)) throw error;
+      if (this.#spans.get(runId) === undefined) this.#spans.lose(runId);
+      this.#tell(error);
+      if (this.#options.failurePolicy?.authorize === 'closed') throw unasked(error);
+    }
+  }
+
+  async #open([runId, parentRunId, name, metadata, isResumed = false]: Beginning): Promise<Span> {
     const parent = this.#spans.get(parentRunId);
     if (parent !== undefined) {
       const { live, parentStepId, agentId } = parent;
       return this.#spans.set(runId, { live, isRoot: false, parentStepId, agentId });
     }
-    const { thread_id } = metadata ?? {};
-    const threadId = typeof thread_id === 'string' ? thread_id : undefined;
+    const threadId = threadOf(metadata);
     const run = this.client.run(runOf(runId, name, metadata, this.#defaults));
     const live: Live = {
       run,
       threadId,
       failures: new Map(),
-      toolNames: new ToolNames(threadId),
-      paid: this.#spans.paidIn(threadId),
+      retries: new Map(),
+      thrown: new WeakSet(),
+      toolNames: new ToolNames(run, threadId),
+      paid: new Map(this.#spans.paidIn(threadId)),
       tools: new Map(),
       spanIds: new Set(),
       departure: new Departure(() => void this.#guard(() => this.#end(live, new DOMException('left before its end', 'AbortError')))),
@@ -254,22 +278,24 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     const decision = await run.start();
     if (!decision.proceed) this.#spans.forget(live);
     orThrow(decision);
-    if (isResumed && threadId !== undefined) live.paid = new Map([...(await allowedBefore(this.client, run.sessionId)), ...live.paid]);
+    if (isResumed && threadId !== undefined)
+      for (const [stepId, hold] of [...(await allowedBefore(this.client, run.sessionId)), ...live.paid]) live.paid.set(stepId, hold);
     return span;
   }
 
-  #place(stepId: string, span: Span, metadata: Metadata | undefined): CallPlace & { readonly stepId: string } {
+  #place(stepId: string, span: Span, metadata: Metadata | undefined): CallPlace & { readonly stepId: string; readonly attempt: number } {
     const attempt = attemptOf(namespaceOf(metadata), span.live.failures);
     return { stepId, parentStepId: span.parentStepId, agentId: statedBy(metadata).agentId ?? span.agentId, attempt, ...nodeOf(metadata) };
   }
 
   /** Throws the refusal, after ending a run that was nothing but this call. */
-  async #ask(span: Span, question: () => Promise<Decision>, onRefused: () => void = () => {}): Promise<void> {
+  async #ask(span: Span, question: () => Promise<Decision>, onRefused: (error: RunpurseError) => void): Promise<void> {
     const decision = await question();
     if (decision.proceed) return;
-    onRefused();
-    if (span.isRoot) await this.#end(span.live, decision.type === 'denied' ? new RefusedError(decision.refusal) : decision.error);
-    orThrow(decision);
+    const error = decision.type === 'denied' ? new RefusedError(decision.refusal) : decision.error;
+    onRefused(error);
+    if (span.isRoot) await this.#end(span.live, error);
+    throw error;
   }
 
   async #endModel(runId: string, error: unknown, result: () => Parameters<typeof reportCall>[1]): Promise<void> {
@@ -278,15 +304,26 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const call = endCall(runId);
       if (span === undefined || call === undefined) return;
       // A call the gateway refused was not made: there is nothing to report.
-      if (error === undefined || refusalOf(error) === undefined) reportCall(call, result());
+      if (error === undefined || refusalOf(error) === undefined) this.#report(span.live, call, error, result());
       if (span.isRoot) await this.#end(span.live, error);
     });
+  }
+
+  /** What failed and is made again, by whomever, is a retry. */
+  #report({ retries }: Live, call: Call, error: unknown, result: Parameters<typeof reportCall>[1]): void {
+    reportCall(call, result);
+    if (error !== undefined && result.status !== 'aborted' && call.fingerprint !== undefined)
+      retries.set(call.fingerprint(), lastAttemptOf(call) + 1);
+    else if (retries.size > 0) retries.delete(call.fingerprint?.() ?? '');
   }
 
   async #endTool(runId: string, status: 'completed' | 'failed', error: unknown): Promise<void> {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
-      span?.tool?.settle({ status, error });
+      if (span?.tool !== undefined) {
+        span.tool.hold.settle({ status, error });
+        if (status === 'failed') span.live.toolNames.failed(span.tool.name);
+      }
       if (span?.isRoot === true) await this.#end(span.live, status === 'failed' ? error : undefined);
     });
   }
@@ -299,15 +336,15 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     const isPaused = live.isInterrupted || isBubbleUp(error);
     this.#spans.retire(live, isPaused);
     // Someone is asked; the answer comes as another run of the session, so this one stays open.
-    await (isPaused ? run.pause('interrupted, waiting to be resumed') : run.end(runEndOf(error, isCancellation(error))));
+    await (isPaused ? run.pause('interrupted, waiting to be resumed') : run.end(endOf(live, error)));
   }
 
   /** A node is no step, but that it failed is why what comes next is a retry. */
   #failNode({ run, failures }: Live, namespace: string, error: unknown): void {
     failures.set(namespace, (failures.get(namespace) ?? 0) + 1);
-    if (isCancellation(error) || refusalOf(error) !== undefined) return;
+    if (isCancellation(error) || isAbort(error) || refusalOf(error) !== undefined) return;
     const name = namespace.split('|').at(-1)?.split(':')[0];
-    const message = redactText(error instanceof Error ? error.message : String(error)).slice(0, ERROR_TEXT_MAX);
+    const message = redactText(runEndOf(error).reason ?? 'failed').slice(0, ERROR_TEXT_MAX);
     run.record({
       type: 'step.failed',
       step_kind: 'error_recovery',
@@ -324,7 +361,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     for (const id of spanIds) {
       const call = endCall(id);
       if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
-      this.#spans.get(id)?.tool?.settle({ status: 'failed', error: new Error('its run ended first') });
+      this.#spans.get(id)?.tool?.hold.settle({ status: 'failed', error: new Error('its run ended first') });
     }
   }
 
@@ -334,9 +371,22 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       await work();
     } catch (error) {
       if (RunpurseError.isInstance(error)) throw error;
-      (this.#options.onFault ?? ((fault: unknown) => console.warn('Runpurse: a fault in the LangGraph adapter, your run goes on.', fault)))(
-        error,
-      );
+      this.#tell(error);
     }
   }
+
+  #tell(fault: unknown): void {
+    const { onFault } = this.#options;
+    if (onFault === undefined) console.warn('Runpurse: a fault in the LangGraph adapter.', fault);
+    else onFault(fault);
+  }
 }
+
+function unasked(fault: unknown): RunpurseError {
+  const what = runEndOf(fault).reason ?? 'failed';
+  const message = `Runpurse could not ask about this call (${what}), and failurePolicy.authorize is "closed", so it was not made.`;
+  return new RunpurseError('adapter_fault', message, { cause: fault });
+}
+
+/** LangChain's mark of an error that its agents tell their model, whatever middleware lies around the tool. */
+const OF_A_TOOL = { '~brand': 'ToolInvocationError' };

@@ -1,7 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { AsyncLocalStorageProviderSingleton } from '@langchain/core/singletons';
-import { isAtGateway, type ModelResult } from '@runpurse/core';
+import { isAtGateway, RunpurseError, type ModelResult } from '@runpurse/core';
 import { attemptOf, meteredFetch, type FetchedCall } from '@runpurse/core/fetch';
+import type { GraphSignals } from './departure.ts';
 import type { Metadata } from './translate.ts';
 
 /** Inside the process only: names the LangChain run a request belongs to. Context alone can't: a model's queue mixes it up. */
@@ -10,19 +11,22 @@ const IS_CARRYING = Symbol.for('runpurse.langgraph.carrying');
 
 /** One model call, from its start callback to its end. */
 export interface Call extends FetchedCall {
-  /** Aborts when the graph around is left; known for wrapped models. */
-  readonly graphSignal?: AbortSignal | undefined;
+  /** Those of the graph around; known for wrapped models. */
+  readonly graphSignals?: GraphSignals | undefined;
+  /** The same for the same call made again. */
+  readonly fingerprint?: (() => string) | undefined;
 }
 
-/** A call of a wrapped model: where it points, the signal of the graph it is made in, and its LangChain run. */
+/** A call of a wrapped model: where it points, the signals of the graph it is made in, and its LangChain run. */
 interface Inside {
   readonly endpoint?: string | undefined;
-  readonly graphSignal?: AbortSignal | undefined;
+  readonly graphSignals?: GraphSignals | undefined;
   langchainRunId?: string | undefined;
 }
 
 const calls = new Map<string, Call>();
 const inside = new AsyncLocalStorage<Inside>();
+const covered = new AsyncLocalStorage<true>();
 
 /**
  * Called by the handler when LangChain announces a model call; `isCarried` tells whether its model points at the gateway.
@@ -32,11 +36,23 @@ export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' |
   const model = inside.getStore();
   if (model !== undefined) model.langchainRunId = langchainRunId;
   const isCarried = isAtGateway(call.gateway, model === undefined ? endpoint : model.endpoint);
-  const started = { ...call, isCarried, graphSignal: model?.graphSignal, tries: 0 };
-  if (started.isCarried && model === undefined) warnOfUnwrapped();
+  const started = { ...call, isCarried, graphSignals: model?.graphSignals, tries: 0 };
+  if (isCarried && model === undefined) {
+    if (covered.getStore() === true) throw new RunpurseError('invalid_option', REPLACED);
+    warnOfUnwrapped();
+  }
   calls.set(langchainRunId, started);
   return started;
 }
+
+/** Does the work of a model call whose model we wrapped: another one put in its place would pass the run's cap. */
+export function coveringModel<Result>(work: () => Result): Result {
+  return covered.run(true, work);
+}
+
+const REPLACED =
+  'Another middleware put a model in place of the one runpurseMiddleware() had wrapped; its calls would belong to no run, so this one was not made. ' +
+  'Put runpurseMiddleware() last in `middleware`, or wrap that model too: withRunpurse(model).';
 
 let hasWarned = false;
 function warnOfUnwrapped(): void {
@@ -74,7 +90,7 @@ export function reportCall(call: Call, result: Partial<Omit<ModelResult, 'model'
 export function withRunpurse<Model extends object>(model: Model): Model {
   const chat = model as Model & ChatModel;
   if (chat[IS_CARRYING] === true) return model;
-  if (chat.bound !== undefined) withRunpurse(chat.bound);
+  for (const part of [chat.bound, chat.runnable, ...(chat.fallbacks ?? [])]) if (part !== undefined) withRunpurse(part);
   if (chat._getModelInstance !== undefined)
     replace(
       chat,
@@ -92,6 +108,9 @@ export function withRunpurse<Model extends object>(model: Model): Model {
 interface ChatModel {
   [IS_CARRYING]?: boolean;
   bound?: object;
+  /** With fallbacks: the first choice, and the others. */
+  runnable?: object;
+  fallbacks?: readonly object[];
   completions?: ChatModel;
   responses?: ChatModel;
   client?: unknown;
@@ -117,14 +136,14 @@ function carryOn(chat: ChatModel): void {
     'generate',
     (generate) =>
       (...args) =>
-        inside.run({ endpoint, graphSignal: graphSignal() }, () => generate(...args)),
+        inside.run({ endpoint, graphSignals: graphSignals() }, () => generate(...args)),
   );
   replace(
     chat,
     '_streamIterator',
     (stream) =>
       (...args) =>
-        pull({ endpoint, graphSignal: graphSignal() }, () => stream(...args) as AsyncGenerator),
+        pull({ endpoint, graphSignals: graphSignals() }, () => stream(...args) as AsyncGenerator),
   );
   replace(chat, '_generate', (generate) => (messages, options, manager) => {
     const id = idOf(manager);
@@ -209,9 +228,8 @@ function ambientCall(): Call | undefined {
   return handler?.callAt(callbacks?.getParentRunId?.() ?? '', metadata);
 }
 
-/** The signal that aborts when the graph around is: by its caller, or because its stream's reader left. */
-function graphSignal(): AbortSignal | undefined {
-  return ambientConfig().configurable?.[ABORT_SIGNALS]?.externalAbortSignal;
+function graphSignals(): GraphSignals | undefined {
+  return ambientConfig().configurable?.[ABORT_SIGNALS];
 }
 
 function ambientConfig(): AmbientConfig {
@@ -224,7 +242,7 @@ const ABORT_SIGNALS = '__pregel_abort_signals';
 interface AmbientConfig {
   readonly callbacks?: Callbacks;
   readonly metadata?: Metadata;
-  readonly configurable?: { readonly [ABORT_SIGNALS]?: { readonly externalAbortSignal?: AbortSignal } };
+  readonly configurable?: { readonly [ABORT_SIGNALS]?: GraphSignals };
 }
 interface Callbacks {
   readonly handlers?: readonly object[];

@@ -1,6 +1,7 @@
 import type { Run, Step } from '@runpurse/core';
 import type { Departure } from './departure.ts';
-import type { ToolHold, ToolNames } from './tool-calls.ts';
+import type { ToolHold, ToolName, ToolNames } from './tool-calls.ts';
+import type { Metadata } from './translate.ts';
 
 /** One root run of LangChain's: one run of ours. */
 export interface Live {
@@ -8,11 +9,15 @@ export interface Live {
   readonly threadId: string | undefined;
   /** Failures of each execution of a node, by its namespace. */
   readonly failures: Map<string, number>;
+  /** Which attempt a model call that failed is when it is made again, by its fingerprint. */
+  readonly retries: Map<string, number>;
+  /** Errors told of something below the root: thrown by code in the graph, not by the graph. */
+  readonly thrown: WeakSet<object>;
   readonly toolNames: ToolNames;
   /** Tool calls the gateway allowed, by step id. */
   readonly tools: Map<string, ToolHold>;
-  /** Those it allowed to the paused runs before, which are not asked for again. */
-  paid: ReadonlyMap<string, ToolHold>;
+  /** Those it allowed to the paused runs before: each is made once more without being asked for. */
+  readonly paid: Map<string, ToolHold>;
   readonly spanIds: Set<string>;
   readonly departure: Departure;
   isInterrupted: boolean;
@@ -29,11 +34,21 @@ export interface Span {
   /** Namespace of the node whose execution this is. */
   readonly node?: string | undefined;
   readonly step?: Step | undefined;
-  readonly tool?: ToolHold | undefined;
+  readonly tool?: { readonly name: ToolName; readonly hold: ToolHold } | undefined;
 }
+
+/** What LangChain says of anything that begins: its run, the one around it, its name, its metadata, and whether a pause ends with it. */
+export type Beginning = readonly [
+  runId: string,
+  parentRunId: string | undefined,
+  name: string | undefined,
+  metadata: Metadata | undefined,
+  isResumed?: boolean,
+];
 
 const ENDED_RUNS_KEPT = 50;
 const PAUSED_THREADS_KEPT = 1_000;
+const LOST_KEPT = 10_000;
 
 /** Which LangChain run belongs to which of ours, and what paused threads have paid for. Bounded in memory. */
 export class Spans {
@@ -41,6 +56,7 @@ export class Spans {
   /** Kept a while: what a cancelled run leaves behind still calls, and must not become a run of its own. */
   readonly #ended: Live[] = [];
   readonly #paid = new Map<string, ReadonlyMap<string, ToolHold>>();
+  readonly #lost = new Set<string>();
 
   get(langchainRunId: string | undefined): Span | undefined {
     return langchainRunId === undefined ? undefined : this.#spans.get(langchainRunId);
@@ -66,6 +82,17 @@ export class Spans {
 
   forget(live: Live | undefined): void {
     for (const id of live?.spanIds ?? []) this.#spans.delete(id);
+  }
+
+  /** Could not be opened for a fault of ours: what begins below is no run of its own. */
+  lose(langchainRunId: string): void {
+    this.#lost.add(langchainRunId);
+    const [oldest] = this.#lost;
+    if (this.#lost.size > LOST_KEPT && oldest !== undefined) this.#lost.delete(oldest);
+  }
+
+  isLost(langchainRunId: string | undefined): boolean {
+    return langchainRunId !== undefined && this.#lost.has(langchainRunId);
   }
 
   /** What a paused thread has paid for, as far as this process knows. */

@@ -1,9 +1,20 @@
 import { createHash } from 'node:crypto';
-import { RunpurseError, type GatewayClient, type ToolResult } from '@runpurse/core';
+import { redact, redactText, RunpurseError, type GatewayClient, type Run, type ToolResult } from '@runpurse/core';
 
 /** A tool call that was allowed. It is settled by the run that asked, whichever run of the thread then makes it. */
 export interface ToolHold {
   settle(result: Pick<ToolResult, 'status' | 'error'>): void;
+}
+
+/** One use of a tool, as LangChain tells it. */
+export interface ToolUse {
+  /** Of the node's execution, and its attempt. */
+  readonly namespace: string;
+  readonly attempt: number;
+  readonly tool: string;
+  /** The model's id for it; a call by hand has none. */
+  readonly given: string | undefined;
+  readonly input: string;
 }
 
 /** What one tool call is called in the run. */
@@ -11,39 +22,60 @@ export interface ToolName {
   readonly toolCallId: string;
   /** In a thread the same one when a resumed run, of any process, makes the call again. */
   readonly stepId: string;
+  readonly attempt: number;
+  /** Counts the uses of the tool in its place. */
+  readonly counter: string;
 }
 
 /** Tells the tool calls of one run apart: models repeat their ids, nodes are run again, and calls by hand have no id at all. */
 export class ToolNames {
+  readonly #run: Pick<Run, 'toolCallId'>;
   readonly #threadId: string | undefined;
   readonly #uses = new Map<string, number>();
   readonly #names = new Map<string, ToolName>();
 
-  constructor(threadId: string | undefined) {
+  constructor(run: Pick<Run, 'toolCallId'>, threadId: string | undefined) {
+    this.#run = run;
     this.#threadId = threadId;
   }
 
-  /** `given`: the model's id, if any; `fallback`: one that is new. A further attempt in the same node is the same call. */
-  nameOf(
-    call: { readonly namespace: string; readonly tool: string; readonly attempt: number; readonly given: string | undefined },
-    fallback: string,
-  ): ToolName {
-    const place = `${call.namespace}|${call.given ?? call.tool}`;
-    const key = `${place}|${this.#use(`${place}#${call.attempt}`)}`;
+  /** The same use in a further attempt of its node, or made again after it failed, is a further attempt of the same call. */
+  nameOf({ namespace, attempt, tool, given, input }: ToolUse): ToolName {
+    const place = hash(namespace, tool, given, withoutSecrets(input));
+    const counter = `${place}#${attempt}`;
+    const uses = this.#usesOf(counter) + 1;
+    this.#uses.set(counter, uses);
+    const key = `${place}|${uses}`;
     const known = this.#names.get(key);
-    if (known !== undefined) return known;
-    const id = call.given ?? fallback;
-    const uses = this.#use(id);
-    const toolCallId = uses === 1 ? id : `${id}~${uses}`;
-    const name = { toolCallId, stepId: this.#threadId === undefined ? toolCallId : `tool_${hash(this.#threadId, key)}` };
+    const name =
+      known === undefined
+        ? { ...this.#newName(key, given), attempt, counter }
+        : { ...known, attempt: Math.max(attempt, known.attempt + 1), counter };
     this.#names.set(key, name);
     return name;
   }
 
-  #use(id: string): number {
-    const uses = (this.#uses.get(id) ?? 0) + 1;
-    this.#uses.set(id, uses);
-    return uses;
+  /** It failed, or was refused: the same use made next is the same call. */
+  failed({ counter }: ToolName): void {
+    this.#uses.set(counter, this.#usesOf(counter) - 1);
+  }
+
+  #newName(key: string, given: string | undefined): Pick<ToolName, 'toolCallId' | 'stepId'> {
+    const toolCallId = this.#run.toolCallId(given);
+    return { toolCallId, stepId: this.#threadId === undefined ? toolCallId : `tool_${hash(this.#threadId, key)}` };
+  }
+
+  #usesOf(counter: string): number {
+    return this.#uses.get(counter) ?? 0;
+  }
+}
+
+/** The input without what a hash that is sent could give away. */
+function withoutSecrets(input: string): unknown {
+  try {
+    return redact(JSON.parse(input));
+  } catch {
+    return redactText(input);
   }
 }
 
@@ -82,6 +114,6 @@ export async function allowedBefore(client: GatewayClient, sessionId: string | u
   }
 }
 
-function hash(...parts: readonly string[]): string {
+function hash(...parts: readonly unknown[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64url').slice(0, 22);
 }

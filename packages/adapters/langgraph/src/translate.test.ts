@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { answerOf, attemptOf, failureOf, isBubbleUp, isCancellation, modelOf, runOf } from './translate.ts';
+import { answerOf, attemptOf, failureOf, isAbort, isBubbleUp, isCancellation, modelOf, runOf } from './translate.ts';
 
 describe('usage', () => {
   const message = (usage_metadata: object | undefined) => ({
@@ -22,6 +22,14 @@ describe('usage', () => {
       { input_tokens: 7, total_tokens: 7 },
       { input_tokens: 7, output_tokens: 0 },
     ],
+    [
+      'a 0 that the merging of chunks made of nothing is unknown',
+      { input_tokens: 7, output_tokens: 0, total_tokens: 0 },
+      { input_tokens: 7, output_tokens: null },
+    ],
+    ['so it is of the input', { input_tokens: 0, output_tokens: 5, total_tokens: 0 }, { input_tokens: null, output_tokens: 5 }],
+    ['a 0 beside a total is what the total leaves', { input_tokens: 7, output_tokens: 0, total_tokens: 12 }, { output_tokens: 5 }],
+    ['nothing but 0 is no statement', { input_tokens: 0, output_tokens: 0, total_tokens: 0 }, undefined],
     ['half a statement leaves the other half unknown', { input_tokens: 7 }, { input_tokens: 7, output_tokens: null }],
     ['details without counts are no statement', { input_token_details: { audio: undefined } }, undefined],
     ['no usage is unknown, not 0', undefined, undefined],
@@ -67,7 +75,8 @@ describe('a run', () => {
       { agentId: 'a' },
       { agentId: 'b', runId: 'r', sessionId: 't' },
     ],
-    ['does without a statement that is none', undefined, { runpurse: 'text', thread_id: 7 }, {}, { runId: 'root', sessionId: undefined }],
+    ['does without a statement that is none', undefined, { runpurse: 'text' }, {}, { runId: 'root', sessionId: undefined }],
+    ['is in the session of a thread that is a number', undefined, { thread_id: 7 }, {}, { sessionId: '7' }],
   ])('%s', (_, name, metadata, defaults, expected) => {
     expect(runOf('root', name, metadata, defaults)).toMatchObject(expected);
   });
@@ -93,17 +102,23 @@ it('the worst case of a call is bounded by its bytes and its output limit, whate
     model: 'n',
     maxOutputTokens: 8,
   });
+  expect(modelOf([], { invocation_params: { max_tokens: 5, max_completion_tokens: 9, n: 3 } }, undefined).maxOutputTokens).toBe(27);
   expect(modelOf([], undefined, undefined)).toMatchObject({ model: 'unknown', maxOutputTokens: undefined });
 });
 
+const throwing = (): never => {
+  throw new Error('a getter that throws');
+};
+
 it.each([
-  [new DOMException('This operation was aborted', 'AbortError'), true],
-  [new Error('Abort'), true],
-  [new Error('AbortError'), true],
-  [new Error('Abortive attempt'), false],
-  ['Abort', false],
-])('%s is a cancellation: %s', (error, expected) => {
-  expect(isCancellation(error)).toBe(expected);
+  [new DOMException('This operation was aborted', 'AbortError'), { isCancellation: true, isAbort: false }],
+  [new Error('Abort'), { isCancellation: false, isAbort: true }],
+  [new Error('AbortError'), { isCancellation: false, isAbort: true }],
+  [new Error('Abortive attempt'), { isCancellation: false, isAbort: false }],
+  ['Abort', { isCancellation: false, isAbort: false }],
+  [Object.defineProperty({}, 'name', { get: throwing }), { isCancellation: false, isAbort: false }],
+])('what %s says of its end: %j', (error, expected) => {
+  expect({ isCancellation: isCancellation(error), isAbort: isAbort(error) }).toEqual(expected);
 });
 
 it('a graph that stops on purpose is told from one that fails', async () => {
@@ -114,7 +129,7 @@ it('a graph that stops on purpose is told from one that fails', async () => {
 });
 
 it('what LangChain keeps beside a message does not count as input', async () => {
-  const { AIMessage, HumanMessage } = await import('@langchain/core/messages');
+  const { AIMessage, HumanMessage, ToolMessage } = await import('@langchain/core/messages');
   const call = { name: 'lookup', args: { q: 'x'.repeat(100) }, id: 'call_1', type: 'tool_call' as const };
   const raw = { id: 'call_1', type: 'function' as const, function: { name: 'lookup', arguments: JSON.stringify(call.args) } };
   const bytesOf = (kept: object) =>
@@ -127,6 +142,9 @@ it('what LangChain keeps beside a message does not count as input', async () => 
   ).toBe(bare);
   expect(bytesOf({ additional_kwargs: { tool_calls: [raw] } })).toBe(bare);
   expect(bytesOf({ content: 'y'.repeat(70) })).toBe(bare + 70);
+  const answerWith = (artifact: object | undefined) =>
+    modelOf([[new ToolMessage({ content: 'found', tool_call_id: 'call_1', ...(artifact && { artifact }) })]], undefined, undefined);
+  expect(answerWith({ docs: 'x'.repeat(500) })).toEqual(answerWith(undefined));
 });
 
 it.each([

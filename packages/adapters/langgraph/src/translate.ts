@@ -1,4 +1,6 @@
-import { usageOfTotals, type AgentContext, type ModelResult, type ReportedUsage, type RunOptions } from '@runpurse/core';
+import { createHash } from 'node:crypto';
+import { usageOfTotals, type AgentContext, type CallPlace, type ModelResult, type ReportedUsage, type RunOptions } from '@runpurse/core';
+import { outputMax } from '@runpurse/core/language-model';
 
 /** What LangChain calls metadata: the config's own keys and LangGraph's, inherited by everything below. */
 export type Metadata = Readonly<Record<string, unknown>>;
@@ -25,12 +27,18 @@ export function runOf(
 ): RunOptions {
   return {
     runId: langchainRunId,
-    sessionId: text(metadata?.['thread_id']),
+    sessionId: threadOf(metadata),
     agentId: isNamed(name) ? name : undefined,
     name,
     ...withoutUndefined(defaults),
     ...withoutUndefined(statedBy(metadata)),
   };
+}
+
+/** The thread, which LangGraph takes as a number too. */
+export function threadOf(metadata: Metadata | undefined): string | undefined {
+  const thread = metadata?.['thread_id'];
+  return text(typeof thread === 'number' ? String(thread) : thread);
 }
 
 /** Where in its graph a call stands. */
@@ -67,12 +75,27 @@ export function attemptOf(namespace: string, failures: ReadonlyMap<string, numbe
 /** The model a call asks for and the bounds of its worst case. Only lengths are read off the prompt. */
 export function modelOf(prompt: unknown, extra: Metadata | undefined, metadata: Metadata | undefined) {
   const params = (extra?.['invocation_params'] ?? {}) as Metadata;
-  const limit = params['max_completion_tokens'] ?? params['max_tokens'] ?? params['max_output_tokens'];
   return {
     model: text(params['model']) ?? text(metadata?.['ls_model_name']) ?? 'unknown',
-    maxOutputTokens: typeof limit === 'number' && limit > 0 ? limit : undefined,
-    inputTokensMax: Buffer.byteLength(JSON.stringify([prompt, params], asSent)),
+    maxOutputTokens: outputMax(
+      OUTPUT_LIMITS.map((name) => params[name]),
+      [params['n']],
+    ),
+    inputTokensMax: Buffer.byteLength(sentText([prompt, params])),
   };
+}
+
+const OUTPUT_LIMITS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens'];
+
+/** The same for the same prompt given again at the same place of a run, whichever model is asked then. */
+export function fingerprintOf({ graphNode, agentId, parentStepId }: CallPlace, prompt: unknown): string {
+  return createHash('sha256')
+    .update(sentText([graphNode, agentId, parentStepId, prompt]))
+    .digest('base64url');
+}
+
+function sentText(value: unknown): string {
+  return JSON.stringify(value, asSent);
 }
 
 /** Where a model that describes itself says it sends its requests. */
@@ -86,15 +109,15 @@ function asSent(key: string, value: unknown): unknown {
   if (key === 'response_metadata' || key === 'usage_metadata' || key === 'lc_kwargs') return undefined;
   const message = value as { readonly type?: unknown; readonly id?: unknown; readonly kwargs?: Metadata } | null;
   if (message?.type !== 'constructor' || message.kwargs === undefined) return value;
-  const { additional_kwargs, ...kwargs } = message.kwargs;
+  const { additional_kwargs, artifact: _kept, ...kwargs } = message.kwargs;
   const { tool_calls: _sentOnce, ...more } = (additional_kwargs ?? {}) as Metadata;
   return { ...kwargs, ...more };
 }
 
 /** How a failed call ended. A provider that answered with an error bills nothing; what a lost or broken one did is unknown. */
 export function failureOf(error: unknown): Pick<ModelResult, 'error' | 'status' | 'usage'> {
-  if (isCancellation(error)) return { error, status: 'aborted' };
-  const status = (error as { readonly status?: unknown } | null)?.status;
+  if (isCancellation(error) || isAbort(error)) return { error, status: 'aborted' };
+  const { status } = read(error);
   return { error, usage: typeof status === 'number' && status >= 400 ? { input_tokens: 0, output_tokens: 0 } : undefined };
 }
 
@@ -102,6 +125,11 @@ export function failureOf(error: unknown): Pick<ModelResult, 'error' | 'status' 
 export interface ModelOutput {
   readonly generations: readonly (readonly object[])[];
   readonly llmOutput?: Metadata | undefined;
+}
+interface TokenUsage {
+  readonly promptTokens?: number;
+  readonly completionTokens?: number;
+  readonly totalTokens?: number;
 }
 interface UsageMetadata {
   readonly input_tokens?: number;
@@ -115,38 +143,46 @@ interface UsageMetadata {
   readonly output_token_details?: { readonly audio?: number | null; readonly reasoning?: number | null };
 }
 
-/** The model that answered and what it used. ChatOpenAI leaves a count of 0 out, so the total has to speak for it. */
+/** The model that answered and what it used. */
 export function answerOf(output: ModelOutput): { readonly model: string | undefined; readonly usage: ReportedUsage | undefined } {
   const message = (
     output.generations[0]?.[0] as
       { readonly message?: { readonly usage_metadata?: UsageMetadata; readonly response_metadata?: Metadata } } | undefined
   )?.message;
-  const tokens = output.llmOutput?.['tokenUsage'] as { readonly promptTokens?: number; readonly completionTokens?: number } | undefined;
+  const tokens = output.llmOutput?.['tokenUsage'] as TokenUsage | undefined;
   const {
     input_tokens: input = tokens?.promptTokens,
-    total_tokens: total,
+    output_tokens: answered = tokens?.completionTokens,
+    total_tokens: total = tokens?.totalTokens,
     input_token_details: ins,
     output_token_details: outs,
-    output_tokens,
   } = message?.usage_metadata ?? {};
-  const answered = output_tokens ?? tokens?.completionTokens ?? (input !== undefined && total !== undefined ? total - input : undefined);
   return {
     model: text(message?.response_metadata?.['model_name']),
     usage: usageOfTotals({
-      input,
+      input: countOf(input, answered, total),
       cacheRead: ins?.cache_read,
       cacheWrite: ins?.cache_creation,
       audioInput: ins?.audio,
-      output: answered,
+      output: countOf(answered, input, total),
       reasoning: outs?.reasoning,
       audioOutput: outs?.audio,
     }),
   };
 }
 
+/**
+ * ChatOpenAI leaves a count of 0 out, and when LangChain adds a stream's chunks up it makes what nobody stated a 0: one that is
+ * 0 or missing is what the total leaves for it, and unknown when that says nothing either.
+ */
+function countOf(count: number | undefined, other: number | undefined, total: number | undefined): number | undefined {
+  if (count !== undefined && count !== 0) return count;
+  return total !== undefined && total > 0 && other !== undefined && other <= total ? total - other : undefined;
+}
+
 /** A graph that stops on purpose: an interrupt, a drain, a command to the parent. Not a failure. */
 export function isBubbleUp(error: unknown): boolean {
-  return (error as { readonly is_bubble_up?: unknown } | null)?.is_bubble_up === true;
+  return read(error).is_bubble_up === true;
 }
 
 /** What a graph is given to go on after a pause: a `Command`, or nothing. */
@@ -155,11 +191,34 @@ export function isResume(inputs: unknown): boolean {
   return lg_name === 'Command' || input === null;
 }
 
-/** The caller's AbortSignal ended it. LangGraph tells the root no more than `Abort`. */
+/** An AbortSignal ended it, as far as its name says so. */
 export function isCancellation(error: unknown): boolean {
-  if (typeof error !== 'object' || error === null) return false;
-  const { name, message } = error as { readonly name?: unknown; readonly message?: unknown };
-  return name === 'AbortError' || name === 'ModelAbortError' || message === 'Abort' || message === 'AbortError';
+  const { name } = read(error);
+  return name === 'AbortError' || name === 'ModelAbortError';
+}
+
+/** All that LangGraph, and a model's stream, say when they are aborted; code in the graph may say the same. */
+export function isAbort(error: unknown): boolean {
+  const { message } = read(error);
+  return message === 'Abort' || message === 'AbortError';
+}
+
+interface ReadError {
+  readonly name?: unknown;
+  readonly message?: unknown;
+  readonly status?: unknown;
+  readonly is_bubble_up?: unknown;
+}
+
+/** Anything can be thrown; of what is no object, or has getters that throw, nothing is known. */
+function read(error: unknown): ReadError {
+  if (typeof error !== 'object' || error === null) return {};
+  try {
+    const { name, message, status, is_bubble_up } = error as ReadError;
+    return { name, message, status, is_bubble_up };
+  } catch {
+    return {};
+  }
 }
 
 function isNamed(name: string | undefined): name is string {

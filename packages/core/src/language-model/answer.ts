@@ -94,8 +94,6 @@ export function asText(this: unknown, key: string, value: unknown): unknown {
   return own instanceof Uint8Array ? Buffer.from(own.buffer, own.byteOffset, own.byteLength).toString('base64') : value;
 }
 
-/** More than any model writes at once. */
-const ANSWER_TOKENS_MAX = 1_000_000;
 const OUTPUT_LIMITS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'maxTokens', 'maxCompletionTokens', 'maxOutputTokens'];
 
 /** Options that go past the SDK to the provider may raise the limit, and ask for several answers of that length. */
@@ -103,13 +101,19 @@ function mostOutput(stated: number | undefined, providerOptions: unknown): numbe
   const sets = Object.values((providerOptions ?? {}) as Readonly<Record<string, unknown>>).filter(
     (set): set is Readonly<Record<string, unknown>> => typeof set === 'object' && set !== null,
   );
-  const stating = (names: readonly string[]): number[] =>
-    sets.flatMap((set) => names.map((name) => set[name])).filter((value): value is number => typeof value === 'number' && value > 0);
-  const limits = [...(stated === undefined ? [] : [stated]), ...stating(OUTPUT_LIMITS)];
-  const answers = Math.max(1, ...stating(['n']));
-  // Of one answer without a limit the gateway knows the model's own; several are at most this long.
-  if (limits.length === 0) return answers === 1 ? undefined : answers * ANSWER_TOKENS_MAX;
-  return Math.max(...limits) * answers;
+  const stating = (names: readonly string[]): unknown[] => sets.flatMap((set) => names.map((name) => set[name]));
+  return outputMax([stated, ...stating(OUTPUT_LIMITS)], stating(['n']));
+}
+
+/** More than any model writes at once. */
+const ANSWER_TOKENS_MAX = 1_000_000;
+
+/** What the answers of a call may be together: of its limits the highest, times as many as it asks for. Of one without a limit the gateway knows the model's own. */
+export function outputMax(limits: readonly unknown[], answers: readonly unknown[]): number | undefined {
+  const isStated = (value: unknown): value is number => typeof value === 'number' && value > 0;
+  const [stated, count] = [limits.filter(isStated), Math.max(1, ...answers.filter(isStated))];
+  if (stated.length === 0) return count === 1 ? undefined : count * ANSWER_TOKENS_MAX;
+  return Math.max(...stated) * count;
 }
 
 export function requestIdOf(headers: unknown): string | undefined {

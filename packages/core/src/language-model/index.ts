@@ -7,6 +7,7 @@ export {
   answerOf,
   answerWith,
   asText,
+  outputMax,
   boundsOf,
   failureOf,
   isCancellation,
