@@ -1,8 +1,5 @@
 import {
-  addTraceProcessor,
-  getCurrentTrace,
   getDefaultModel,
-  NoopTrace,
   OpenAIProvider,
   Runner,
   setDefaultModelProvider,
@@ -12,14 +9,16 @@ import {
   type RunConfig,
   type TracingProcessor,
 } from '@openai/agents';
-import { isAtGateway, orThrow, runEndOf, type GatewayClient } from '@runpurse/core';
+import { isAtGateway, orThrow, type GatewayClient } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import OpenAI from 'openai';
-import { failed, MeteredModel, runpurseFetch, type Host } from './carry.ts';
-import { frames, keepTraced, liveHere, makeLive, type Live } from './live.ts';
-import { agentsFrom, guardAgent, settle, type AgentLike } from './tools.ts';
-import { traceProcessor } from './tracing.ts';
-import { isCancellation, runOf, waitingIn, type RunpurseContext, type SdkRun } from './translate.ts';
+import { failed, MeteredModel, runpurseFetch } from './carry.ts';
+import { attachHost, frames, liveHere, makeLive, statedInside, traceHere, type Host, type Live } from './live.ts';
+import { agentsFrom, endTools, guardAgent, type AgentLike } from './tools.ts';
+import { keepInTrace } from './traces.ts';
+import { addProcessor, processor } from './tracing.ts';
+import { endOf, isSameRun, runOf, thrown, waitingIn, type Failure, type RunpurseContext, type SdkRun } from './translate.ts';
+import { warnOnce } from './warn.ts';
 
 /** What belongs to no run in particular (`agentId`, `workflowId`, …) is the default of each run. */
 export interface RunpurseOptions extends RunpurseContext, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
@@ -46,8 +45,8 @@ export function attachRunpurse(options: RunpurseOptions): Runpurse {
 /** The attachment: makes runners and model providers, and reports what their runs do. One serves any number of runs. */
 export class Runpurse implements Host {
   readonly client: GatewayClient;
-  /** Already added; only who replaces all processors with `setTraceProcessors` has to name it again. */
-  readonly processor: TracingProcessor;
+  /** Already added, once for all attachments; only who replaces all processors with `setTraceProcessors` has to name it again. */
+  readonly processor: TracingProcessor = processor;
   readonly #options: RunpurseOptions;
   readonly #defaults: RunpurseContext;
 
@@ -57,8 +56,8 @@ export class Runpurse implements Host {
     this.#defaults = defaults;
     this.client =
       client ?? createClient({ source: 'openai_agents', baseUrl, apiKey, failurePolicy, dialect, ...(onProblem && { onProblem }) });
-    this.processor = traceProcessor(this, (live, error) => this.#end(live, error));
-    addTraceProcessor(this.processor);
+    addProcessor();
+    attachHost(this);
   }
 
   /** A Runner whose every run is one of ours: begun before its first model call, ended however it ends. */
@@ -106,24 +105,44 @@ export class Runpurse implements Host {
     return model instanceof MeteredModel ? model : new MeteredModel(model, name, this, isCarried);
   }
 
-  /** Everything inside states this of its runs: `runpurse.with({ customerId, limitUsd }, () => run(agent, input))`. */
+  /**
+   * Everything inside states this of its runs: `runpurse.with({ customerId, limitUsd }, () => run(agent, input))`. Inside a run it
+   * makes another one of what it names a cap, a run, session, customer or workflow for.
+   */
   with<Result>(stated: RunpurseContext, work: () => Result): Result {
     const outer = frames.getStore();
-    return frames.run({ ...outer, stated: { ...outer?.stated, ...stated } }, work);
+    const here = liveHere();
+    const isAnother = here !== undefined && !isSameRun(here.options, stated);
+    return frames.run({ ...outer, stated: { ...(isAnother ? statedInside(outer?.stated) : outer?.stated), ...stated } }, work);
   }
 
-  /** For MeteredModel: the run around a call, else the trace's, else one for this call alone. */
+  get isClosed(): boolean {
+    return this.client.isClosed;
+  }
+
+  /** The run around a call, else the trace's, else one for this call alone. */
   liveFor(agentName: string | undefined): ReturnType<Host['liveFor']> {
     const here = liveHere();
     if (here !== undefined) return { live: here };
-    const trace = getCurrentTrace();
-    const isTraced = trace !== null && trace.traceId !== NO_TRACE;
-    const live = this.#open({ agentName, ...(isTraced && { workflowName: trace.name, groupId: trace.groupId }) });
-    if (isTraced) {
-      keepTraced(trace.traceId, live);
-      return { live };
+    const trace = traceHere();
+    const live = this.#open({ agentName, ...(trace !== null && { workflowName: trace.name, groupId: trace.groupId }) });
+    if (trace === null) return { live, endAfter: (failure) => this.end(live, failure) };
+    keepInTrace(trace.traceId, live);
+    return { live };
+  }
+
+  async end(live: Live, failure?: Failure, result?: Result): Promise<void> {
+    const { run } = live;
+    live.isEnded = true;
+    for (const call of live.calls) this.guard(() => failed(call, thrown(new Error('its run ended first')), true));
+    endTools(live);
+    try {
+      // Someone is asked for approval; the answer comes as another run of the session, so this one stays open.
+      const isPaused = failure === undefined && (result?.interruptions?.length ?? 0) > 0;
+      await (isPaused ? run.pause('interrupted, waiting for an approval') : run.end(endOf(failure)));
+    } catch (fault) {
+      this.#report(fault);
     }
-    return { live, endAfter: (error) => this.#end(live, error) };
   }
 
   /** Faults of ours end here. */
@@ -131,11 +150,15 @@ export class Runpurse implements Host {
     try {
       return work();
     } catch (error) {
-      const { onFault } = this.#options;
-      if (onFault === undefined) console.warn('Runpurse: a fault in the OpenAI Agents adapter, your run goes on.', error);
-      else onFault(error);
+      this.#report(error);
       return undefined;
     }
+  }
+
+  #report(fault: unknown): void {
+    const { onFault } = this.#options;
+    if (onFault === undefined) console.warn('Runpurse: a fault in the OpenAI Agents adapter, your run goes on.', fault);
+    else onFault(fault);
   }
 
   #gatewayClient(): OpenAI {
@@ -147,8 +170,8 @@ export class Runpurse implements Host {
   }
 
   #open(sdk: SdkRun): Live {
-    const run = this.client.run(runOf(sdk, this.#defaults, frames.getStore()?.stated));
-    return makeLive(run, this, this.#gateway);
+    const options = runOf(sdk, this.#defaults, frames.getStore()?.stated);
+    return makeLive(this.client.run(options), options, this, this.#gateway);
   }
 
   async #run(sdk: SdkRun, signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
@@ -156,31 +179,22 @@ export class Runpurse implements Host {
     if (liveHere()?.isEnded === false) return work();
     const live = this.#open(sdk);
     orThrow(await live.run.start());
-    return frames.run({ live, agentName: sdk.agentName }, async () => {
+    const failure = (error: unknown): Failure => (signal?.aborted === true ? CANCELLED : thrown(error));
+    return frames.run({ live, agentName: sdk.agentName, stated: statedInside(frames.getStore()?.stated) }, async () => {
       try {
         const result = await work();
-        if (result.completed === undefined) await this.#end(live, undefined, result);
+        if (result.completed === undefined) await this.end(live, undefined, result);
         else
           void result.completed.then(
-            () => this.#end(live, result.cancelled === true ? CANCELLED : (result.error ?? undefined), result),
-            (error: unknown) => this.#end(live, signal?.aborted === true ? CANCELLED : error),
+            () => this.end(live, failureIn(result), result),
+            (error: unknown) => this.end(live, failure(error)),
           );
         return result;
       } catch (error) {
-        await this.#end(live, signal?.aborted === true ? CANCELLED : error);
+        await this.end(live, failure(error));
         throw error;
       }
     });
-  }
-
-  async #end(live: Live, error: unknown, result?: Result): Promise<void> {
-    const { run } = live;
-    live.isEnded = true;
-    // Someone is asked for approval; the answer comes as another run of the session, so this one stays open.
-    if ((result?.interruptions?.length ?? 0) > 0 && error === undefined) return run.pause('interrupted, waiting for an approval');
-    for (const call of live.calls) this.guard(() => failed(call, new Error('its run ended first'), true));
-    for (const id of live.openTools) settle(live, id, new Error('its run ended first'));
-    await run.end(runEndOf(error, isCancellation(error)));
   }
 }
 
@@ -192,23 +206,23 @@ interface Result {
   readonly interruptions?: readonly unknown[];
 }
 
-const warnedOf = new Set<string>();
-
 /** A model object of the agent's own never asks the runner's provider: what is not metered must not go unnoticed. */
 function warnOfOwnModels(agent: AgentLike): void {
   for (const { name, model } of agentsFrom(agent)) {
-    if (typeof model !== 'object' || model instanceof MeteredModel || warnedOf.has(name)) continue;
-    warnedOf.add(name);
-    process.emitWarning(
+    if (typeof model !== 'object' || model instanceof MeteredModel) continue;
+    warnOnce(
       `The agent "${name}" has a model object of its own: its calls are neither asked for nor counted. Name the model, or wrap it with runpurse.model(model, name).`,
-      'RunpurseWarning',
     );
   }
 }
 
-/** The id all traces share while tracing is off. */
-const NO_TRACE = new NoopTrace().traceId;
-const CANCELLED = new DOMException('cancelled', 'AbortError');
+const CANCELLED = thrown(new DOMException('cancelled', 'AbortError'));
+
+/** A stream tells its end by itself; `undefined` thrown in it is not told. */
+function failureIn({ cancelled, error }: Result): Failure | undefined {
+  if (cancelled === true) return CANCELLED;
+  return error === undefined || error === null ? undefined : thrown(error);
+}
 
 function isClient(source: OpenAI | ModelProvider): source is OpenAI {
   return !('getModel' in source);

@@ -1,21 +1,31 @@
 import { getCurrentSpan, type Model, type ModelRequest, type ModelResponse, type StreamEvent } from '@openai/agents';
-import { orThrow, refusalOf, RunpurseError } from '@runpurse/core';
+import { orThrow, refusalOf, RunpurseError, type ModelResult } from '@runpurse/core';
 import { attemptOf, meteredFetch, type FetchedCall } from '@runpurse/core/fetch';
-import { forgetTraced, frames, type Frame, type Live } from './live.ts';
-import { boundsOf, failureOf, hostedToolsOf, modelOf, modelOfFrame, turnOf, usageOf, type Answer } from './translate.ts';
+import { APIUserAbortError } from 'openai';
+import { frames, type Frame, type Host, type Live } from './live.ts';
+import { forgetTraced } from './traces.ts';
+import {
+  boundsOf,
+  failureOf,
+  hostedToolsOf,
+  modelOf,
+  modelOfFrame,
+  thrown,
+  turnOf,
+  usageOf,
+  usageOfFrame,
+  usageOfText,
+  type Answer,
+  type Failure,
+} from './translate.ts';
 
 /** One model call from its question to its end. */
 export interface Call extends FetchedCall {
   readonly live: Live;
   readonly asked: NonNullable<FetchedCall['asked']>;
   readonly input: unknown;
-}
-
-/** Where a metered model finds its run, and hears of faults of ours. */
-export interface Host {
-  /** The run a model call belongs to; one of its own when nobody knows better, which then ends with the call. */
-  liveFor(agentName: string | undefined): { readonly live: Live; readonly endAfter?: ((error: unknown) => Promise<void>) | undefined };
-  guard<Value>(work: () => Value): Value | undefined;
+  /** The provider's answer as its client read it, kept in case that the SDK throws instead of answering. */
+  reply?: string | undefined;
 }
 
 /** A model whose calls are asked for, carried or reported: the one place where the SDK's model calls pass. */
@@ -50,16 +60,17 @@ export class MeteredModel implements Model {
       await end(undefined);
       return response;
     } catch (error) {
-      this.#host.guard(() => failed(call, error, request.signal?.aborted === true));
-      await end(error);
+      this.#host.guard(() => failed(call, thrown(error), request.signal?.aborted === true, usageOfText(call.reply)));
+      await end(thrown(error));
       throw error;
     }
   }
 
   async *getStreamedResponse(request: ModelRequest): AsyncGenerator<StreamEvent> {
     const { call, frame, end } = await this.#begin(request);
-    let failure: unknown;
+    let failure: Failure | undefined;
     let model: string | undefined;
+    let usage: ModelResult['usage'];
     const stream = frames.run(frame, () => this.#model.getStreamedResponse(withRawUsage(request))[Symbol.asyncIterator]());
     try {
       for (;;) {
@@ -67,25 +78,30 @@ export class MeteredModel implements Model {
         const step = await frames.run(frame, () => stream.next());
         if (step.done === true) break;
         const { value: event } = step;
-        if (event.type === 'model') model ??= modelOfFrame(event.event);
+        if (event.type === 'model') {
+          model ??= modelOfFrame(event.event);
+          usage = this.#host.guard(() => usageOfFrame(event.event)) ?? usage;
+        }
         // Aborted, the OpenAI client ends its stream as if it were whole.
         if (event.type === 'response_done' && request.signal?.aborted !== true)
           this.#host.guard(() => answered(call, event.response as unknown as Answer, model));
         yield event;
       }
     } catch (error) {
-      failure = error;
-      this.#host.guard(() => failed(call, error, request.signal?.aborted === true));
+      const why = (failure = thrown(error));
+      this.#host.guard(() => failed(call, why, request.signal?.aborted === true, usage));
       throw error;
     } finally {
-      await stream.return?.();
-      this.#host.guard(() => failed(call, new Error('the stream was left before its end'), true));
+      await frames.run(frame, async () => stream.return?.());
+      this.#host.guard(() => failed(call, thrown(new Error('the stream was left before its end')), true, usage));
       await end(failure);
     }
   }
 
   /** Asks. Throws what the SDK hands on to its user when the call may not be made. */
   async #begin(request: ModelRequest) {
+    // As its client would throw it, had it been asked: nothing is sent, so nothing is held.
+    if (request.signal?.aborted === true) throw new APIUserAbortError();
     const turn = turnOf(getCurrentSpan());
     const outer = frames.getStore();
     const agentId = turn.agentId ?? outer?.agentName;
@@ -97,15 +113,15 @@ export class MeteredModel implements Model {
     const asked = { model: this.#name, ...(!this.#isCarried && this.#host.guard(() => boundsOf(request))) };
     const { run, gateway } = live;
     const call: Call = { live, run, gateway, place, asked, input: request.input, isCarried: this.#isCarried, tries: 0 };
-    const end = async (error: unknown): Promise<void> => endAfter?.(error);
+    const end = async (failure: Failure | undefined): Promise<void> => endAfter?.(failure);
     const begun = await live.run.start();
     if (!begun.proceed) forgetTraced(live);
     orThrow(begun);
     try {
       orThrow(await live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }));
     } catch (error) {
-      live.failure = error;
-      await end(error);
+      live.failure = thrown(error);
+      await end(live.failure);
       throw error;
     }
     live.calls.add(call);
@@ -134,14 +150,15 @@ function answered(call: Call, answer: Answer, streamedModel?: string): void {
 }
 
 /** Says how a call failed, once. A call the gateway refused was not made: there is nothing to report. */
-export function failed(call: Call, error: unknown, isAborted: boolean): void {
+export function failed(call: Call, failure: Failure, isAborted: boolean, usage?: ModelResult['usage']): void {
   const { live, place, asked, isCarried: carried, requestId, input } = call;
   if (!live.calls.delete(call)) return;
-  live.failure = error;
-  if (refusalOf(error) !== undefined) return;
+  live.failure = failure;
+  if (refusalOf(failure.error) !== undefined) return;
   const attempt = attemptOf(call);
+  const ended = failureOf(failure.error, isAborted);
   if (typeof input === 'object' && input !== null) live.failed.set(input, { stepId: place.stepId, attempts: attempt });
-  live.run.recordModel({ ...place, attempt, carried, requestId, model: asked.model, ...failureOf(error, isAborted) });
+  live.run.recordModel({ ...place, attempt, carried, requestId, model: asked.model, ...ended, usage: usage ?? ended.usage });
 }
 
 /**
@@ -149,5 +166,18 @@ export function failed(call: Call, error: unknown, isAborted: boolean): void {
  * try of the client's own when it goes elsewhere. `runpurse.models()` installs it.
  */
 export function runpurseFetch(inner?: typeof fetch): typeof fetch {
-  return meteredFetch(() => frames.getStore()?.call, inner);
+  const callHere = (): Call | undefined => frames.getStore()?.call;
+  const metered = meteredFetch(callHere, inner);
+  return async (input, init) => {
+    const response = await metered(input, init);
+    const call = callHere();
+    if (call !== undefined && response.ok) call.live.host.guard(() => keepReply(call, response));
+    return response;
+  };
+}
+
+/** The SDK takes a response that failed or is incomplete for none, but it was billed. */
+function keepReply(call: Call, response: Response): void {
+  const read = response.text.bind(response);
+  Object.assign(response, { text: async () => (call.reply = await read()) });
 }

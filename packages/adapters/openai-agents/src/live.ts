@@ -1,33 +1,59 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { getCurrentTrace } from '@openai/agents';
-import type { Run } from '@runpurse/core';
-import type { Call, Host } from './carry.ts';
-import type { RunpurseContext } from './translate.ts';
+import { getCurrentSpan, getCurrentTrace, NoopTrace } from '@openai/agents';
+import type { Run, RunOptions } from '@runpurse/core';
+import type { Call } from './carry.ts';
+import { traces } from './traces.ts';
+import { isSameRun, type Failure, type RunpurseContext } from './translate.ts';
+
+/** An attachment, as the parts that stand in the SDK know it. */
+export interface Host {
+  /** The run the code that runs right now belongs to; one of its own for this call when nobody knows better, which then ends with it. */
+  liveFor(agentName: string | undefined): { readonly live: Live; readonly endAfter?: EndAfter | undefined };
+  end(live: Live, failure?: Failure): Promise<void>;
+  /** Faults of ours end here. */
+  guard<Value>(work: () => Value): Value | undefined;
+  readonly isClosed: boolean;
+}
+export type EndAfter = (failure: Failure | undefined) => Promise<void>;
 
 /** One run of ours while it lasts. */
 export interface Live {
   readonly run: Run;
+  /** What it was opened as, in its user's own words, with the id it got if none was stated. */
+  readonly options: RunOptions;
   /** The attachment it belongs to: a process may have several. */
   readonly host: Host;
   /** Address of the gateway it is kept by. */
   readonly gateway: string;
   /** Model calls under way. */
   readonly calls: Set<Call>;
-  /** Tool calls asked about and not yet settled, by the id they are known by here. */
-  readonly openTools: Set<string>;
-  /** Agents behind tools that wait to be resumed, as `waitingIn` tells them, and of those asked about again the ids here. */
+  /** Tool calls asked about and not yet settled. */
+  readonly holds: Set<Hold>;
+  /** Agents behind tools that wait to be resumed, as `waitingIn` tells them. */
   readonly waitingTools: Set<string>;
-  readonly paidTools: Set<string>;
-  /** How often a tool call's id was used: models repeat ids. */
-  readonly toolUses: Map<string, number>;
-  /** Spans of tool calls: those that were asked about, and all, to know an agent behind a tool from the run's own. */
-  readonly guardedSpans: Set<string>;
-  readonly toolSpans: Set<string>;
+  /** The SDK's traces it was seen in. */
+  readonly traces: Set<string>;
   /** Inputs of failed model calls: the same one again is a retry. */
   readonly failed: WeakMap<object, { readonly stepId: string; readonly attempts: number }>;
-  /** What went wrong with the last model call, as it was thrown. */
-  failure?: unknown;
+  /** What went wrong with the last model call. */
+  failure?: Failure | undefined;
+  /** What went wrong with a `run()` that is part of it. */
+  taskFailure?: Failure | undefined;
   isEnded: boolean;
+}
+
+/** A tool call that was allowed and is not settled. */
+export interface Hold {
+  readonly live: Live;
+  /** What the call is known by in its run, and what the model calls it. */
+  readonly id: string;
+  readonly toolCall: { readonly name: string; readonly callId: string };
+  readonly spanId: string | undefined;
+  /** Asked for and charged by the run that was interrupted in it. */
+  readonly isPaid: boolean;
+  /** Ends a run that was opened for this call alone. */
+  readonly endAfter: EndAfter | undefined;
+  isStarted: boolean;
 }
 
 /** Where in a run the code that runs right now stands. */
@@ -44,40 +70,52 @@ export interface Frame {
 
 export const frames = new AsyncLocalStorage<Frame>();
 
-/** Runs of traces that were begun past our runner, by `run()` or `withTrace()`. */
-export const traced = new Map<string, Live>();
+const hosts = new Set<Host>();
 
-/** A trace whose own code throws never says that it ended: of those only so many are kept. */
-const TRACED_KEPT = 1_000;
-
-export function keepTraced(traceId: string, live: Live): void {
-  traced.set(traceId, live);
-  const oldest = traced.keys().next();
-  if (traced.size > TRACED_KEPT && oldest.done !== true) traced.delete(oldest.value);
+/** From now on tools that no run is around are asked for here. */
+export function attachHost(host: Host): void {
+  for (const other of hosts) if (other.isClosed) hosts.delete(other);
+  hosts.add(host);
 }
 
-/** A run that was denied has not begun: its trace may ask again. */
-export function forgetTraced(live: Live): void {
-  for (const [traceId, kept] of traced) if (kept === live) traced.delete(traceId);
+export function newestHost(): Host | undefined {
+  return [...hosts].findLast(({ isClosed }) => !isClosed);
 }
 
-/** The run the code that runs right now belongs to. */
-export function liveHere(): Live | undefined {
-  return frames.getStore()?.live ?? traced.get(getCurrentTrace()?.traceId ?? '');
+/** The id all traces share while tracing is off. */
+const NO_TRACE = new NoopTrace().traceId;
+
+/** The SDK's trace around, if it keeps one. */
+export function traceHere(): ReturnType<typeof getCurrentTrace> {
+  const trace = getCurrentTrace();
+  return trace?.traceId === NO_TRACE ? null : trace;
 }
 
-export function makeLive(run: Run, host: Host, gateway: string): Live {
+/** The run the code that runs right now belongs to: that of its frame or its trace, unless what is stated names another. */
+export function liveHere(traceId = traceHere()?.traceId): Live | undefined {
+  const { live, stated } = frames.getStore() ?? {};
+  const trace = traces.get(traceId ?? '');
+  // What an ended run left behind stays with it, and is refused; what its background begins anew is another run.
+  const isOver = live?.isEnded === true && trace?.inside.get(getCurrentSpan()?.spanId ?? '')?.isWhole === true;
+  const inFrame = live === undefined || isOver ? [] : [live];
+  return [...inFrame, ...(trace?.lives ?? [])].find(({ options }) => isSameRun(options, stated));
+}
+
+/** Of runs begun inside a run: what is stated but the id, which is taken. */
+export function statedInside(stated: RunpurseContext | undefined): RunpurseContext | undefined {
+  return stated && { ...stated, runId: undefined };
+}
+
+export function makeLive(run: Run, options: RunOptions, host: Host, gateway: string): Live {
   return {
     run,
+    options: { ...options, runId: options.runId ?? run.runId },
     host,
     gateway,
     calls: new Set(),
-    openTools: new Set(),
+    holds: new Set(),
     waitingTools: new Set(),
-    paidTools: new Set(),
-    toolUses: new Map(),
-    guardedSpans: new Set(),
-    toolSpans: new Set(),
+    traces: new Set(),
     failed: new WeakMap(),
     isEnded: false,
   };

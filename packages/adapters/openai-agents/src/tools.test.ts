@@ -104,10 +104,11 @@ describe('a guarded tool', () => {
     for (const interruption of approved.interruptions) approved.state.approve(interruption);
     await runner.run(agent, approved.state);
     await at.runpurse.client.flush();
-    // Asked about before the approval, it is charged to the run that asked.
-    const [asked] = at.eventsOf('tool.call.requested').slice(-1);
+    // Asked about before the approval too, but nothing is held while nobody answers: the run that calls it pays.
+    const [last] = at.eventsOf('run.started').slice(-1);
     expect(ran).toEqual(['x']);
-    expect(at.eventsOf('tool.call.completed').map(({ run_id }) => run_id)).toEqual([asked?.run_id]);
+    expect(at.eventsOf('tool.call.failed').map(({ metadata }) => metadata['from_cache'])).toEqual([true, true]);
+    expect(at.eventsOf('tool.call.completed').map(({ run_id }) => run_id)).toEqual([last?.run_id]);
   });
 
   it('used outside of any run just runs', async () => {

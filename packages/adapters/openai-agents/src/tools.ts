@@ -1,12 +1,22 @@
 import { defineToolInputGuardrail, getCurrentSpan, type FunctionTool, type ToolInputGuardrailData } from '@openai/agents';
-import { orThrow } from '@runpurse/core';
-import { frames, liveHere, type Live } from './live.ts';
+import { orThrow, type Decision } from '@runpurse/core';
+import { frames, liveHere, newestHost, statedInside, type EndAfter, type Hold, type Live } from './live.ts';
+import { forgetTraced } from './traces.ts';
+import { reasonOf, spanError, thrown, type Failure } from './translate.ts';
+import { warnOnce } from './warn.ts';
 
-type GuardedTool = FunctionTool & { [IS_GUARDED]?: boolean };
-const IS_GUARDED = Symbol.for('runpurse.openai-agents.guarded');
+/** On what is ours, so that a second copy of this package leaves it alone. */
+const IS_OURS = Symbol.for('runpurse.openai-agents.guarded');
+const isOurs = (what: object): boolean => (what as { readonly [IS_OURS]?: boolean })[IS_OURS] === true;
+const ours = <What extends object>(what: What): What => Object.assign(what, { [IS_OURS]: true });
 
-/** Names of guarded tools. Their spans are not reported: that such a tool ran, and how, is told from here. */
-export const guardedNames = new Set<string>();
+const guardedSpans = new WeakSet<object>();
+const guardedNames = new Set<string>();
+
+/** Is a tool's span told from here? One that failed before any guardrail, over its arguments, is known by its name only. */
+export function isGuarded(span: object, name: string, hasFailed: boolean): boolean {
+  return guardedSpans.has(span) || (hasFailed && guardedNames.has(name));
+}
 
 /**
  * Makes function tools (agents behind `asTool()` and MCP tools too) ask before they run, by a tool input guardrail: a
@@ -14,19 +24,23 @@ export const guardedNames = new Set<string>();
  * harmless. Hosted tools run at the provider and stay as they are.
  */
 export function guardTools<Tools extends readonly { readonly type: string }[]>(tools: Tools): Tools {
-  for (const tool of tools) if (tool.type === 'function') guardTool(tool as unknown as GuardedTool);
+  for (const tool of tools) if (tool.type === 'function') guardTool(tool as unknown as FunctionTool);
   return tools;
 }
 
 /**
- * Guards an agent and every agent it can hand over to: its function tools and the tools of its MCP servers. `runner()` does
- * it for the agents it runs; an agent behind `asTool()` can't be reached from there and is guarded by this.
+ * Guards an agent and every agent it can hand over to: its function tools and the tools of its MCP servers, those it gets
+ * later too. `runner()` does it for the agents it runs; an agent behind `asTool()` can't be reached from there and is guarded
+ * by this.
  */
 export function guardAgent<Guarded extends AgentLike>(agent: Guarded): Guarded {
   for (const each of agentsFrom(agent)) {
     guardTools(each.tools);
-    const { getMcpTools } = each;
-    if (!Object.hasOwn(each, 'getMcpTools')) each.getMcpTools = async (...args) => guardTools(await getMcpTools.apply(each, args));
+    if (Object.hasOwn(each, 'getAllTools')) continue;
+    const { getAllTools } = each;
+    each.getAllTools = async (...args) => guardTools(await getAllTools.apply(each, args));
+    const handedOver = (_context: unknown, next: AgentLike): void => void guardAgent(next);
+    each.on('agent_handoff' as never, handedOver as never);
   }
   return agent;
 }
@@ -45,104 +59,163 @@ export interface AgentLike {
   readonly model: unknown;
   readonly tools: readonly { readonly type: string }[];
   readonly handoffs: readonly (AgentLike | { readonly agent: AgentLike })[];
-  getMcpTools: (...args: never[]) => Promise<{ readonly type: string }[]>;
+  getAllTools: (...args: never[]) => Promise<{ readonly type: string }[]>;
+  on(event: never, listener: never): unknown;
 }
 
-function guardTool(tool: GuardedTool): void {
-  if (tool[IS_GUARDED] === true) return;
-  const invoke = tool.invoke.bind(tool);
-  // The last of the guardrails: what another one rejects is not asked about, nor held.
-  tool.inputGuardrails = [...(tool.inputGuardrails ?? []), guardrail];
-  tool.invoke = (context, input, details) => inside(holdOf(context, details?.toolCall?.callId), () => invoke(context, input, details));
-  tool[IS_GUARDED] = true;
-  guardedNames.add(tool.name);
+/** Again and again: who sets a tool's guardrails later, or copies it, would take ours away. */
+function guardTool(tool: FunctionTool): void {
+  try {
+    const guardrails = tool.inputGuardrails ?? [];
+    // We ask last: what another one rejects is not asked about, nor held.
+    if (!guardrails.some(isOurs)) tool.inputGuardrails = [mark, ...guardrails, guardrail];
+    const { invoke } = tool;
+    if (!isOurs(invoke))
+      tool.invoke = ours(async (context, input, details) => inside(holdOf(details?.toolCall), () => invoke(context, input, details)));
+    guardedNames.add(tool.name);
+  } catch {
+    warnOnce(`The tool "${tool.name}" can't be guarded, because it can't be changed. Hand over one that is not frozen.`);
+  }
 }
 
-/** A tool call that was allowed and is not settled: the run it is charged to, and what it is called there. */
-interface Hold {
-  readonly live: Live;
-  readonly id: string;
-}
+const ALLOWED = { behavior: { type: 'allow' } } as const;
 
-/** By the SDK's context of a run and the place in it. A call that waited for an approval finds the hold it had before. */
-const holds = new WeakMap<object, Map<string, Hold>>();
+/** Comes first, to tell a guarded tool's span from one that nobody guarded, whatever the other guardrails say. */
+const mark = ours(
+  defineToolInputGuardrail({
+    name: 'runpurse: guarded',
+    run: async () => {
+      const span = getCurrentSpan();
+      if (span !== null) guardedSpans.add(span);
+      return ALLOWED;
+    },
+  }),
+);
 
-const guardrail = defineToolInputGuardrail({ name: 'runpurse', run: askForTool });
+const guardrail = ours(defineToolInputGuardrail({ name: 'runpurse', run: askForTool }));
 
-async function askForTool({ agent, toolCall, context }: ToolInputGuardrailData): ReturnType<typeof guardrail.run> {
-  const here = liveHere();
-  if (here === undefined) return { behavior: { type: 'allow' } };
-  const spanId = getCurrentSpan()?.spanId;
-  if (spanId !== undefined) here.guardedSpans.add(spanId);
-  const hold = here.host.guard(() => holdOf(context, toolCall.callId) ?? takeHold(here, context, toolCall));
-  if (hold === undefined) return { behavior: { type: 'allow' } };
-  const { live, id } = hold;
-  if (live.paidTools.has(id)) return { behavior: { type: 'allow' } };
+async function askForTool({ agent, toolCall }: ToolInputGuardrailData): ReturnType<typeof guardrail.run> {
+  const host = liveHere()?.host ?? newestHost();
+  if (host === undefined) {
+    warnOnce('A guarded tool runs unasked: no Runpurse is attached. Make one, or call attachRunpurse(), before the first run.');
+    return ALLOWED;
+  }
+  const { live, endAfter } = host.liveFor(agent.name);
+  const started = await live.run.start();
+  if (!started.proceed) {
+    forgetTraced(live);
+    return refused(live, started);
+  }
+  const hold = host.guard(() => openHold(live, toolCall) ?? takeHold(live, toolCall, endAfter));
+  if (hold === undefined || hold.isPaid) return ALLOWED;
   const decision = await live.run.authorizeTool({
-    stepId: id,
+    stepId: hold.id,
     parentStepId: frames.getStore()?.parentStepId,
     agentId: agent.name,
     tool: toolCall.name,
-    toolCallId: id,
+    toolCallId: hold.id,
     input: toolCall.arguments,
   });
-  if (decision.proceed) return { behavior: { type: 'allow' } };
-  live.openTools.delete(id);
+  if (decision.proceed) return ALLOWED;
+  live.holds.delete(hold);
+  await endAfter?.(undefined);
+  return refused(live, decision);
+}
+
+/** The model is told of a denial; that nobody answered is thrown, as the failure policy wants it. */
+function refused(live: Live, decision: Exclude<Decision, { readonly type: 'allowed' }>): Awaited<ReturnType<typeof guardrail.run>> {
   if (decision.type === 'denied')
     return { outputInfo: { code: decision.refusal.code }, behavior: { type: 'rejectContent', message: decision.refusal.message } };
-  live.failure = decision.error;
+  live.failure = thrown(decision.error);
   orThrow(decision);
   throw decision.error;
 }
 
-function takeHold(live: Live, context: object, { name, callId }: ToolInputGuardrailData['toolCall']): Hold {
-  const uses = (live.toolUses.get(callId) ?? 0) + 1;
-  live.toolUses.set(callId, uses);
-  const hold = { live, id: uses === 1 ? callId : `${callId}~${uses}` };
-  live.openTools.add(hold.id);
-  if (live.waitingTools.delete(`${name}:${callId}`)) live.paidTools.add(hold.id);
-  const held = holds.get(context) ?? new Map<string, Hold>();
-  holds.set(context, held.set(placeOf(callId), hold));
+type ToolCall = Hold['toolCall'];
+
+/** Holds of calls that no run is around, as with tracing off. */
+const alone = new WeakMap<ToolCall, Hold>();
+
+function takeHold(live: Live, toolCall: ToolCall, endAfter: EndAfter | undefined): Hold {
+  const { name, callId } = toolCall;
+  const isPaid = live.waitingTools.delete(`${name}:${callId}`);
+  const id = live.run.toolCallId(callId);
+  const hold: Hold = { live, id, toolCall, spanId: getCurrentSpan()?.spanId, isPaid, endAfter, isStarted: false };
+  live.holds.add(hold);
+  if (endAfter !== undefined) alone.set(toolCall, hold);
   return hold;
 }
 
-function holdOf(context: object, callId: string | undefined): Hold | undefined {
-  const hold = holds.get(context)?.get(placeOf(callId ?? ''));
-  return hold?.live.openTools.has(hold.id) === true ? hold : undefined;
+/** Models repeat ids, and runs share contexts: a call is known by itself. */
+function openHold(live: Live, toolCall: ToolCall): Hold | undefined {
+  return [...live.holds].find((hold) => !hold.isStarted && hold.toolCall === toolCall);
 }
 
-/** An agent behind a tool may share its caller's context, and the model its ids. */
-function placeOf(callId: string): string {
-  return `${frames.getStore()?.parentStepId ?? ''}\n${callId}`;
+function holdOf(toolCall: ToolCall | undefined): Hold | undefined {
+  if (toolCall === undefined) return undefined;
+  const live = liveHere();
+  return live === undefined ? alone.get(toolCall) : openHold(live, toolCall);
 }
 
 /** Runs a tool inside its call, so that an agent behind it belongs to it, and says how it ended. */
 async function inside<Output>(hold: Hold | undefined, run: () => Promise<Output>): Promise<Output> {
   if (hold === undefined) return run();
-  const { live, id } = hold;
+  hold.isStarted = true;
+  const { live, id, endAfter } = hold;
   const span = getCurrentSpan();
+  const { stated, ...outer } = frames.getStore() ?? {};
+  const frame = { ...outer, live, stated: statedInside(stated), parentStepId: id, agentName: undefined, call: undefined };
+  let failure: Failure | undefined;
   try {
-    const outer = frames.getStore();
-    const frame = { ...outer, live: liveHere() ?? live, parentStepId: id, agentName: undefined, call: undefined };
     const output = await frames.run(frame, run);
     // The SDK answers a tool's error to the model by itself, and notes it on the span only.
-    settle(live, id, span?.error ?? undefined);
+    const told = spanError(span?.error ?? null);
+    if (told !== undefined) failure = thrown(told);
     return output;
   } catch (error) {
-    settle(live, id, error);
+    failure = thrown(error);
     throw error;
+  } finally {
+    settle(hold, failure);
+    await endAfter?.(failure);
   }
 }
 
+/** The run is over or waits: what has not begun does not, and what runs on is told as failed. */
+export function endTools({ holds }: Live): void {
+  for (const hold of holds)
+    if (hold.isStarted) settle(hold, thrown(new Error('its run ended first')));
+    else release(hold);
+}
+
 /** Says how a tool call ended, once. */
-export function settle(live: Live, id: string, error: unknown): void {
-  if (!live.openTools.delete(id) || live.paidTools.delete(id)) return;
-  const { message } = (error ?? {}) as { readonly message?: string };
+function settle(hold: Hold, failure: Failure | undefined): void {
+  const { live, id, isPaid } = hold;
+  if (!live.holds.delete(hold) || isPaid) return;
   live.host.guard(() =>
     live.run.settleTool({
       toolCallId: id,
-      status: error === undefined ? 'completed' : 'failed',
-      error: error === undefined ? undefined : new Error(message ?? 'failed'),
+      status: failure === undefined ? 'completed' : 'failed',
+      error: failure && new Error(reasonOf(failure)),
+    }),
+  );
+}
+
+/** Gives back what is held for a call that was allowed and not made: another guardrail rejected it, a hook threw, the run was aborted. */
+export function release(hold: Hold): void {
+  const { live, id, toolCall, isPaid } = hold;
+  if (!live.holds.delete(hold) || isPaid) return;
+  live.host.guard(() =>
+    live.run.record({
+      type: 'tool.call.failed',
+      event_phase: 'after',
+      policy_stage: 'post_action',
+      step_kind: 'tool_call',
+      step_id: id,
+      tool_call_id: id,
+      name: toolCall.name,
+      // As for a result out of a cache: nothing was called, so it costs nothing.
+      metadata: { tool_name: toolCall.name, from_cache: true, status: 'failed', message: 'it was allowed, and not called' },
     }),
   );
 }

@@ -1,54 +1,66 @@
-import type { Span, SpanData, TracingProcessor } from '@openai/agents';
-import type { Host } from './carry.ts';
-import { frames, liveHere, traced, type Live } from './live.ts';
-import { guardedNames } from './tools.ts';
-import { isRejection, spanError } from './translate.ts';
+import { addTraceProcessor, type Span, type SpanData, type TracingProcessor } from '@openai/agents';
+import { frames, liveHere, type Live } from './live.ts';
+import { isGuarded, release } from './tools.ts';
+import { enterSpan, leaveTask, leaveTrace } from './traces.ts';
+import { isRejection, spanError, thrown } from './translate.ts';
+import { warnOnce } from './warn.ts';
+
+let isAdded = false;
+
+/** Once per process, and again after `setTraceProcessors` dropped it. */
+export function addProcessor(): void {
+  if (isAdded) return;
+  isAdded = true;
+  addTraceProcessor(processor);
+}
+
+/** Who names the processor among others of their own has it twice. */
+const told = new WeakSet<Span<SpanData>>();
 
 /**
  * What the SDK tells only by tracing: handoffs, guardrails, tools nobody guarded and MCP servers' lists, and the end of
  * runs that were begun past our runner. It can't block: that is the models' and the tools' part.
  */
-export function traceProcessor(host: Host, end: (live: Live, error: unknown) => Promise<void>): TracingProcessor {
-  const ours = (live: Live | undefined): Live | undefined => (live?.host === host ? live : undefined);
-  const liveOf = (traceId: string): Live | undefined => ours(liveHere() ?? traced.get(traceId));
-  return {
-    onTraceStart: async ({ traceId }) => host.guard(() => linkTrace(ours(frames.getStore()?.live), traceId)),
-    onTraceEnd: async ({ traceId }) => {
-      const live = ours(traced.get(traceId));
-      if (live === undefined) return;
-      traced.delete(traceId);
-      await end(live, undefined);
-    },
-    onSpanStart: async ({ traceId, spanId, spanData }: Span<SpanData>) =>
-      host.guard(() => {
-        if (spanData.type === 'function') liveOf(traceId)?.toolSpans.add(spanId);
-      }),
-    onSpanEnd: async (span: Span<SpanData>) => {
-      const live = liveOf(span.traceId);
-      if (live === undefined) return;
-      host.guard(() => recordSpan(live, span));
-      const { spanData, error, parentId, traceId } = span;
-      const isOwnTask = spanData.type === 'task' && !live.toolSpans.has(parentId ?? '');
-      // A trace whose run failed never says that it ended.
-      if (error === null || !isOwnTask || traced.get(traceId) !== live) return;
-      traced.delete(traceId);
-      await end(live, live.failure ?? spanError(error));
-    },
-    shutdown: async () => {},
-    forceFlush: async () => {},
-  };
-}
+export const processor: TracingProcessor = {
+  onTraceStart: async ({ traceId }) => {
+    const live = frames.getStore()?.live;
+    if (live?.isEnded === false) live.host.guard(() => linkTrace(live, traceId));
+  },
+  onTraceEnd: async ({ traceId }) => {
+    for (const live of leaveTrace(traceId)) await live.host.end(live, live.taskFailure);
+  },
+  onSpanStart: async (span: Span<SpanData>) => enterSpan(span, span.spanData.type === 'task', frames.getStore() ?? {}),
+  onSpanEnd: async (span: Span<SpanData>) => {
+    if (told.has(span)) return;
+    told.add(span);
+    const live = liveHere(span.traceId);
+    live?.host.guard(() => recordSpan(live, span));
+    if (span.spanData.type !== 'task') return;
+    const failure = span.error === null ? undefined : (live?.failure ?? thrown(spanError(span.error)));
+    for (const ended of leaveTask(span, live, failure)) await ended.host.end(ended, ended.taskFailure);
+  },
+  shutdown: async () => {
+    isAdded = false;
+  },
+  forceFlush: async () => {},
+};
 
 /** So that a run can be found in the SDK's own traces, and the other way round. */
-function linkTrace(live: Live | undefined, traceId: string): void {
-  live?.run.record({ type: 'trace.linked', event_phase: 'state', policy_stage: 'audit_only', metadata: { trace_id: traceId } });
+function linkTrace(live: Live, traceId: string): void {
+  if (live.traces.has(traceId)) return;
+  live.traces.add(traceId);
+  live.run.record({ type: 'trace.linked', event_phase: 'state', policy_stage: 'audit_only', metadata: { trace_id: traceId } });
 }
 
 function recordSpan(live: Live, span: Span<SpanData>): void {
   const { run } = live;
   const { spanData: data, spanId, error } = span;
-  const parentStepId = frames.getStore()?.parentStepId;
+  const { parentStepId, call } = frames.getStore() ?? {};
   switch (data.type) {
+    case 'generation':
+    case 'response':
+      if (call === undefined) warnOfUnmetered(data.type === 'generation' ? data.model : undefined);
+      return;
     case 'handoff': {
       const step = run.step({ name: data.to_agent ?? 'handoff', kind: 'handoff', agentId: data.from_agent, parentStepId });
       if (data.to_agent === undefined) step.fail(new Error(spanError(error) ?? 'nobody took over'));
@@ -74,9 +86,10 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
       });
       return;
     case 'function': {
+      for (const hold of live.holds) if (hold.spanId === spanId && !hold.isStarted) release(hold);
       const failure = spanError(error);
-      if (live.guardedSpans.has(spanId) || guardedNames.has(data.name) || isRejection(failure)) return;
-      warnOfUnguarded(data.name);
+      if (isGuarded(span, data.name, failure !== undefined) || isRejection(failure)) return;
+      warnOnce(`The tool "${data.name}" is reported but can't be denied. Guard it with guardTools([…]) or guardAgent(agent).`);
       const place = { stepId: spanId, parentStepId };
       run.settleTool({
         toolCallId: spanId,
@@ -91,13 +104,9 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
   }
 }
 
-const warnedOf = new Set<string>();
-
-function warnOfUnguarded(tool: string): void {
-  if (warnedOf.has(tool)) return;
-  warnedOf.add(tool);
-  process.emitWarning(
-    `The tool "${tool}" is reported but can't be denied. Guard it with guardTools([…]) or guardAgent(agent).`,
-    'RunpurseWarning',
+/** The model of an agent behind `asTool()`, say, that is an object and not a name: it asks no provider of ours. */
+function warnOfUnmetered(model: string | undefined): void {
+  warnOnce(
+    `Calls of ${model === undefined ? 'a model' : `the model "${model}"`} pass Runpurse by: they are neither asked for nor counted. Name the agent's model, or wrap it with runpurse.model(model, name).`,
   );
 }

@@ -1,5 +1,21 @@
 import { describe, expect, it } from '@jest/globals';
-import { boundsOf, failureOf, hostedToolsOf, isCancellation, modelOfFrame, runOf, spanError, turnOf, usageOf } from './translate.ts';
+import {
+  boundsOf,
+  endOf,
+  failureOf,
+  hostedToolsOf,
+  isCancellation,
+  isSameRun,
+  modelOfFrame,
+  reasonOf,
+  runOf,
+  spanError,
+  thrown,
+  turnOf,
+  usageOf,
+  usageOfFrame,
+  usageOfText,
+} from './translate.ts';
 
 describe('a run', () => {
   it.each([
@@ -40,7 +56,63 @@ describe('the bounds of a call', () => {
     ['a prompt kept at OpenAI', { prompt: { promptId: 'p' } }],
     ['an image', { input: [{ role: 'user', content: [{ type: 'input_image', image: 'https://example.com/a.png' }] }] }],
     ['a file', { input: [{ role: 'user', content: [{ type: 'input_file', file: { id: 'file_1' } }] }] }],
+    ['tools that run at the provider', { tools: [{ type: 'hosted_tool' }] }],
+    ['tools in what goes past the SDK', { modelSettings: { providerData: { web_search_options: {} } } }],
+    ['a conversation in what goes past the SDK', { modelSettings: { providerData: { extra_body: { conversation: 'conv_1' } } } }],
   ])('are unknown for %s', (_, more) => expect(boundsOf({ ...request, ...more }).inputTokensMax).toBeUndefined());
+});
+
+describe('the output limit of a call', () => {
+  it.each([
+    ['is none when none is stated', undefined, {}, undefined],
+    ['is what is stated', 50, undefined, 50],
+    ['is what goes past the SDK', undefined, { max_completion_tokens: 70 }, 70],
+    ['is the largest of them', 50, { max_tokens: 40, extraBody: { max_output_tokens: 60 } }, 60],
+    ['is none when it is taken away', 50, { max_tokens: null }, undefined],
+    ['counts for each answer', 50, { n: 3 }, 150],
+    ['is none that fits when many answers have none', undefined, { n: 2 }, 2_000_000],
+  ])('%s', (_, maxTokens, providerData, expected) => {
+    const request = { input: 'hi', tools: [], handoffs: [], outputType: 'text', modelSettings: { maxTokens, providerData } };
+    expect(boundsOf(request).maxOutputTokens).toBe(expected);
+  });
+});
+
+describe('a run of which something is stated', () => {
+  const options = { runId: 'r', customerId: 'c', limitUsd: '1', bounds: { max_requests: 1 } };
+  it.each([
+    [undefined, true],
+    [{}, true],
+    [{ customerId: 'c', agentId: 'other', properties: { plan: 'pro' } }, true],
+    [{ bounds: { max_requests: 1 } }, true],
+    [{ runId: 's' }, false],
+    [{ sessionId: 's' }, false],
+    [{ customerId: 'd' }, false],
+    [{ workflowId: 'w' }, false],
+    [{ limitUsd: '2' }, false],
+    [{ bounds: { max_requests: 2 } }, false],
+  ])('%j is the same: %s', (stated, expected) => expect(isSameRun(options, stated)).toBe(expected));
+});
+
+describe('what was thrown', () => {
+  const unreadable = {
+    get name() {
+      throw new Error('never');
+    },
+  };
+  it.each([
+    ['undefined', undefined, 'undefined was thrown'],
+    ['null', null, 'null was thrown'],
+    ['text', 'no', 'no'],
+    ['a number', 5, '5 was thrown'],
+    ['an error', new Error('no such order'), 'no such order'],
+    ['an object whose getters throw', unreadable, 'what was thrown can not be read'],
+  ])('is told in words: %s', (_, error, expected) => {
+    expect(reasonOf(thrown(error))).toBe(expected);
+    expect(endOf(thrown(error))).toEqual({ status: 'failed', reason: expected });
+  });
+
+  it('is a stop when it is an abort', () =>
+    expect(endOf(thrown(new DOMException('x', 'AbortError')))).toMatchObject({ status: 'stopped' }));
 });
 
 describe('what a call used', () => {
@@ -95,6 +167,23 @@ describe('what a call used', () => {
     expect(usageOf({ output, usage: zero })).toBeUndefined();
     expect(usageOf({ output })).toBeUndefined();
   });
+});
+
+describe('what a response used that the SDK throws away', () => {
+  const response = { usage: { input_tokens: 3, output_tokens: 2 }, output: [{ type: 'web_search_call' }, { type: 'message' }] };
+  const used = { input_tokens: 3, output_tokens: 2, web_searches: 1 };
+  it('is read off the event that ends it, and off its text', () => {
+    expect(usageOfFrame({ type: 'response.incomplete', response })).toMatchObject(used);
+    expect(usageOfText(JSON.stringify(response))).toMatchObject(used);
+  });
+
+  it.each([
+    [{ type: 'response.created', response }],
+    [{ type: 'response.failed', response: { usage: null } }],
+    [{ choices: [], usage: response.usage }],
+    [null],
+  ])('is unknown in %j', (frame) => expect(usageOfFrame(frame)).toBeUndefined());
+  it.each([undefined, 'not JSON', 'null', '{}'])('is unknown in the text %s', (reply) => expect(usageOfText(reply)).toBeUndefined());
 });
 
 describe('a model', () => {

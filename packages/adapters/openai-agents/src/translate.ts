@@ -1,4 +1,15 @@
-import { usageOfTotals, type AgentContext, type CallPlace, type ModelResult, type ReportedUsage, type RunOptions } from '@runpurse/core';
+import { isDeepStrictEqual } from 'node:util';
+import {
+  refusalOf,
+  runEndOf,
+  usageOfTotals,
+  type AgentContext,
+  type CallPlace,
+  type ModelResult,
+  type ReportedUsage,
+  type RunEnd,
+  type RunOptions,
+} from '@runpurse/core';
 
 /** What a run belongs to, stated per run by `runpurse.with(…)` or once for all in the options; all of it is optional. */
 export type RunpurseContext = Pick<
@@ -20,31 +31,97 @@ export function runOf({ workflowName, groupId, agentName }: SdkRun, ...stated: r
   return Object.assign({}, own, ...stated.map((each) => withoutUndefined(each ?? {}))) as RunOptions;
 }
 
+/** What makes a run another one: its cap, and whom it is charged to. */
+const RUN_FIELDS = ['runId', 'sessionId', 'customerId', 'workflowId', 'limitUsd', 'bounds'] as const;
+
+/** Is a run of which this is stated the one that was begun with those options? */
+export function isSameRun(options: RunpurseContext | undefined, stated: RunpurseContext | undefined): boolean {
+  return RUN_FIELDS.every((field) => stated?.[field] === undefined || isDeepStrictEqual(stated[field], options?.[field]));
+}
+
+/** What was thrown. A box, because `undefined` can be thrown too, with what can be read without throwing again. */
+export interface Failure {
+  readonly error: unknown;
+}
+
+export function thrown(error: unknown): Failure {
+  try {
+    if (typeof error !== 'object' || error === null)
+      return { error: typeof error === 'string' ? error : new Error(`${String(error)} was thrown`) };
+    // Read once, as it will be: getters throw too.
+    reasonOf({ error });
+    refusalOf(error);
+    failureOf(error, false);
+    return { error };
+  } catch {
+    return { error: new Error('what was thrown can not be read') };
+  }
+}
+
+/** In words. */
+export function reasonOf({ error }: Failure): string {
+  return runEndOf(error).reason ?? 'failed';
+}
+
+/** How a run ended: completed, stopped by its caller, or failed. */
+export function endOf(failure: Failure | undefined): RunEnd {
+  return failure === undefined ? { status: 'completed' } : runEndOf(failure.error, isCancellation(failure.error));
+}
+
 /** The parts of the SDK's `ModelRequest` that bound a call's worst case. */
 export interface AskedModel {
   readonly systemInstructions?: string | undefined;
   readonly input: unknown;
-  readonly tools: readonly unknown[];
+  readonly tools: readonly { readonly type: string }[];
   readonly handoffs: readonly unknown[];
   readonly outputType: unknown;
-  readonly modelSettings: { readonly maxTokens?: number | undefined };
+  readonly modelSettings: { readonly maxTokens?: number | undefined; readonly providerData?: Fields | undefined };
   readonly previousResponseId?: string | undefined;
   readonly conversationId?: string | undefined;
   readonly prompt?: unknown;
 }
 
-/** The bounds of a call's worst case. Only lengths are read off the prompt; what OpenAI keeps for itself has no bound here. */
+/**
+ * The bounds of a call's worst case. Only lengths are read off the prompt; what OpenAI keeps for itself, and what its own tools
+ * read, has no bound here: the largest the model can read is held.
+ */
 export function boundsOf(request: AskedModel): {
   readonly maxOutputTokens: number | undefined;
   readonly inputTokensMax: number | undefined;
 } {
   const { systemInstructions, input, tools, handoffs, outputType, modelSettings, previousResponseId, conversationId, prompt } = request;
-  const isWhole = previousResponseId === undefined && conversationId === undefined && prompt === undefined;
-  const sent = isWhole ? JSON.stringify([systemInstructions, input, tools, handoffs, outputType]) : '';
+  const extra = bodyOf(modelSettings.providerData);
+  const isWhole = [previousResponseId, conversationId, prompt].every((kept) => kept === undefined) && !KEPT.some((field) => field in extra);
+  const isOurs = tools.every(({ type }) => type === 'function') && !TOOLS.some((field) => field in extra);
+  const sent =
+    isWhole && isOurs ? JSON.stringify([systemInstructions, input, tools, handoffs, outputType, ...Object.entries(extra)]) : undefined;
   return {
-    maxOutputTokens: modelSettings.maxTokens,
-    inputTokensMax: isWhole && !MEDIA.test(sent) ? Buffer.byteLength(sent) : undefined,
+    maxOutputTokens: mostOutput(modelSettings.maxTokens, extra),
+    inputTokensMax: sent === undefined || MEDIA.test(sent) ? undefined : Buffer.byteLength(sent),
   };
+}
+type Fields = Readonly<Record<string, unknown>>;
+
+const KEPT = ['previous_response_id', 'conversation', 'prompt'];
+const TOOLS = ['tools', 'web_search_options'];
+const OUTPUT_LIMITS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'];
+/** More than any model writes at once. */
+const OUTPUT_TOKENS_MAX = 1_000_000;
+
+/** What goes past the SDK into the body of the request. */
+function bodyOf(providerData: Fields = {}): Fields {
+  const { extraBody, extra_body, ...fields } = providerData;
+  return { ...fields, ...(extraBody as Fields | undefined), ...(extra_body as Fields | undefined) };
+}
+
+/** The largest of the limits that are sent, for each of the answers; one that is taken away is none. */
+function mostOutput(stated: number | undefined, extra: Fields): number | undefined {
+  const limits: unknown[] = OUTPUT_LIMITS.filter((field) => extra[field] !== undefined).map((field) => extra[field]);
+  if (stated !== undefined) limits.push(stated);
+  const isLimited = limits.length > 0 && limits.every((limit) => typeof limit === 'number');
+  const answers = typeof extra['n'] === 'number' ? Math.max(1, extra['n']) : 1;
+  if (!isLimited) return answers > 1 ? answers * OUTPUT_TOKENS_MAX : undefined;
+  return Math.max(...limits) * answers;
 }
 const MEDIA = /"type":"(?:input_image|input_file|image|audio)"/;
 
@@ -104,6 +181,27 @@ export function modelOfFrame(frame: unknown): string | undefined {
   return text(model) ?? text(response?.model);
 }
 
+/** What a frame that ends a response says was used, also of one that failed or is incomplete. */
+export function usageOfFrame(frame: unknown): ReportedUsage | undefined {
+  const { type, response } = (frame ?? {}) as { readonly type?: unknown; readonly response?: unknown };
+  return /^response\.(?:completed|failed|incomplete)$/.test(text(type) ?? '') ? usageOfReply(response) : undefined;
+}
+
+/** The same of a whole reply, as its client read it. */
+export function usageOfText(reply: string | undefined): ReportedUsage | undefined {
+  try {
+    return reply === undefined ? undefined : usageOfReply(JSON.parse(reply));
+  } catch {
+    return undefined;
+  }
+}
+
+function usageOfReply(body: unknown): ReportedUsage | undefined {
+  const { usage, output } = (body ?? {}) as { readonly usage?: object | null; readonly output?: readonly { readonly type?: unknown }[] };
+  if (typeof usage !== 'object' || usage === null) return undefined;
+  return usageOf({ rawUsage: usage, output: (output ?? []).map(({ type }) => ({ type: 'hosted_tool_call', name: type })) });
+}
+
 /** A tool that ran at the provider, inside the model call: nothing to ask about, and its price is the call's. */
 export interface HostedTool {
   readonly name: string;
@@ -136,7 +234,8 @@ export function failureOf(error: unknown, isAborted: boolean): Pick<ModelResult,
 export function isCancellation(error: unknown): boolean {
   if (typeof error === 'string') return /^(?:AbortError|APIUserAbortError)\b/.test(error);
   if (typeof error !== 'object' || error === null) return false;
-  return (error as { readonly name?: unknown }).name === 'AbortError' || error.constructor.name === 'APIUserAbortError';
+  const { name, constructor: made } = error as { readonly name?: unknown; readonly constructor?: { readonly name?: unknown } | null };
+  return name === 'AbortError' || made?.name === 'APIUserAbortError';
 }
 
 /** The parts of a tracing span that place a call. */

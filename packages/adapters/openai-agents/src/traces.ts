@@ -1,0 +1,84 @@
+import type { Frame, Live } from './live.ts';
+import { isSameRun, type Failure, type RunpurseContext } from './translate.ts';
+
+/** One of the SDK's traces: the runs that live in it because they were begun past our runner, by `run()` or `withTrace()`. */
+export interface Trace {
+  readonly lives: Set<Live>;
+  /** Spans inside of a `run()`, with what is known of it. */
+  readonly inside: Map<string, Task>;
+  /** The `run()`s under way that are part of no other, by their task span. */
+  readonly open: Map<string, Task>;
+}
+interface Task {
+  readonly stated: RunpurseContext | undefined;
+  /** A run by itself: stated so inside another `run()`, or begun in the background of one that is over. */
+  readonly isWhole: boolean;
+}
+
+export const traces = new Map<string, Trace>();
+
+/** A trace whose own code throws never says that it ended: of those only so many are kept. */
+const TRACES_KEPT = 1_000;
+
+export function traceOf(traceId: string): Trace {
+  const known = traces.get(traceId);
+  if (known !== undefined) return known;
+  const trace: Trace = { lives: new Set(), inside: new Map(), open: new Map() };
+  traces.set(traceId, trace);
+  const oldest = traces.keys().next();
+  if (traces.size > TRACES_KEPT && oldest.done !== true) traces.delete(oldest.value);
+  return trace;
+}
+
+export function keepInTrace(traceId: string, live: Live): void {
+  live.traces.add(traceId);
+  traceOf(traceId).lives.add(live);
+}
+
+/** A run that was denied has not begun: its trace may ask again. */
+export function forgetTraced(live: Live): void {
+  for (const traceId of live.traces) traces.get(traceId)?.lives.delete(live);
+}
+
+interface SpanIds {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentId: string | null;
+}
+
+/** Remembers where a span stands; a task span is a `run()`. */
+export function enterSpan({ traceId, spanId, parentId }: SpanIds, isTask: boolean, { live, stated }: Frame): void {
+  const around = traces.get(traceId)?.inside.get(parentId ?? '');
+  if (around === undefined && !isTask) return;
+  const isLate = live?.isEnded === true && around?.isWhole !== true;
+  const isPart = around !== undefined && (!isTask || (isSameRun(around.stated, stated) && !isLate));
+  const task = isPart ? around : { stated, isWhole: isLate || around !== undefined };
+  const trace = traceOf(traceId);
+  trace.inside.set(spanId, task);
+  if (isTask && !isPart) trace.open.set(spanId, task);
+}
+
+/**
+ * A `run()` is over. Tells the runs that end with it: a whole one does, and any that failed once no other `run()` of the trace is
+ * under way. The others last as long as the trace, which never says that it ended when its code throws.
+ */
+export function leaveTask({ traceId, spanId }: SpanIds, live: Live | undefined, failure: Failure | undefined): readonly Live[] {
+  const trace = traces.get(traceId);
+  const task = trace?.open.get(spanId);
+  if (trace === undefined || task === undefined) return [];
+  trace.open.delete(spanId);
+  const isOurs = live !== undefined && trace.lives.has(live);
+  if (isOurs) live.taskFailure ??= failure;
+  const isQuiet = trace.open.size === 0;
+  const ended = [...trace.lives].filter((one) => (isQuiet && one.taskFailure !== undefined) || (task.isWhole && one === live));
+  for (const one of ended) trace.lives.delete(one);
+  if (isQuiet && trace.lives.size === 0) traces.delete(traceId);
+  return ended;
+}
+
+/** The trace is over, and with it what lives in it. */
+export function leaveTrace(traceId: string): readonly Live[] {
+  const lives = [...(traces.get(traceId)?.lives ?? [])];
+  traces.delete(traceId);
+  return lives;
+}
