@@ -53,7 +53,8 @@ describe('contextToHeaders and contextFromHeaders', () => {
   it.each([
     ['UTF-8 bytes, as curl and Go send them', Buffer.from('Fürstenzug 🙂 100 %').toString('latin1'), 'Fürstenzug 🙂 100 %'],
     ['Latin-1 bytes, as fetch sends them', 'Fürst', 'Fürst'],
-    ['a control character in disguise', "UTF-8''a%00b", undefined],
+    ['a control character in disguise', "UTF-8''a%00b", 'a b'],
+    ['nothing but control characters', "UTF-8''%00%0A", undefined],
   ])('read %s', (_what, header, runId) => {
     expect(contextFromHeaders({ 'alephant-run-id': header }).context.runId).toBe(runId);
   });

@@ -1,5 +1,6 @@
 import { redactText } from '../events/redact.ts';
 import { STEP_KINDS, STEP_SOURCES, type AgentContext } from './context.ts';
+import { usableProperties } from './properties.ts';
 
 /** Longest header value that is read (the Alephant protocol's `max-header-value-bytes`); longer ones are ignored. */
 export const HEADER_VALUE_BYTES_MAX = 256;
@@ -106,9 +107,10 @@ function enumText(text: string, values: ReadonlySet<string>): string {
   return values.has(word) ? word : 'unknown';
 }
 
-/** An id by which spend is looked up; as in events, one with control characters is none. */
+/** An id by which spend is looked up, on one line as in clients: dropped, the call would stand under no cap. */
 function spendId(text: string): string | undefined {
-  return /\p{Cc}/u.test(text) ? undefined : text;
+  const line = text.replace(/\p{Cc}+/gu, ' ').trim();
+  return line === '' ? undefined : line;
 }
 
 /** Reads a field's text; undefined when it can't be used. Fields not listed are text as it is. */
@@ -220,14 +222,11 @@ export function contextToHeaders(context: AgentContext): Record<string, string> 
     const value = field === undefined ? undefined : context[field];
     if (value !== undefined) write(headers, `Alephant-${suffix}`, String(value));
   }
-  for (const [property, value] of Object.entries(context.properties ?? {})) {
-    if (HEADER_TOKEN.test(property) && isPlain(value)) write(headers, `Alephant-Property-${property}`, redactText(String(value)));
+  for (const [property, value] of Object.entries(usableProperties(context.properties) ?? {})) {
+    if (HEADER_TOKEN.test(property)) write(headers, `Alephant-Property-${property}`, redactText(value));
   }
   return headers;
 }
-
-/** Untyped hosts hand numbers over, and what fits into no header. */
-const isPlain = (value: unknown): boolean => ['string', 'number', 'boolean', 'bigint'].includes(typeof value);
 
 const HEADER_TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
 

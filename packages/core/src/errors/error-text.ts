@@ -12,8 +12,13 @@ export function errorText(error: unknown): string {
 /** What an error says of itself; undefined when nothing of it can be read: anything can be thrown, with any getters. */
 export function messageOf(error: unknown): string | undefined {
   try {
-    const message = error instanceof Error ? error.message || error.name : error;
-    return typeof message === 'string' && message !== '' ? message : undefined;
+    // Not by its class: an error may come from another realm.
+    const { message, name } = (typeof error === 'object' && error !== null ? error : { message: error }) as {
+      message?: unknown;
+      name?: unknown;
+    };
+    const said = message === '' || message === undefined ? name : message;
+    return typeof said === 'string' && said !== '' ? said : undefined;
   } catch {
     return undefined;
   }

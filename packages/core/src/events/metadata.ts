@@ -78,6 +78,8 @@ export const METADATA_FIELDS = {
   cost_usd: amount,
   /** A tool's result came out of its framework's cache: nothing was called, so it costs nothing. */
   from_cache: z.boolean(),
+  /** The step holds this one model call and no other, so that asked for or told again it is the same. */
+  one_call: z.boolean(),
   status: z.enum(EVENT_STATUSES),
   /** Why something failed or ended; redacted and cut by the client. */
   message: text,

@@ -20,18 +20,32 @@ const SECRET_NAMES: ReadonlySet<string> = new Set(
 const SECRET_TEXT = new RegExp(
   [
     String.raw`\b(?:bearer|basic)\s+(?=[\w.~+/-]*[\d=])[\w.~+/=-]{8,}`,
-    String.raw`\b(?:sk|rk|pk|vk|pat|rp|rpk|rpvk|gh[pousr]|github_pat|glpat|xox[abeprs]|hf|gsk|r8|npm)[-_][\w-]{16,}`,
-    String.raw`\b(?:A[KS]IA[0-9A-Z]{16}\b|AIza[\w-]{30,}|ya29\.[\w-]{16,})`,
+    String.raw`\b(?:sk|rk|pk|vk|pat|rp|rpk|rpvk|gh[pousr]|github_pat|glpat|xox[abeprs]|hf|gsk|r8|npm|whsec)[-_][\w+/=-]{16,}`,
+    String.raw`\b(?:A[KS]IA[0-9A-Z]{16}\b|AIza[\w-]{30,}|ya29\.[\w-]{16,}|SG\.[\w-]{16,}\.[\w-]{16,})`,
     String.raw`\beyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?`,
     String.raw`-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`,
   ].join('|'),
   'gi',
 );
-/** A secret that its place gives away: what follows `password=` and the like, and a user's password in a URL. */
-const SECRET_VALUE =
-  /(\b(?:api[-_]?key|access[-_]?token|refresh[-_]?token|client[-_]?secret|password|passwd)["']?\s*[=:]\s*["']?|\b(?:secret|token)=)[^\s"'&,;[\]{}]{6,}|(:\/\/)[^\s/:@]+:[^\s/@]+(?=@)/gi;
+/** `=` or `:`, in JSON too. */
+const IS = String.raw`["']?\s{0,4}[=:]\s{0,4}["']?`;
+const NAMED = String.raw`(?:\b|_)(?:api[-_]?key|(?:access|refresh|id|auth|session|api)[-_]?token|(?:client|signing|webhook)[-_]?secret|(?:secret|access|private|account|encryption|signing)[-_]?(?:access[-_]?)?key|password|passwd|passphrase|pwd)${IS}`;
+/** In prose these words stand before a colon too. */
+const WORD = String.raw`\b(?:secret|token)(?:=|["']\s{0,4}:\s{0,4}["']?|\s{0,4}:\s{0,4}["']?(?=[^\s"']*\d))`;
+const HEADER = String.raw`\bauthorization${IS}(?:(?:bearer|basic|token)\s{1,4}|(?=[\w.~+/-]*\d|[\w.~+/=-]{20}))`;
+/** A secret that its place gives away. The group is what stands before it. */
+const SECRET_VALUE = new RegExp(
+  [
+    String.raw`(${NAMED}|${WORD}|${HEADER})[^\s"'&,;[\]{}]{6,}`,
+    String.raw`(\b(?:set-)?cookie${IS}(?=[\w.-]{1,64}=))[^"'\r\n[\]]{4,}`,
+    // A user's password in a URL, and addresses that are the key.
+    String.raw`(:\/\/)[^\s/:@]+:[^\s/@]+(?=@)`,
+    String.raw`(\bhooks\.[\w-]{1,40}\.com\/)[\w/-]{8,}`,
+  ].join('|'),
+  'gi',
+);
 /** No secret is written without one of these; most texts are done with at a glance. */
-const CUE = /[-_=:]|bearer|basic|eyJ|A[KS]IA|AIza|ya29/i;
+const CUE = /[-_=:]|SG\.|bearer|basic|eyJ|A[KS]IA|AIza|ya29/i;
 
 export function isSecretName(name: string): boolean {
   return SECRET_NAMES.has(name.replace(/[-_\s]/g, '').toLowerCase());
@@ -42,7 +56,10 @@ export function redactText(text: string): string {
   if (text.length < 8 || !CUE.test(text)) return text;
   return text
     .replace(SECRET_TEXT, REDACTED)
-    .replace(SECRET_VALUE, (_match, name: string | undefined, scheme: string | undefined) => `${name ?? scheme ?? ''}${REDACTED}`);
+    .replace(
+      SECRET_VALUE,
+      (_match, ...groups: unknown[]) => `${String(groups.slice(0, 4).find((before) => before !== undefined))}${REDACTED}`,
+    );
 }
 
 /**
@@ -80,7 +97,7 @@ function plainObject(value: object, above: readonly object[]): unknown {
   const entries: [string, unknown][] = [];
   for (const [name, item] of Object.entries(value)) {
     const kept = isSecretName(name) && item !== null && item !== undefined ? REDACTED : plain(item, path);
-    if (kept !== undefined) entries.push([name, kept]);
+    if (kept !== undefined) entries.push([redactText(name), kept]);
   }
   return Object.fromEntries(entries);
 }

@@ -1,5 +1,6 @@
 import type { AgentContext } from '../attribution/context.ts';
 import { contextToHeaders } from '../attribution/headers.ts';
+import { usableProperties } from '../attribution/properties.ts';
 import { ALLOWED, type Decision } from '../decisions/decision.ts';
 import type { AgentEventInput } from '../events/agent-event.ts';
 import { errorText } from '../errors/error-text.ts';
@@ -70,7 +71,8 @@ class ReportingRun implements Run {
     this.#options = checkedRunOptions(options);
     this.#ports = ports;
     const { name: _name, limitUsd: _limit, bounds: _bounds, ...context } = options;
-    this.context = { ...usableIds(context), runId: usableId(options.runId) ?? ports.ids.next('run') };
+    const properties = usableProperties(context.properties);
+    this.context = { ...usableIds(definedOnly({ ...context, properties })), runId: usableId(options.runId) ?? ports.ids.next('run') };
     this.runId = this.context.runId ?? '';
     this.#ids = {
       run_id: this.runId,
@@ -143,6 +145,7 @@ class ReportingRun implements Run {
         model: call.model,
         provider: call.provider,
         carried: call.carried || undefined,
+        one_call: call.eventId === undefined ? undefined : true,
         max_output_tokens: call.maxOutputTokens,
         input_tokens_max: call.inputTokensMax,
       },
@@ -165,6 +168,7 @@ class ReportingRun implements Run {
         model: result.model,
         provider: result.provider,
         carried: result.carried === true || undefined,
+        one_call: result.eventId === undefined ? undefined : true,
         usage: result.usage,
         status,
         message: result.error === undefined ? undefined : errorText(result.error),

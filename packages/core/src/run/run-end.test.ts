@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { expect, it } from '@jest/globals';
 import { RefusedError, runEndOf } from '../index.ts';
 
@@ -9,6 +10,13 @@ it.each([
   ['an error was thrown', new Error('no such order'), false, { status: 'failed', reason: 'no such order' }],
   ['something else was thrown', 'no', false, { status: 'failed', reason: 'no' }],
   ['null was thrown', null, false, { status: 'failed', reason: 'null' }],
+  [
+    'an error of another realm was thrown',
+    runInNewContext("new Error('no such order')"),
+    false,
+    { status: 'failed', reason: 'no such order' },
+  ],
+  ['an error without words was thrown', new TypeError(), false, { status: 'failed', reason: 'TypeError' }],
   ['an object was thrown', { secret: 1 }, false, { status: 'failed', reason: 'failed' }],
   [
     'what was thrown can not be read',

@@ -396,9 +396,9 @@ it('a tool under the id of another open one is asked about, and the open one is 
 });
 
 describe('ids and properties from an untyped host', () => {
-  it('that are numbers are written out', () => {
+  it('that are numbers are written out', async () => {
     const ids = { runId: 1, sessionId: 42, customerId: 7n } as unknown as RunOptions;
-    const { run } = openRun({
+    const { run, transport, problems } = openRun({
       ...ids,
       properties: { seats: 3, plan: { deep: true }, note: 'Bearer sk-live-5e1f0c2d9a8b7c6d5e4f' } as never,
     });
@@ -410,6 +410,9 @@ describe('ids and properties from an untyped host', () => {
       'Alephant-Property-seats': '3',
     });
     expect(JSON.stringify(headers)).not.toMatch(/plan|5e1f0c2d/);
+    await run.start();
+    expect(transport.events[0]).toMatchObject({ run_id: '1', metadata: { properties: { seats: '3' } } });
+    expect(problems).toEqual([]);
   });
 
   it.each([{ sessionId: {} }, { customerId: ['a'] }, { workflowId: true }])('that are none are told: %j', (ids) => {

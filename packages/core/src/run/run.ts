@@ -54,7 +54,7 @@ export interface Step {
 export interface Told {
   /**
    * The id under which the gateway is told. Told again it counts once, with other content it is refused. So that copies are alike
-   * they state no time: the gateway takes its own.
+   * they state no time: the gateway takes its own. Of a model call it says that its step holds no other.
    */
   readonly eventId?: string | undefined;
 }

@@ -232,9 +232,12 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
 
     settle: (id, outcome) => reservations.settle(id, outcome),
     reservation: (id) => reservations.open.get(id),
-    findOpen(workspaceId, runId, kind, key) {
-      const id = registry.find(workspaceId, runId)?.openByCall?.get(`${kind}:${key}`);
-      return id === undefined ? undefined : reservations.open.get(id);
+    findOpen(workspaceId, runId, kind, key, attempt) {
+      const ids = registry.find(workspaceId, runId)?.openByCall?.get(`${kind}:${key}`) ?? [];
+      const open = ids.flatMap((id) => reservations.open.get(id) ?? []);
+      const stated = attempt === undefined ? undefined : open.findLast((one) => one.attempt === attempt);
+      // Which attempt it is may have been the gateway's finding.
+      return stated ?? open.findLast(({ subject }) => attempt === undefined || subject.attempt === undefined);
     },
     carried(workspaceId, runId, by) {
       const run = registry.find(workspaceId, runId);

@@ -70,7 +70,10 @@ export function createReservations(parts: ReservationParts): Reservations {
     open.remove(reservation);
     const { callKey, run } = reservation;
     run.openCount -= 1;
-    if (callKey !== undefined && run.openByCall?.get(callKey) === reservation.id) run.openByCall.delete(callKey);
+    if (callKey === undefined) return;
+    const others = (run.openByCall?.get(callKey) ?? []).filter((id) => id !== reservation.id);
+    if (others.length === 0) run.openByCall?.delete(callKey);
+    else run.openByCall?.set(callKey, others);
   };
 
   /** Adds an entry for every threshold that this charge crossed. */
@@ -125,7 +128,7 @@ export function createReservations(parts: ReservationParts): Reservations {
     },
     takeoverOf(call, run) {
       if (call.kind !== 'model' || call.source !== 'gateway' || call.subject.stepId === undefined) return undefined;
-      const id = run.openByCall?.get(`model:${call.subject.stepId}`);
+      const id = run.openByCall?.get(`model:${call.subject.stepId}`)?.at(-1);
       return id === undefined ? undefined : open.get(id);
     },
     noteStep,
@@ -161,7 +164,7 @@ export function createReservations(parts: ReservationParts): Reservations {
       };
       open.add(reservation);
       run.openCount += 1;
-      if (callKey !== undefined) (run.openByCall ??= new Map()).set(callKey, call.id);
+      if (callKey !== undefined) (run.openByCall ??= new Map()).set(callKey, [...(run.openByCall.get(callKey) ?? []), call.id]);
       if (call.kind === 'tool') {
         if (subject.toolCallId !== undefined) (run.toolCalls ??= new Set()).add(subject.toolCallId);
       } else if (call.source === 'gateway') {

@@ -41,7 +41,7 @@ export interface RunState {
   failedAttempts: Map<string, number> | undefined;
   /** How many reservations are open; and by tool call id or self-reported step the ids of those settled by an event. */
   openCount: number;
-  openByCall: Map<string, string> | undefined;
+  openByCall: Map<string, readonly string[]> | undefined;
   /** Model calls the gateway carried: step id → request id, and all request ids. */
   carriedSteps: Map<string, string> | undefined;
   readonly carriedRequests: Set<string>;

@@ -159,7 +159,7 @@ export interface Admission {
   /** An open reservation by id. */
   reservation(id: string): Reservation | undefined;
   /** The open reservation of a tool call id, or of a self-reported model call's step, in a run. */
-  findOpen(workspaceId: string, runId: string, kind: 'model' | 'tool', key: string): Reservation | undefined;
+  findOpen(workspaceId: string, runId: string, kind: 'model' | 'tool', key: string, attempt?: number): Reservation | undefined;
   /** Id of the model call the gateway carried for this step (or with this request id), open or ended; for charging once. */
   carried(workspaceId: string, runId: string, by: { requestId?: string | undefined; stepId?: string | undefined }): string | undefined;
   /** True when this tool call was admitted before, open or ended: the same question again is not charged again. */

@@ -4,7 +4,7 @@ import type { PolicyPhase } from '../policy/policy.ts';
 import { callKey, type KnownCall, type RunMemory } from './call-memory.ts';
 import type { ReadEvent } from './read-events.ts';
 import type { ReportedCall } from './reported-call.ts';
-import { logDenial, policyVerdict } from './rules.ts';
+import { logDenial, policyVerdict, stateRefusal } from './rules.ts';
 import { hasEnded, isLate, nothing, type Taken, type Taking } from './taking.ts';
 import { ALLOWED, SKIPPED, type Verdict } from './verdict.ts';
 
@@ -33,12 +33,12 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
     const mistaken = kind === 'tool' ? anotherTool(taking, call, known) : undefined;
     if (mistaken !== undefined) return mistaken;
     if (!isNextAttempt(read, known)) {
-      if (known.status === 'open' && kind === 'tool')
-        return isNamedNow(call, known) ? holdAnew(taking, call, known) : nothing(ALLOWED, known.reservationId);
+      if (known.status === 'open' && isOneCall(read, kind))
+        return isNamedNow(call, known) ? holdAnew(taking, call, known) : answerOpen(taking, call, known);
       if (known.status === 'open') return checkOnly(taking, call, call.hold(read.event.metadata), known.reservationId);
       if (isLate(taking, known.endedAt)) return nothing(SKIPPED, known.reservationId);
-      // The same tool call once more (a resumed graph node does that): asked again, but it was paid for.
-      if (kind === 'tool' && known.status === 'completed') return checkOnly(taking, call, 0n, known.reservationId);
+      // The same call once more (a resumed graph node does that): asked again, but it was paid for.
+      if (known.status === 'completed' && isOneCall(read, kind)) return checkOnly(taking, call, 0n, known.reservationId);
     }
   } else if (known === undefined && hasEnded(run) && isLate(taking, memory.endedAt)) {
     return nothing(SKIPPED);
@@ -46,6 +46,18 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
   return callKey(kind, read.subject) === undefined || !read.hasRun
     ? checkOnly(taking, call, call.hold(read.event.metadata), undefined)
     : hold(taking, call);
+}
+
+/** A tool call's id names one call. A step may hold several model calls, unless its sender says that it is one. */
+const isOneCall = ({ event }: ReadEvent, kind: 'model' | 'tool'): boolean => kind === 'tool' || event.metadata.one_call === true;
+
+/** It was allowed and is under way, which says nothing of a run that was stopped or paused since. */
+function answerOpen(taking: Taking, call: ReportedCall, known: KnownCall): Taken {
+  if (hasEnded(taking.run) && isLate(taking, taking.memory.endedAt)) return nothing(SKIPPED, known.reservationId);
+  const refusal = taking.run === undefined ? undefined : stateRefusal(taking.run);
+  if (refusal === undefined) return nothing(ALLOWED, known.reservationId);
+  logDenial(taking, phaseOf(call), refusal, call.name);
+  return nothing({ type: 'denied', refusal }, known.reservationId);
 }
 
 /** Was the call asked for before without saying which tool it is? Then that answer says nothing of this tool. */
@@ -159,17 +171,19 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
   }
   const status = metadata.status === 'aborted' ? 'aborted' : byType;
   const call = taking.readCall(kind);
-  const key = callKey(kind, read.subject);
   const known = knownCall(taking, kind);
+  const key = callKey(kind, read.subject);
 
-  if (known !== undefined && known.status !== 'open' && isAlreadyTold(read, kind, known, endStatus(status))) {
-    known.endedAt ??= read.eventAt;
-    return nothing(SKIPPED, known.reservationId);
-  }
   const open =
     key === undefined || !read.hasRun
       ? undefined
-      : admission.findOpen(read.subject.workspaceId, read.subject.runId, kind, key.slice(kind.length + 1));
+      : admission.findOpen(read.subject.workspaceId, read.subject.runId, kind, key.slice(kind.length + 1), read.event.attempt);
+  // Of an attempt that is under way it is the end, whatever is known of others.
+  const isOfOpen = open !== undefined && open.attempt === read.event.attempt;
+  if (known !== undefined && known.status !== 'open' && !isOfOpen && isAlreadyTold(read, kind, known, endStatus(status))) {
+    known.endedAt ??= read.eventAt;
+    return nothing(SKIPPED, known.reservationId);
+  }
   if (open !== undefined) {
     const outcome = call.outcome(metadata, status, { name: open.name, held: open.hold });
     const ended: KnownCall = {
@@ -182,7 +196,8 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
       refusal: undefined,
       intent: undefined,
     };
-    const forget = remember(memory, key, ended);
+    // Of two attempts under way the later one is what is known of the call.
+    const forget = known !== undefined && known.attempt > ended.attempt ? () => undefined : remember(memory, key, ended);
     if (known?.intent === undefined) {
       admission.settle(open.id, outcome);
       return { ...nothing(SKIPPED, open.id), settled: true, forget };
@@ -190,6 +205,8 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     // Asked in this very batch: what is not yet in the ledger can't be settled there.
     return { ...nothing(SKIPPED, open.id), writes: [known.intent.then(() => admission.settle(open.id, outcome))], forget };
   }
+  if (known !== undefined && read.event.attempt !== undefined && read.event.attempt < known.attempt && isOneCall(read, kind))
+    return nothing(SKIPPED); // An earlier attempt, whose end was told.
   if (known?.status === 'open' && !isNextAttempt(read, known)) {
     // Its hold is gone: timed out and charged, or taken over by a call that the gateway carried.
     known.status = endStatus(status);
@@ -229,7 +246,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
 function isAlreadyTold(read: ReadEvent, kind: 'model' | 'tool', known: KnownCall, status: KnownCall['status']): boolean {
   if (known.status === 'denied' || isNextAttempt(read, known)) return false;
   // The result handed to the model is a second report of whatever end the call had.
-  if (kind === 'tool')
+  if (isOneCall(read, kind))
     return known.status === 'completed' || status === known.status || !read.timestampGiven || read.event.type === 'tool.result.received';
   return read.timestampGiven && known.endedAt === read.eventAt;
 }
@@ -266,7 +283,8 @@ export function askAgain(taking: Taking, kind: 'model' | 'tool'): Taken {
   const carriedId = kind === 'model' ? carried(taking) : undefined;
   if (carriedId !== undefined) return nothing(ALLOWED, carriedId);
   const known = knownCall(taking, kind);
-  if (known !== undefined && known.status !== 'denied') return nothing(ALLOWED, known.reservationId);
+  if (known !== undefined && known.status !== 'denied')
+    return isLate(taking, known.endedAt) ? nothing(SKIPPED, known.reservationId) : answerOpen(taking, taking.readCall(kind), known);
   if (known === undefined && hasEnded(run) && isLate(taking, memory.endedAt)) return nothing(SKIPPED);
   const call = taking.readCall(kind);
   const isCarried = kind === 'model' && read.event.metadata.carried === true;

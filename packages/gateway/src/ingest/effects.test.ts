@@ -439,3 +439,66 @@ describe('a rule that skips', () => {
     ]);
   });
 });
+
+describe('a step that is one model call', () => {
+  const PRICED = {
+    prices: [{ provider: 'sandbox', model: 'm', input_mtok_usd: '1', output_mtok_usd: '10' }],
+    budgets: [{ scope: 'run' as const, limit_usd: '0.01' }],
+  };
+  const bounds = { one_call: true, input_tokens_max: 5_000, max_output_tokens: 500 };
+
+  it('asked for again while it is open does not stand in its own way, and is held once', async () => {
+    const { send, gateway } = await open(PRICED);
+    for (let time = 0; time < 2; time += 1) expect((await send(started(bounds), { enforce: true })).status).toBe(202);
+    expect(gateway.admission.openCount).toBe(1);
+  });
+
+  it('told before it is asked for, as when nobody answered at first, is held and charged no second time', async () => {
+    const { send, gateway, run, turn } = await open(PRICED);
+    await send(completed({ ...USAGE, one_call: true }, { event_id: 'end' }));
+    turn(1_000);
+    expect((await send(started({ ...bounds, max_output_tokens: 1 }), { enforce: true })).status).toBe(202);
+    await send(completed({ ...USAGE, one_call: true }, { event_id: 'end' }));
+    await send(completed({ ...USAGE, one_call: true }, { event_id: 'end again' }));
+    expect(gateway.admission.openCount).toBe(0);
+    expect(await run('r1')).toMatchObject({ requests: [{ cost_usd: '0.006' }], cost: { total_usd: '0.006' } });
+  });
+});
+
+describe('two attempts of a call under way at once', () => {
+  it.each([
+    ['tool', 1, 2],
+    ['tool', 2, 1],
+    ['model', 1, 2],
+    ['model', 2, 1],
+  ] as const)('are each settled by their own end: of a %s call, %i before %i', async (kind, first, second) => {
+    const order = [first, second];
+    const { send, gateway, run } = await open(TOOL_CONFIG);
+    const timestamp = (attempt: number) => new Date(Date.UTC(2026, 10, 24, 12, 0, attempt)).toISOString();
+    const ask = (attempt: number) =>
+      kind === 'tool' ? requested('other', { attempt }) : started({ one_call: true }, { attempt, timestamp: timestamp(attempt) });
+    const end = (attempt: number) =>
+      kind === 'tool'
+        ? ended('tool.call.completed', 'other', { attempt, metadata: { tool_name: 'other', cost_usd: `0.0${attempt}` } })
+        : completed(
+            { one_call: true, usage: { input_tokens: attempt * 1000, output_tokens: 0 } },
+            { attempt, timestamp: timestamp(attempt) },
+          );
+    for (const attempt of [1, 2]) await send(ask(attempt));
+    for (const attempt of order) await send(end(attempt));
+    // Told once more, without an id.
+    for (const attempt of order) await send(end(attempt));
+    expect(gateway.admission.openCount).toBe(0);
+    const { tools, requests } = await run('r1');
+    if (kind === 'tool')
+      expect(tools.map(({ attempt, cost_usd }) => [attempt, cost_usd])).toEqual([
+        [1, '0.01'],
+        [2, '0.02'],
+      ]);
+    else
+      expect(requests.map(({ attempt, usage }) => [attempt, usage?.input_tokens])).toEqual([
+        [1, 1000],
+        [2, 2000],
+      ]);
+  });
+});

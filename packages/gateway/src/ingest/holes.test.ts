@@ -131,6 +131,30 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
     expect(await stage.send(ask('refund', { tool_call_id: 't2' }), { enforce: true })).toMatchObject({ status: 403 });
   });
 
+  it('a tool that ends under the name of another is charged as the one that was asked for', async () => {
+    const { send, run } = await open({ tools: [{ name: 'lookup', price_usd: '0.002' }] });
+    await send(ask('lookup'));
+    await send({ type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'ads', cost_usd: '0' } });
+    expect(await run('r1')).toMatchObject({ tools: [{ tool: 'lookup', cost_usd: '0.002' }], cost: { tool_usd: '0.002' } });
+  });
+
+  it.each(['stop', 'pause', 'end'])('a tool asked for again after its run was told to %s is denied, and told again too', async (op) => {
+    const { send, gateway } = await open({ tools: [{ name: 'lookup', price_usd: '0.002' }] });
+    const question = ask('lookup', { event_id: 'q1' });
+    expect((await send(question, { enforce: true })).status).toBe(202);
+    const subject = { workspaceId: 'acme', keyId: 'key-1', runId: 'r1' };
+    if (op === 'end') await gateway.admission.endRun(subject, { status: 'completed' });
+    else await gateway.admission.controlRun(subject, op as 'stop' | 'pause', undefined);
+    for (const again of [question, ask('lookup')])
+      expect(await send(again, { enforce: true })).toMatchObject({
+        status: 409,
+        body: { error: { code: op === 'pause' ? 'run_paused' : 'run_ended' } },
+      });
+    if (op !== 'pause') return;
+    await gateway.admission.controlRun(subject, 'resume', undefined);
+    expect((await send(question, { enforce: true })).status).toBe(202);
+  });
+
   it('a tool that is named after its id was asked for without a name is asked about, and held at its price', async () => {
     await open({
       tools: [

@@ -41,12 +41,14 @@ function toolCall(tools: ReadonlyMap<string, ToolPrice>, name: string | undefine
     name,
     provider: undefined,
     hold: (metadata) => configured?.price_usd ?? estimate(metadata),
-    outcome(metadata, status) {
-      const free = metadata.from_cache === true || (status === 'failed' && configured?.charge_on_failure === false);
-      const price = configured === undefined ? undefined : ({ source: 'runpurse.yaml', version: '1' } as const);
+    outcome(metadata, status, asked) {
+      // The tool that was asked for is priced, whatever its end is called.
+      const priced = (asked === undefined ? undefined : tools.get(asked.name)) ?? configured;
+      const free = metadata.from_cache === true || (status === 'failed' && priced?.charge_on_failure === false);
+      const price = priced === undefined ? undefined : ({ source: 'runpurse.yaml', version: '1' } as const);
       return {
         status,
-        cost: free ? 0n : (configured?.price_usd ?? reportedCost(metadata)),
+        cost: free ? 0n : (priced?.price_usd ?? reportedCost(metadata)),
         ...(price === undefined ? {} : { price }),
         ...errorOf(metadata, status),
       };

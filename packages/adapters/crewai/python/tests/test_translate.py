@@ -122,6 +122,25 @@ class Secrets(unittest.TestCase):
                 self.assertIn(REDACTED, redact_text(text))
                 self.assertEqual(redact_text(redact_text(text)), redact_text(text))
 
+    def test_are_told_by_their_place_as_the_gateway_tells_them(self) -> None:
+        for text, expected in (
+            ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", REDACTED),
+            ("aws_secret_access_key=wJalrXUtnFEMI/K7MDENG", f"aws_secret_access_key={REDACTED}"),
+            ("Cookie: session=abcdef12; more=1", f"Cookie: {REDACTED}"),
+            ('{"token":"abcdefgh"}', f'{{"token":"{REDACTED}"}}'),
+            ("secret: hunter22", f"secret: {REDACTED}"),
+            ("Authorization: Token abcdefgh", f"Authorization: Token {REDACTED}"),
+            ("AccountKey=abc+def/gh==;EndpointSuffix=x", f"AccountKey={REDACTED};EndpointSuffix=x"),
+            ("SG.abcdefghijklmnopqr.abcdefghijklmnopqrstuv", REDACTED),
+            ("https://hooks.slack.com/services/T000/B000/XXXX", f"https://hooks.slack.com/{REDACTED}"),
+            ("the secret: nobody knows it", "the secret: nobody knows it"),
+            ("authorization: denied by rule", "authorization: denied by rule"),
+        ):
+            with self.subTest(text):
+                self.assertEqual(redact_text(text), expected)
+                self.assertEqual(redact_text(expected), expected)
+        self.assertEqual(redact({"k sk-abcdefghijklmnopqrst": 1}), {f"k {REDACTED}": 1})
+
     def test_leave_counts_and_words_alone(self) -> None:
         self.assertEqual(redact({"input_tokens": 3, "note": "risk-free task"}), {"input_tokens": 3, "note": "risk-free task"})
         self.assertEqual(redact({"api-key": "x", "deep": [{"Password": 1}]}), {"api-key": REDACTED, "deep": [{"Password": REDACTED}]})

@@ -19,16 +19,25 @@ _SECRET_NAMES = frozenset(
 # Keys of known makers, bearer credentials, signed tokens, private keys.
 _SECRET_TEXT = re.compile(
     r"\b(?:bearer|basic)\s+(?=[\w.~+/-]*[\d=])[\w.~+/=-]{8,}"
-    r"|\b(?:sk|rk|pk|vk|pat|rp|rpk|rpvk|gh[pousr]|github_pat|glpat|xox[abeprs]|hf|gsk|r8|npm)[-_][\w-]{16,}"
-    r"|\b(?:A[KS]IA[0-9A-Z]{16}\b|AIza[\w-]{30,}|ya29\.[\w-]{16,})"
+    r"|\b(?:sk|rk|pk|vk|pat|rp|rpk|rpvk|gh[pousr]|github_pat|glpat|xox[abeprs]|hf|gsk|r8|npm|whsec)[-_][\w+/=-]{16,}"
+    r"|\b(?:A[KS]IA[0-9A-Z]{16}\b|AIza[\w-]{30,}|ya29\.[\w-]{16,}|SG\.[\w-]{16,}\.[\w-]{16,})"
     r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
     re.IGNORECASE | re.ASCII,
 )
-# What its place gives away: after `password=` and the like, and a user's password in a URL.
+_IS = r"[\"']?\s{0,4}[=:]\s{0,4}[\"']?"
+_NAMED = (
+    r"(?:\b|_)(?:api[-_]?key|(?:access|refresh|id|auth|session|api)[-_]?token|(?:client|signing|webhook)[-_]?secret"
+    r"|(?:secret|access|private|account|encryption|signing)[-_]?(?:access[-_]?)?key|password|passwd|passphrase|pwd)" + _IS
+)
+_WORD = r"\b(?:secret|token)(?:=|[\"']\s{0,4}:\s{0,4}[\"']?|\s{0,4}:\s{0,4}[\"']?(?=[^\s\"']*\d))"
+_HEADER = r"\bauthorization" + _IS + r"(?:(?:bearer|basic|token)\s{1,4}|(?=[\w.~+/-]*\d|[\w.~+/=-]{20}))"
+# What its place gives away: after `password=` and the like, a user's password in a URL, an address that is the key.
 _SECRET_VALUE = re.compile(
-    r"(\b(?:api[-_]?key|access[-_]?token|refresh[-_]?token|client[-_]?secret|password|passwd)[\"']?\s*[=:]\s*[\"']?"
-    r"|\b(?:secret|token)=)[^\s\"'&,;\[\]{}]{6,}|(://)[^\s/:@]+:[^\s/@]+(?=@)",
+    rf"({_NAMED}|{_WORD}|{_HEADER})[^\s\"'&,;\[\]{{}}]{{6,}}"
+    rf"|(\b(?:set-)?cookie{_IS}(?=[\w.-]{{1,64}}=))[^\"'\r\n\[\]]{{4,}}"
+    r"|(://)[^\s/:@]+:[^\s/@]+(?=@)"
+    r"|(\bhooks\.[\w-]{1,40}\.com/)[\w/-]{8,}",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -45,7 +54,7 @@ def well_formed(text: str) -> str:
 def redact_text(text: str) -> str:
     """A text without the secrets it holds, and well-formed. Redacting twice changes nothing."""
     text = well_formed(text)
-    return _SECRET_VALUE.sub(lambda match: f"{match[1] or match[2] or ''}{REDACTED}", _SECRET_TEXT.sub(REDACTED, text))
+    return _SECRET_VALUE.sub(lambda match: f"{next(before for before in match.groups() if before is not None)}{REDACTED}", _SECRET_TEXT.sub(REDACTED, text))
 
 
 def is_secret_name(name: str) -> bool:
@@ -62,7 +71,7 @@ def redact(value: object, depth: int = 0) -> object:
         return "[too deep]"
     if isinstance(value, Mapping):
         return {
-            str(name): REDACTED if is_secret_name(str(name)) and item is not None else redact(item, depth + 1)
+            redact_text(str(name)): REDACTED if is_secret_name(str(name)) and item is not None else redact(item, depth + 1)
             for name, item in value.items()
         }
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
