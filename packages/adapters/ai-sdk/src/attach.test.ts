@@ -757,6 +757,25 @@ describe('the host is never disturbed', () => {
     expect(stage.types()).toEqual(['run.started', 'llm.call.started', 'llm.call.completed', 'run.completed']);
   });
 
+  it('by a report that fails', async () => {
+    const stage = setStage();
+    const { client } = stage.runpurse;
+    const begin = client.run.bind(client);
+    jest.spyOn(client, 'run').mockImplementation((context) => {
+      const run = begin(context);
+      for (const report of ['recordModel', 'settleTool', 'end'] as const)
+        jest.spyOn(run, report).mockImplementation(() => {
+          throw new Error(report);
+        });
+      return run;
+    });
+    const { text } = await stage.runpurse.run({}, (run) =>
+      generateText({ ...LOOP, model: run.model(scripted(lookThenAnswer)), tools: run.tools(lookup().tools) }),
+    );
+    expect(text).toBe('done');
+    expect(stage.faults.map(String)).toEqual(['Error: recordModel', 'Error: settleTool', 'Error: recordModel', 'Error: end']);
+  });
+
   it('by a gateway that is away', async () => {
     const stage = setStage({ deny: () => 'lost' });
     const { tools, ran } = lookup();

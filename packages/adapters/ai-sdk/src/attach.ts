@@ -51,22 +51,29 @@ export function createRunpurse(options: RunpurseOptions): Runpurse {
     async run(context, work) {
       const run = client.run(context);
       orThrow(await run.start());
-      const live: Live = { run, gateway: baseUrl, onFault, retries: new Map(), toolUses: new Map(), open: new Map() };
+      const live: Live = { run, gateway: baseUrl, onFault, retries: new Map(), open: new Map() };
       return untilOver(
         () => work(scope(live, {})),
-        (failure) => endRun(live, failure),
+        (failure) => endRun(live, failure).catch(onFault),
       );
     },
   };
 }
 
+/** What a model of ours wraps, and what was said of its way: one that is wrapped again, by another agent perhaps, counts once. */
+const wrappedBy = new WeakMap<object, { readonly model: Exclude<LanguageModel, string>; readonly carried: boolean | undefined }>();
+
 function scope(live: Live, place: Place): AgentRun {
   return {
     handle: live.run,
     model(given, { carried } = {}) {
-      const model = typeof given === 'string' ? languageModelOf(given) : given;
-      const isCarried = carried ?? guarded(live, () => isAtGateway(live.gateway, endpointOf(model)), false);
-      return wrapLanguageModel({ model, middleware: middlewareOf(live, place, isCarried) });
+      const named = typeof given === 'string' ? languageModelOf(given) : given;
+      const wrapped = wrappedBy.get(named);
+      const own = { model: wrapped?.model ?? named, carried: carried ?? wrapped?.carried };
+      const isCarried = own.carried ?? guarded(live, () => isAtGateway(live.gateway, endpointOf(own.model)), false);
+      const model = wrapLanguageModel({ model: own.model, middleware: middlewareOf(live, place, isCarried) });
+      wrappedBy.set(model, own);
+      return model;
     },
     middleware: ({ carried }) => middlewareOf(live, place, carried),
     tools: (tools) => guardTools(live, place, tools),

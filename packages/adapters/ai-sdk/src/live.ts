@@ -10,8 +10,6 @@ export interface Live {
   readonly onFault: (fault: unknown) => void;
   /** What the next try of a failed call is, by the call's fingerprint. */
   readonly retries: Map<string, { readonly stepId: string; readonly attempt: number }>;
-  /** How often a tool call id was used: some providers number them anew in each answer. */
-  readonly toolUses: Map<string, number>;
   /** Calls under way, and how to report one whose run ends first. */
   readonly open: Map<object, () => void>;
   /** Why the newest stream failed: the AI SDK tells `onError` and throws nothing. */

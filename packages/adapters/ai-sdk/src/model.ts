@@ -130,7 +130,7 @@ function report(call: Call, answer: Answer): void {
   const { live, place, isCarried } = call;
   if (!live.open.delete(call)) return;
   if (!isCarried && answer.requestId !== undefined) warnOfHidden();
-  live.run.recordModel({ ...place, ...answer, model: answer.model ?? call.modelId, carried: isCarried });
+  guarded(live, () => live.run.recordModel({ ...place, ...answer, model: answer.model ?? call.modelId, carried: isCarried }), undefined);
 }
 
 /** A stream's failure is the run's, until a later call of the run succeeds. Inside a tool it is the tool's. */

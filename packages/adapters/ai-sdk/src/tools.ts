@@ -1,10 +1,11 @@
 import { orThrow } from '@runpurse/core';
 import type { ToolSet } from 'ai';
 import type { Failure } from '@runpurse/core/language-model';
-import { insideTool, placeNow, type Live, type Place } from './live.ts';
+import { guarded, insideTool, placeNow, type Live, type Place } from './live.ts';
 
 type Tool = ToolSet[string];
 type Execution = Parameters<NonNullable<Tool['execute']>>;
+type Execute = (...execution: Execution) => unknown;
 
 /** A tool call that may run. */
 interface Running {
@@ -14,14 +15,17 @@ interface Running {
   settle(failure: Failure | undefined): void;
 }
 
+/** What a guard guards: a tool that is guarded again, by another agent perhaps, asks once. */
+const executeOf = new WeakMap<object, Execute>();
+
 /** Tools that ask before they run. A denied one throws, and the AI SDK tells the model so. */
 export function guardTools<Tools extends ToolSet>(live: Live, place: Place, tools: Tools): Tools {
   return Object.fromEntries(Object.entries(tools).map(([name, tool]) => [name, guardTool(live, place, name, tool)])) as Tools;
 }
 
 function guardTool(live: Live, place: Place, name: string, tool: Tool): Tool {
-  const execute = tool.execute?.bind(tool) as ((...execution: Execution) => unknown) | undefined;
-  if (execute === undefined) return tool; // its provider runs it, or the user's own code after the run
+  if (tool.execute === undefined) return tool; // its provider runs it, or the user's own code after the run
+  const execute = executeOf.get(tool.execute) ?? (tool.execute.bind(tool) as Execute);
   const plain = async (...execution: Execution): Promise<unknown> => {
     const running = await begin(live, place, name, execution);
     try {
@@ -39,20 +43,21 @@ function guardTool(live: Live, place: Place, name: string, tool: Tool): Tool {
     yield* each(running, execute(...execution) as AsyncIterable<unknown>);
   };
   // The SDK asks of what is returned, before it is awaited, whether it streams.
-  return { ...tool, execute: isGenerator(tool.execute) ? streaming : plain } as Tool;
+  const guard = isGenerator(execute) ? streaming : plain;
+  executeOf.set(guard, execute);
+  return { ...tool, execute: guard };
 }
 
 async function begin(live: Live, at: Place, tool: string, [input, { toolCallId: given }]: Execution): Promise<Running> {
-  const uses = (live.toolUses.get(given) ?? 0) + 1;
-  live.toolUses.set(given, uses);
-  const toolCallId = uses === 1 ? given : `${given}~${uses}`;
+  const toolCallId = live.run.toolCallId(given);
   const place = placeNow(live, at);
   orThrow(await live.run.authorizeTool({ ...place, tool, toolCallId, stepId: toolCallId, input }));
   const running: Running = {
     inside: (work) => insideTool.run({ live, place: { agentId: place.agentId, parentStepId: toolCallId } }, work),
     settle: (failure) => {
       if (!live.open.delete(running)) return;
-      live.run.settleTool({ toolCallId, status: failure === undefined ? 'completed' : 'failed', error: failure?.error });
+      const status = failure === undefined ? 'completed' : 'failed';
+      guarded(live, () => live.run.settleTool({ toolCallId, status, error: failure?.error }), undefined);
     },
   };
   live.open.set(running, () => running.settle({ error: new Error('its run ended first') }));

@@ -26,13 +26,15 @@ interface StreamingResult {
   readonly _finishReason?: { readonly promise: PromiseLike<unknown> };
   readonly finishReason?: PromiseLike<unknown>;
   readonly consumeStream?: () => PromiseLike<void>;
+  /** Rejects the promises of a result that are still open, `finishReason` among them. */
+  readonly rejectResultPromises?: (error: unknown) => void;
 }
 
 /** Readers to come read from `baseStream`. Of those that came before, `finishReason` tells; what is then left costs nothing to read. */
 function watchResult(result: StreamingResult, over: Over): void {
   const { baseStream } = result;
   const isOurs = isUnread(baseStream);
-  if (isOurs) result.baseStream = watched(baseStream, over);
+  if (isOurs) result.baseStream = watchedForAll(baseStream, over, (error) => giveUp(result, over, error));
   if (isOurs && result.consumeStream === undefined) return;
   const settled = result._finishReason?.promise ?? (baseStream === undefined ? result.finishReason : undefined);
   const readRest = async (failure: Failure | undefined): Promise<void> => {
@@ -45,6 +47,43 @@ function watchResult(result: StreamingResult, over: Over): void {
       (error: unknown) => readRest({ error }),
     )
     .then(undefined, () => over(undefined));
+}
+
+/** How long a result that all its readers left may wait for another one. */
+const LEFT_MS = 250;
+
+/**
+ * The SDK splits the stream of a result for each reader and keeps the rest for the next one, so that it does not end when all
+ * of them leave it. `leave` is told then, unless another one comes.
+ */
+function watchedForAll(stream: ReadableStream, over: Over, leave: (reason: Error) => Promise<void>): ReadableStream {
+  let readers = 0;
+  let isLeft = false;
+  const leaveIfAlone = (): void => {
+    if (readers > 0 || isLeft) return;
+    isLeft = true;
+    void leave(new DOMException('The stream was cancelled.', 'AbortError')).catch(() => {}); // it failed, which was told
+  };
+  const splitting = (whole: ReadableStream): ReadableStream =>
+    Object.assign(whole, {
+      tee(): [ReadableStream, ReadableStream] {
+        const [own, rest] = ReadableStream.prototype.tee.call(whole);
+        readers += 1;
+        const end: Over = (failure) => {
+          readers -= 1;
+          if (failure !== undefined) setTimeout(leaveIfAlone, LEFT_MS);
+        };
+        return [watched(own, end), splitting(rest)];
+      },
+    });
+  return splitting(watched(stream, (failure) => (isLeft ? undefined : over(failure))));
+}
+
+/** Cancels the rest. A reader that came before we watched keeps the stream going, and this waiting for its end. */
+async function giveUp(result: StreamingResult, over: Over, error: Error): Promise<void> {
+  await (result.baseStream as ReadableStream).cancel(error);
+  if (result.rejectResultPromises === undefined) await over({ error });
+  else result.rejectResultPromises(error); // those it has not kept: who waits for one would wait for ever
 }
 
 function isUnread(stream: unknown): stream is ReadableStream {

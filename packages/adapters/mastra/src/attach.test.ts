@@ -873,6 +873,7 @@ describe('what nobody tells the end of', () => {
         defaults: {},
         attached: new Set<string>(),
         traced: new Map(),
+        runs: new Map(),
       };
       await beginExecution({ host, id: 'support', carried: undefined, endpoints: new Map() }, undefined);
     })();

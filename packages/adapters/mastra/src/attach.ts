@@ -2,10 +2,10 @@ import type { AgentConfig } from '@mastra/core/agent';
 import type { ObservabilityExporter } from '@mastra/core/observability';
 import type { GatewayClient, Run, RunOptions } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
-import { endRun, frames, makeLive, obstacleOf, type Host, type Live } from './live.ts';
+import { beginRun, endRun, frames, type Host, type Live } from './live.ts';
 import { exporterOf } from './exporter.ts';
 import { attachmentOf, overheard } from './processor.ts';
-import { hooksAround } from './tools.ts';
+import type { Guard } from './tools.ts';
 import { workflowsOf, type Gate, type GateOptions, type StepLike, type WorkflowLike } from './workflow.ts';
 import { isCancellation } from '@runpurse/core/language-model';
 import { defined, endpointOf, modelKey } from './translate.ts';
@@ -42,13 +42,25 @@ export interface Runpurse {
 }
 
 /** The parts of Mastra's `AgentConfig` that are looked at, whatever its tools, output and request context. */
-type AttachableOptions = Pick<AgentConfig, 'id' | 'inputProcessors' | 'outputProcessors' | 'hooks'> & { readonly model: unknown };
+type AttachableOptions = Pick<AgentConfig, 'id' | 'inputProcessors' | 'outputProcessors' | 'hooks'> & {
+  readonly model: unknown;
+  readonly tools?: unknown;
+  readonly agents?: unknown;
+};
 
 /** Attaches Runpurse to Mastra; one serves any number of agents and runs at once. */
 export function createRunpurse(options: RunpurseOptions): Runpurse {
   const { baseUrl, apiKey, client: own, failurePolicy, dialect, onProblem, onFault = warn, ...defaults } = options;
   const client = own ?? createClient({ source: 'mastra', baseUrl, apiKey, failurePolicy, dialect, ...(onProblem && { onProblem }) });
-  const host: Host = { client, gateway: baseUrl, onFault, defaults: defined(defaults), attached: new Set(), traced: new Map() };
+  const host: Host = {
+    client,
+    gateway: baseUrl,
+    onFault,
+    defaults: defined(defaults),
+    attached: new Set(),
+    traced: new Map(),
+    runs: new Map(),
+  };
   const workflows = workflowsOf(host);
   return {
     client,
@@ -58,10 +70,8 @@ export function createRunpurse(options: RunpurseOptions): Runpurse {
     exporter: () => exporterOf(host),
     withRunpurse: (agentOptions, { carried } = {}) => attached(host, agentOptions, carried),
     async run(context, work) {
-      const run = client.run({ ...host.defaults, ...context });
-      const obstacle = obstacleOf(await run.start());
-      if (obstacle !== undefined) throw obstacle;
-      return untilOver(makeLive(host, run), () => work(run));
+      const live = await beginRun(host, { ...host.defaults, ...context });
+      return untilOver(live, () => work(live.run));
     },
   };
 }
@@ -74,13 +84,15 @@ interface Attached {
 function attached<Options extends AttachableOptions>(host: Host, options: Options, carried: boolean | undefined): Options {
   if ((options as Attached)[IS_ATTACHED] === true) return options; // twice is once
   const endpoints = new Map<string, string>();
-  const { processor, executionFor } = attachmentOf({ host, id: options.id, carried, endpoints });
+  const { processor, guard } = attachmentOf({ host, id: options.id, carried, endpoints });
   host.attached.add(`agent_run ${options.id}`);
+  warnOfUnattached(host, options);
   const { inputProcessors: inputs = [], outputProcessors: outputs = [] } = options;
   return {
     ...options,
     [IS_ATTACHED]: true,
     model: noted(options.model, endpoints),
+    ...(options.tools !== undefined && { tools: guardedTools(options.tools, guard) }),
     // Last of all before the model, first after it: what another processor stops has not been asked for.
     inputProcessors:
       typeof inputs === 'function'
@@ -90,8 +102,25 @@ function attached<Options extends AttachableOptions>(host: Host, options: Option
       typeof outputs === 'function'
         ? async (context) => [processor, ...(await outputs(context)).map(overheard)]
         : [processor, ...outputs.map(overheard)],
-    hooks: hooksAround(options.hooks, executionFor),
+    hooks: guard.hooks(options.hooks),
   };
+}
+
+/** The agent's own tools, or the function that gives them. */
+function guardedTools(tools: unknown, guard: Guard): unknown {
+  if (typeof tools !== 'function') return typeof tools === 'object' && tools !== null ? guard.tools(tools) : tools;
+  const give = tools as (...args: readonly unknown[]) => unknown;
+  return async (...args: readonly unknown[]) => guardedTools(await give(...args), guard);
+}
+
+function warnOfUnattached(host: Host, { id, agents }: AttachableOptions): void {
+  const known = typeof agents === 'object' && agents !== null ? (Object.values(agents) as readonly { readonly id?: unknown }[]) : [];
+  const loose = known.map((agent) => String(agent.id)).filter((agentId) => !host.attached.has(`agent_run ${agentId}`));
+  if (loose.length === 0) return;
+  process.emitWarning(
+    `The agent "${id}" hands over to ${loose.map((agentId) => `"${agentId}"`).join(', ')}, not attached: what is done there is neither asked for nor counted. Make them with withRunpurse(…) too.`,
+    'RunpurseWarning',
+  );
 }
 
 /** Notes where a provider's models send their requests, before Mastra wraps and hides them. */

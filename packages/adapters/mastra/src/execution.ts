@@ -1,5 +1,6 @@
-import { endRun, frameNow, guarded, makeLive, obstacleOf, type Host, type Live, type Place } from './live.ts';
+import { beginPart, endOnAbort, endRun, type Host, type Live, type Part } from './live.ts';
 import type { ModelStep } from './model.ts';
+import type { Strangers } from './tools.ts';
 import { contextOf, defined, type Context } from './translate.ts';
 
 /** One agent as it is attached. */
@@ -13,32 +14,23 @@ export interface AttachedAgent {
 }
 
 /** One execution of an agent: `generate` or `stream`, and what resumes it. */
-export interface Execution {
-  readonly live: Live;
-  readonly place: Place;
-  /** The run is this execution's own and ends with it; otherwise it belongs to the run around it. */
-  readonly isOwner: boolean;
+export interface Execution extends Part {
   /** The RequestContext it began with, and the agent's signal. */
   readonly context: object | undefined;
   signal?: AbortSignal | undefined;
   step?: ModelStep | undefined;
+  /** Of `generateLegacy` and `streamLegacy`, which end with a tool that throws. */
+  isLegacy?: boolean | undefined;
+  readonly strangers: Strangers;
 }
 
 /** Begins an execution, in the run around it or in a run of its own. Throws when that run may not begin. */
 export async function beginExecution(agent: AttachedAgent, context: Context | undefined, sessionId?: string): Promise<Execution> {
-  const around = frameNow();
-  if (around !== undefined) {
-    const { live, place } = around;
-    return { live, place: { agentId: agent.id, parentStepId: place.parentStepId }, isOwner: false, context };
-  }
-  const live = makeLive(
-    agent.host,
-    agent.host.client.run({ agentId: agent.id, ...agent.host.defaults, ...defined({ sessionId }), ...contextOf(context) }),
-  );
-  const obstacle = obstacleOf(await live.run.start());
-  if (obstacle !== undefined) throw Object.assign(obstacle, { live });
-  const execution: Execution = { live, place: {}, isOwner: true, context };
-  forgotten.register(execution, live);
+  const { host, id } = agent;
+  const part = await beginPart(host, { agentId: id, ...host.defaults, ...defined({ sessionId }), ...contextOf(context) }, true);
+  const { live, place, isOwner } = part;
+  const execution: Execution = { live, place: isOwner ? {} : { ...place, agentId: id }, isOwner, context, strangers: { holds: new Map() } };
+  if (isOwner) forgotten.register(execution, live);
   return execution;
 }
 
@@ -60,13 +52,7 @@ export async function failExecution({ live, isOwner }: Execution, error: unknown
 export function watchAbort(execution: Execution, signal: AbortSignal | undefined): void {
   if (signal === undefined || signal === execution.signal) return;
   execution.signal = signal;
-  if (!execution.isOwner) return;
-  const { live } = execution; // not the execution: a signal may be kept for long
-  const end = (): void => {
-    setTimeout(() => void guarded(live.host, () => endRun(live, { type: 'stopped' }), undefined), END_AFTER_ABORT_MS).unref();
-  };
-  signal.addEventListener('abort', end, { once: true });
-  live.atEnd.push(() => signal.removeEventListener('abort', end));
+  if (execution.isOwner) endOnAbort(execution.live, signal, END_AFTER_ABORT_MS);
 }
 
 const END_AFTER_ABORT_MS = 1_000;

@@ -3,11 +3,13 @@ import {
   REFUSALS,
   RefusedError,
   runEndOf,
+  usableId,
   type Decision,
   type GatewayClient,
   type Run,
   type RunOptions,
   type RunpurseError,
+  type Step,
 } from '@runpurse/core';
 import type { Failure } from '@runpurse/core/language-model';
 
@@ -23,6 +25,8 @@ export interface Host {
   readonly attached: Set<string>;
   /** Runs of attached agents and workflows, by the trace they happen in. */
   readonly traced: Map<string, Live>;
+  /** Runs that last, by their id: whoever states it belongs to them. */
+  readonly runs: Map<string, Live>;
 }
 
 /** Notes in which of Mastra's traces a run happens, and tells the gateway, so that one is found from the other. */
@@ -43,7 +47,11 @@ export interface Live {
   /** How often a tool call id was used: some providers number them anew in each answer. */
   readonly toolUses: Map<string, number>;
   /** Tool calls that wait to be resumed, by the id the model gave them. */
-  readonly suspended: Map<string, Hold>;
+  readonly suspended: Map<string, SuspendedCall>;
+  /** A workflow's steps that wait to be resumed. */
+  readonly suspendedSteps: Map<string, Step[]>;
+  /** Begun by an agent's execution: what goes on under the run's id, resumed or after an approval, ends it like that. */
+  readonly isAgents: boolean;
   /** Why the newest model call failed, as it was thrown. */
   failure?: Failure | undefined;
   /** Done when the run ends, so that nothing of it stays behind. */
@@ -54,8 +62,20 @@ export interface Live {
 /** A tool call that may run. */
 export interface Hold {
   readonly id: string;
+  /** The call waits to be resumed, and says why or not. */
+  suspension?: { readonly hasPayload: boolean } | undefined;
   /** Reports how the call ended; the first end counts. */
   settle(failure: Failure | undefined): void;
+  /** Reports that the tool did not run after all, or that another call goes on with it: this one costs nothing. */
+  release(why: string): void;
+}
+
+/** A tool call that waits to be resumed. */
+export interface SuspendedCall {
+  readonly hold: Hold;
+  readonly tool: string;
+  /** Said why, as Mastra then proves when it resumes the call. */
+  readonly hasPayload: boolean;
 }
 
 /** Where in a run something happens: in which agent, inside which step. */
@@ -68,20 +88,76 @@ export interface Place {
 export interface Frame {
   readonly live: Live;
   readonly place: Place;
-  /** The tool call as the model named it, when the code runs inside one. */
-  readonly toolCallId?: string | undefined;
+  /** The tool call the code runs inside of, and what it is known by on each layer of a tool. */
+  readonly call?: { readonly key: unknown; readonly hold: Hold } | undefined;
 }
 
 export const frames = new AsyncLocalStorage<Frame>();
 
-export function makeLive(host: Host, run: Run): Live {
-  return { host, run, open: new Map(), toolUses: new Map(), suspended: new Map(), atEnd: [], isEnded: false };
+/** The frame around us, when its run still lasts and is told to the same gateway. */
+export function frameNow({ client }: Host): Frame | undefined {
+  const frame = frames.getStore();
+  return frame?.live.isEnded === false && frame.live.host.client === client ? frame : undefined;
 }
 
-/** The frame around us, when its run still lasts. */
-export function frameNow(): Frame | undefined {
-  const frame = frames.getStore();
-  return frame?.live.isEnded === false ? frame : undefined;
+/** Part of a run: the whole of it, or what happens in a run that somebody else ends. */
+export interface Part {
+  readonly live: Live;
+  readonly place: Place;
+  /** The run ends with this part of it. */
+  readonly isOwner: boolean;
+}
+
+/** Begins a part of the run around us, of the one that lasts under the id stated, or else of a new one. Throws when that may not begin. */
+export async function beginPart(host: Host, options: RunOptions, isAgents = false): Promise<Part> {
+  const around = frameNow(host);
+  const lasting = around?.live ?? runUnder(host, options);
+  const live = await started(lasting ?? makeLive(host, options, isAgents));
+  return { live, place: around?.place ?? {}, isOwner: lasting === undefined || (around === undefined && lasting.isAgents) };
+}
+
+/** Begins a run, whatever is around us. Throws when it may not begin. */
+export async function beginRun(host: Host, options: RunOptions): Promise<Live> {
+  return started(makeLive(host, options, false));
+}
+
+async function started(live: Live): Promise<Live> {
+  const obstacle = obstacleOf(await live.run.start());
+  if (obstacle === undefined) return live;
+  forget(live);
+  throw Object.assign(obstacle, { runId: live.run.runId });
+}
+
+/** The run that lasts under this id, unless it belongs to another session or customer: then the gateway says so. */
+function runUnder({ runs }: Host, options: RunOptions): Live | undefined {
+  const live = runs.get(usableId(options.runId) ?? '');
+  const differs = (['sessionId', 'customerId'] as const).some((field) => {
+    const [theirs, ours] = [usableId(live?.run.context[field]), usableId(options[field])];
+    return theirs !== undefined && ours !== undefined && theirs !== ours;
+  });
+  return differs ? undefined : live;
+}
+
+function makeLive(host: Host, options: RunOptions, isAgents: boolean): Live {
+  const run = host.client.run(options);
+  const live: Live = {
+    host,
+    run,
+    open: new Map(),
+    toolUses: new Map(),
+    suspended: new Map(),
+    suspendedSteps: new Map(),
+    isAgents,
+    atEnd: [],
+    isEnded: false,
+  };
+  if (!host.runs.has(run.runId)) host.runs.set(run.runId, live);
+  return live;
+}
+
+function forget(live: Live): void {
+  const { host, run } = live;
+  if (host.runs.get(run.runId) === live) host.runs.delete(run.runId);
 }
 
 /** How a run ended, as its own code saw it. */
@@ -91,9 +167,21 @@ export type Ending = { readonly type: 'completed' } | { readonly type: 'stopped'
 export async function endRun(live: Live, ending: Ending): Promise<void> {
   if (live.isEnded) return;
   live.isEnded = true;
+  forget(live);
   for (const done of live.atEnd) done();
   for (const abandon of [...live.open.values()]) guarded(live.host, abandon, undefined);
   await live.run.end(runEndOf(ending.type === 'failed' ? (ending.error ?? 'failed') : undefined, ending.type === 'stopped'));
+}
+
+/** Ends the run as stopped this long after an abort. Gives back how to leave off. */
+export function endOnAbort(live: Live, signal: AbortSignal, afterMs: number): () => void {
+  const end = (): void => {
+    setTimeout(() => void guarded(live.host, () => endRun(live, { type: 'stopped' }), undefined), afterMs).unref();
+  };
+  const leaveOff = (): void => signal.removeEventListener('abort', end);
+  signal.addEventListener('abort', end, { once: true });
+  live.atEnd.push(leaveOff);
+  return leaveOff;
 }
 
 /** What stands in the way of a call: a refusal or, under the failure policy `closed`, the gateway that is away. */
@@ -113,7 +201,7 @@ export interface RunpurseTripwire {
   readonly runId: string;
 }
 
-export function tripwireOf({ run: { runId } }: Live, error: RunpurseError): RunpurseTripwire {
+export function tripwireOf(runId: string, error: RunpurseError): RunpurseTripwire {
   const { code, message } = error;
   if (!RefusedError.isInstance(error)) return { code, message, runId };
   const { blockedBy, code: refused } = error.refusal;

@@ -1,7 +1,17 @@
 import type { MastraLanguageModel } from '@mastra/core/agent';
 import { REFUSALS, RefusedError, refusalOf, type CallPlace, type RunpurseError } from '@runpurse/core';
 import { guarded, obstacleOf, type Host, type Live, type Place } from './live.ts';
-import { answerOf, answerWith, boundsOf, failureOf, requestIdOf, watched, type Answer } from '@runpurse/core/language-model';
+import {
+  answerOf,
+  answerWith,
+  boundsOf,
+  failureOf,
+  requestIdOf,
+  watched,
+  type Answer,
+  type ModelStreamPart,
+} from '@runpurse/core/language-model';
+import { askStranger, noteStrangers, type Strangers } from './tools.ts';
 import type { Answered, CallOptions, PromptMessage } from './translate.ts';
 
 /** A model step of an agent, from the processor that announces it to its last try. */
@@ -11,6 +21,9 @@ export interface ModelStep {
   readonly stepId: string;
   readonly modelId: string;
   readonly isCarried: boolean;
+  readonly strangers: Strangers;
+  /** Of an execution that ends the run. */
+  readonly isOwners: boolean;
   /** Tries so far: Mastra's own retries, and those of error processors and fallback models. */
   tries: number;
   hasFailed: boolean;
@@ -45,6 +58,14 @@ function stepOf({ prompt }: CallOptions): ModelStep | undefined {
   return parts.map((part) => steps.get(part)).find((step) => step !== undefined);
 }
 
+/** Calls under way of executions that end their run. */
+const ownersCalls = new WeakSet<object>();
+
+/** Whether another execution under the run's id waits for a model: then it ends the run, and not who was there before it. */
+export function isAnswering(live: Live): boolean {
+  return [...live.open.keys()].some((call) => ownersCalls.has(call));
+}
+
 type Ask = (options: CallOptions) => PromiseLike<Answered>;
 interface Asked {
   doGenerate: Ask;
@@ -73,12 +94,14 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
   const { live, isCarried } = step;
   step.tries += 1;
   step.hasFailed = false;
+  guarded(live.host, () => noteStrangers(step.strangers, options.tools), undefined);
   const place = { ...step.place, stepId: step.stepId, attempt: step.tries };
   const call: Call = { step, place, signal: options.abortSignal };
   const bounds = isCarried ? {} : guarded(live.host, () => boundsOf(options), {});
   const decision = await live.run.authorizeModel({ ...place, ...bounds, model: step.modelId, carried: isCarried });
   const obstacle = obstacleOf(decision);
   if (obstacle !== undefined) return obstructed(call, obstacle);
+  if (step.isOwners) ownersCalls.add(call);
   live.open.set(call, () => report(call, { status: 'aborted', error: new Error('its run ended first') }));
   if (call.signal?.aborted === true) {
     report(call, { ...failureOf(call.signal.reason, call.signal), usage: { input_tokens: 0, output_tokens: 0 } }); // never sent
@@ -93,6 +116,7 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
         call,
         guarded(live.host, () => answerOf(answer), {}),
       );
+    if (step.strangers.guarded !== undefined) answer.stream = askingForStrangers(step, answer.stream);
     return answer;
   } catch (error) {
     const refusal = isCarried ? refusalOf(error) : undefined;
@@ -113,23 +137,33 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
  * that a refusal is a tripwire wherever it was found out. With no such processor around it is the stream's error.
  */
 function obstructed({ step }: Call, obstacle: RunpurseError): Answered {
+  const stream = new ReadableStream<ModelStreamPart>({ pull: (controller) => tripOver(step, obstacle, controller) }, { highWaterMark: 0 });
+  return { stream };
+}
+
+async function tripOver(step: ModelStep, obstacle: RunpurseError, controller: Trippable): Promise<void> {
   step.live.failure = { error: obstacle };
   step.obstacle = obstacle;
-  let hasBegun = false;
-  const stream = new ReadableStream<{ readonly type: string; readonly warnings?: readonly never[] }>(
-    {
-      async pull(controller) {
-        if (!hasBegun) {
-          hasBegun = true;
-          return controller.enqueue({ type: 'stream-start', warnings: [] });
-        }
-        await new Promise((resolve) => setTimeout(resolve, TRIP_WITHIN_MS));
-        controller.error(obstacle);
-      },
+  controller.enqueue({ type: 'text-start', id: 'runpurse' } as ModelStreamPart);
+  await new Promise((resolve) => setTimeout(resolve, TRIP_WITHIN_MS));
+  controller.error(obstacle);
+}
+type Trippable = Pick<ReadableStreamDefaultController<ModelStreamPart>, 'enqueue' | 'error'>;
+
+/** An answer that is read to its end, but after the call of an unguarded tool that must not run says nothing more. */
+function askingForStrangers(step: ModelStep, answer: Answered['stream']): Answered['stream'] {
+  let obstacle: RunpurseError | undefined;
+  const asking = new TransformStream<ModelStreamPart, ModelStreamPart>({
+    async transform(part, controller) {
+      if (part.type === 'tool-call')
+        obstacle ??= (await askStranger(step, part).catch((error: unknown) => error as RunpurseError)) ?? undefined;
+      if (obstacle === undefined) controller.enqueue(part);
     },
-    { highWaterMark: 0 },
-  );
-  return { stream };
+    async flush(controller) {
+      if (obstacle !== undefined) await tripOver(step, obstacle, controller);
+    },
+  });
+  return answer.pipeThrough(asking);
 }
 
 const TRIP_WITHIN_MS = 250;

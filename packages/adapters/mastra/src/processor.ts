@@ -1,10 +1,10 @@
 import { TripWire } from '@mastra/core/agent';
 import type { Processor } from '@mastra/core/processors';
-import { isAtGateway, type RunpurseError } from '@runpurse/core';
+import { isAtGateway, RunpurseError } from '@runpurse/core';
 import { beginExecution, failExecution, watchAbort, type AttachedAgent, type Execution } from './execution.ts';
 import { endRun, guarded, linkTrace, tripwireOf, type Live, type RunpurseTripwire } from './live.ts';
-import { announced, meter, type ModelStep } from './model.ts';
-import { guardTools, type ToolContext } from './tools.ts';
+import { announced, isAnswering, meter, type ModelStep } from './model.ts';
+import { guardOf, settleStranger, type ExecutionFor, type Guard } from './tools.ts';
 import { endpointOf, modelKey, type Context } from './translate.ts';
 
 /** Where an execution is kept: in the state that Mastra hands to all of a processor's methods, and to nobody else. */
@@ -14,11 +14,10 @@ const executionIn = (state: object): Execution | undefined => (state as { [EXECU
 /** Executions by their list of messages, which the other processors of an agent see too. */
 const executions = new WeakMap<object, Execution>();
 
-/** What stands between an agent and its models: asks before each step, and tells how the run ended. */
+/** What stands between an agent and its models and tools: asks before each step, and tells how the run ended. */
 export interface Attachment {
   readonly processor: Processor<'runpurse', RunpurseTripwire>;
-  /** The execution a tool call belongs to. */
-  executionFor(context: ToolContext, known?: Execution): Promise<Execution>;
+  readonly guard: Guard;
 }
 
 export function attachmentOf(agent: AttachedAgent): Attachment {
@@ -26,14 +25,15 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
   /** Executions that go on under another RequestContext than they began with: their next step has no state yet. */
   const resumed = new WeakMap<object, Execution>();
 
-  async function executionFor({ requestContext }: ToolContext, known?: Execution): Promise<Execution> {
+  const executionFor: ExecutionFor = async ({ requestContext }, known) => {
     // What outlives its run is refused by the gateway; only what is resumed may begin another.
     if (known !== undefined && (requestContext === undefined || requestContext === known.context)) return known;
     const last = known ?? (requestContext && resumed.get(requestContext));
     const execution = last?.live.isEnded === false ? last : await beginExecution(agent, requestContext as Context | undefined);
     if (requestContext !== undefined) resumed.set(requestContext, execution);
     return execution;
-  }
+  };
+  const guard = guardOf(executionFor);
 
   function taken(requestContext: object | undefined): Execution | undefined {
     const execution = requestContext && resumed.get(requestContext);
@@ -45,13 +45,26 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
     id: 'runpurse',
     name: 'Runpurse',
 
-    async processInputStep({ state, requestContext, tools, abortSignal, abort, messages, messageList, tracingContext }) {
+    async processInputStep({
+      state,
+      requestContext,
+      model,
+      tools,
+      structuredOutput,
+      abortSignal,
+      abort,
+      messages,
+      messageList,
+      tracingContext,
+    }) {
       const execution = executionIn(state) ?? taken(requestContext) ?? (await begun(requestContext, threadOf(messages), abort));
       Object.assign(state, { [EXECUTION]: execution });
       executions.set(messageList, execution);
+      execution.isLegacy = (model as { readonly specificationVersion?: string } | undefined)?.specificationVersion === 'v1';
+      if (structuredOutput?.model !== undefined) warnOnce(agent.id, STRUCTURED);
       watchAbort(execution, abortSignal);
       guarded(host, () => linkTrace(execution.live, tracingContext?.currentSpan?.traceId), undefined);
-      return tools === undefined ? {} : { tools: guarded(host, () => guardTools(execution, tools, executionFor), tools) };
+      return tools === undefined ? {} : { tools: guarded(host, () => guard.tools(tools, execution), tools) };
     },
 
     processLLMRequest({ state, model, prompt }) {
@@ -64,12 +77,16 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
           const isCarried = agent.carried ?? isAtGateway(host.gateway, endpointOf(model) ?? agent.endpoints.get(modelKey(model)));
           // The same step again, by an error processor or with a fallback model, is its retry.
           const isRetry = last?.hasFailed === true;
+          // What the gateway carried and what it is only told of are steps of their own: it takes a step for one or the other.
+          const isSameStep = isRetry && last.isCarried === isCarried;
           const step: ModelStep = {
             live,
             place,
-            stepId: isRetry ? last.stepId : crypto.randomUUID(),
+            stepId: isSameStep ? last.stepId : crypto.randomUUID(),
             modelId: model.modelId,
             isCarried,
+            strangers: execution.strangers,
+            isOwners: execution.isOwner,
             tries: isRetry ? last.tries : 0,
             hasFailed: false,
           };
@@ -83,41 +100,44 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
 
     async processOutputStream({ state, part, abort }) {
       const execution = executionIn(state);
-      const obstacle = execution?.step?.obstacle;
-      if (execution === undefined || obstacle === undefined) return part;
+      if (execution === undefined) return part;
+      guarded(host, () => settleStranger(execution, part), undefined);
+      const obstacle = execution.step?.obstacle;
+      if (obstacle === undefined) return part;
       await failExecution(execution, obstacle);
-      return abort(obstacle.message, { metadata: tripwireOf(execution.live, obstacle) });
+      return abort(obstacle.message, { metadata: tripwireOf(execution.live.run.runId, obstacle) });
     },
 
     async processOutputResult({ state, result, messageList, requestContext }) {
       // `generateLegacy` has no state, and a call with `inputProcessors` of its own began at its first tool.
       const execution = executionIn(state) ?? executions.get(messageList) ?? taken(requestContext);
-      if (execution?.step === undefined && result?.steps?.length > 0) warnOfReplaced(agent.id);
-      if (execution?.isOwner === true) await finished(execution.live, result.finishReason);
+      if (execution?.step === undefined && result?.steps?.length > 0) warnOnce(agent.id, REPLACED);
+      if (execution?.isOwner === true && !isAnswering(execution.live)) await finished(execution.live, result.finishReason);
       return undefined as never; // messages that are returned, even as they were, are put into the list again
     },
   };
-  return { processor, executionFor };
+  return { processor, guard };
 
   async function begun(context: Context | undefined, thread: string | undefined, abort: Abort): Promise<Execution> {
     try {
       return await beginExecution(agent, context, thread);
     } catch (error) {
-      const { live } = error as { readonly live?: Live };
-      if (live === undefined) throw error;
-      return abort((error as RunpurseError).message, { metadata: tripwireOf(live, error as RunpurseError) });
+      const { runId } = error as { readonly runId?: string };
+      if (runId === undefined || !RunpurseError.isInstance(error)) throw error; // a fault, such as a cap that can't be read
+      return abort(error.message, { metadata: tripwireOf(runId, error) });
     }
   }
 }
 
+const REPLACED = 'replaced its inputProcessors, so its model calls were neither asked for nor counted. Give the processors to the agent.';
+const STRUCTURED =
+  'structures its output with a model of its own, whose calls are neither asked for nor counted in its run. Leave out structuredOutput.model.';
+
 const warned = new Set<string>();
-function warnOfReplaced(agentId: string): void {
-  if (warned.has(agentId)) return;
-  warned.add(agentId);
-  process.emitWarning(
-    `A call of the agent "${agentId}" replaced its inputProcessors, so its model calls were neither asked for nor counted. Give the processors to the agent.`,
-    'RunpurseWarning',
-  );
+function warnOnce(agentId: string, what: string): void {
+  if (warned.has(agentId + what)) return;
+  warned.add(agentId + what);
+  process.emitWarning(`A call of the agent "${agentId}" ${what}`, 'RunpurseWarning');
 }
 
 async function finished(live: Live, finishReason: string | undefined): Promise<void> {

@@ -1,90 +1,221 @@
 import type { ToolHooks } from '@mastra/core/tools';
+import { RunpurseError, usableId } from '@runpurse/core';
 import type { Failure } from '@runpurse/core/language-model';
-import { frames, guarded, obstacleOf, type Hold, type Live } from './live.ts';
 import type { Execution } from './execution.ts';
+import { endRun, frames, guarded, obstacleOf, type Hold, type Live, type SuspendedCall } from './live.ts';
 
 /** What is used of a tool, as Mastra runs it. */
 interface Tool {
-  readonly execute?: ((input: unknown, context: ToolContext) => unknown) | undefined;
+  readonly type?: string | undefined;
+  readonly execute?: ((input: unknown, context?: ToolContext) => unknown) | undefined;
+  readonly providerOptions?: object | undefined;
 }
-export interface ToolContext {
-  readonly toolCallId?: string | undefined;
+
+/** What is read of the context of a tool call: Mastra's own object of this call, in which `suspend` is replaced. */
+export interface ToolContext extends CallContext {
   readonly requestContext?: object | undefined;
-  /** What a suspended call is resumed with. */
-  readonly resumeData?: unknown;
-  readonly suspend?: ((...args: readonly unknown[]) => unknown) | undefined;
+  /** Where a tool's own code is told of its call; the layers that Mastra puts around that are told beside it. */
+  readonly agent?: CallContext | undefined;
 }
+interface CallContext {
+  readonly toolCallId?: string | undefined;
+  /** A list of its own for each call. A network, which calls tools by itself, makes none. */
+  readonly messages?: object | undefined;
+  /** What a suspended call is resumed with; a model may write it too. */
+  readonly resumeData?: unknown;
+  /** What it was suspended with: known of a call that Mastra resumes, and no model can write it. */
+  readonly suspendPayload?: unknown;
+  suspend?: ((...args: readonly unknown[]) => unknown) | undefined;
+}
+
 interface ToolCall {
-  readonly name: string;
-  readonly toolCallId: string;
+  readonly tool: string;
   readonly input: unknown;
-  readonly isResumed: boolean;
+  readonly context: CallContext;
+}
+/** A call that may run. */
+interface Allowed extends ToolCall {
+  readonly execution: Execution;
+  readonly hold: Hold;
 }
 
 /** Finds the execution a tool call belongs to: it may have been suspended in one and go on in another. */
-type ExecutionFor = (context: ToolContext, known?: Execution) => Promise<Execution>;
+export type ExecutionFor = (context: ToolContext, known?: Execution) => Promise<Execution>;
 
-/** A step's tools, each asked for before it runs. Agents, workflows and MCP tools are among them; a denied one throws, which the model is told. */
-export function guardTools(
-  execution: Execution,
-  tools: Readonly<Record<string, unknown>>,
-  executionFor: ExecutionFor,
-): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(tools).map(([name, tool]) => [name, guardTool(execution, name, tool as Tool, executionFor)]));
+/** Asks for an agent's tool calls, each once, whichever way Mastra reaches the tool. A denied one throws, which the model is told. */
+export interface Guard {
+  /**
+   * Tools that ask before they run: the agent's own, which a network takes as they are, and those of an execution's step,
+   * agents, workflows and MCP tools among them.
+   */
+  tools(tools: object, known?: Execution): Record<string, unknown>;
+  /** The agent's hooks with ours, for what neither has guarded: a call with `inputProcessors` of its own. */
+  hooks(theirs: ToolHooks | undefined): ToolHooks;
 }
 
-function guardTool(known: Execution, name: string, tool: Tool, executionFor: ExecutionFor): Tool {
-  const { execute } = tool;
-  if (typeof execute !== 'function') return tool; // its provider runs it, or the caller's client
-  const asking = async (input: unknown, context: ToolContext): Promise<unknown> => {
+export function guardOf(executionFor: ExecutionFor): Guard {
+  /** Calls that the hook has asked for, by its context, and by their messages until the tool itself is reached. */
+  const askedByHook = new WeakMap<object, Allowed>();
+
+  async function ask(call: ToolCall, context: ToolContext, known?: Execution): Promise<Allowed> {
     const execution = await executionFor(context, known);
-    const { live, place } = execution;
-    const toolCallId = context.toolCallId ?? crypto.randomUUID();
-    const hold = await holdFor(execution, { name, toolCallId, input, isResumed: context.resumeData !== undefined });
-    let isSuspended = false;
-    const suspend = (...args: readonly unknown[]): unknown => {
-      isSuspended = true;
-      return context.suspend?.(...args);
+    const allowed = { ...call, execution, hold: await holdFor(execution.live, execution.place, call) };
+    noteSuspension(allowed);
+    return allowed;
+  }
+
+  function guard(name: string, tool: Tool, known: Execution | undefined): Tool {
+    const { execute } = tool;
+    if (typeof execute !== 'function') return tool.type?.startsWith('provider') === true ? tool : marked(tool); // others run it
+    const asking = async (input: unknown, given?: ToolContext): Promise<unknown> => {
+      const context = given ?? {};
+      const part = context.agent ?? context;
+      const run = (): unknown => execute.call(tool, input, given);
+      if (holdAround(part) !== undefined) return run();
+      const byHook = taken(askedByHook, part.messages);
+      let allowed = byHook?.context.toolCallId === part.toolCallId ? byHook : undefined;
+      try {
+        allowed ??= await ask({ tool: name, input, context: part }, context, known);
+      } catch (error) {
+        if (known?.isLegacy === true && RunpurseError.isInstance(error)) return error.message; // thrown, it would end the agent
+        throw error;
+      }
+      // In no agent's execution, which would end the run it began: a network's own call.
+      const endsRun = known === undefined && part.messages === undefined && allowed.execution.isOwner;
+      return running(allowed, run, endsRun);
     };
-    const inside = { live, place: { agentId: place.agentId, parentStepId: hold.id }, toolCallId };
-    try {
-      const output = await frames.run(inside, () => execute.call(tool, input, { ...context, ...(context.suspend && { suspend }) }));
-      if (isSuspended) suspended(live, toolCallId, hold);
-      else hold.settle(undefined);
-      return output;
-    } catch (error) {
-      hold.settle({ error });
-      throw error;
-    }
+    return marked(tool, { execute: asking });
+  }
+
+  return {
+    tools: (tools, known) => Object.fromEntries(Object.entries(tools).map(([name, tool]) => [name, guard(name, tool as Tool, known)])),
+
+    hooks: (theirs) => ({
+      ...theirs,
+      async beforeToolCall(call) {
+        const context = call.context as ToolContext;
+        const around = holdAround(context);
+        const skipped = await unlessSkipped(around, () => theirs?.beforeToolCall?.(call));
+        if (around !== undefined || skipped?.proceed === false) return skipped;
+        try {
+          const allowed = await ask({ tool: call.toolName, input: call.input, context }, context);
+          for (const key of [context, context.messages]) if (key !== undefined) askedByHook.set(key, allowed);
+          return undefined;
+        } catch (error) {
+          return { proceed: false, output: error instanceof Error ? error.message : String(error) };
+        }
+      },
+      async afterToolCall(call) {
+        const context = call.context as ToolContext;
+        const failure = call.error === undefined ? undefined : { error: call.error };
+        const allowed = taken(askedByHook, context);
+        if (allowed !== undefined) conclude(allowed, call.output, failure);
+        else settle(holdAround(context), call.toolName, call.output, failure); // before a hook of theirs that fails
+        await theirs?.afterToolCall?.(call);
+      },
+    }),
   };
-  return Object.assign(Object.create(Object.getPrototypeOf(tool) as object) as Tool, tool, { execute: asking });
 }
 
-/** Asks for a tool call and holds its price. Throws when it must not run. A call that is resumed has its hold already. */
-async function holdFor({ live, place }: Execution, { name, toolCallId, input, isResumed }: ToolCall): Promise<Hold> {
-  const resumed = live.suspended.get(toolCallId);
-  if (live.suspended.delete(toolCallId) && resumed !== undefined) return resumed;
+/** Asks for a tool call and holds its price. Throws when it must not run. A call that Mastra resumes has its hold already. */
+async function holdFor(live: Live, place: Execution['place'], { tool, input, context }: ToolCall): Promise<Hold> {
+  const { resumeData, suspendPayload } = context;
+  const toolCallId = usableId(context.toolCallId) ?? crypto.randomUUID();
+  const waiting = live.suspended.get(toolCallId);
+  const isResumed = resumeData !== undefined && (suspendPayload !== undefined || waiting?.hasPayload === false);
+  if (isResumed && waiting?.tool === tool) return resumed(live, toolCallId, waiting.hold);
   // Begun in another process: it was asked for there, and is charged at its hold when nobody there says how it ended.
-  if (isResumed) return { id: toolCallId, settle: () => {} };
+  if (isResumed && !live.toolUses.has(toolCallId)) return { id: toolCallId, settle: () => {}, release: () => {} };
   const uses = (live.toolUses.get(toolCallId) ?? 0) + 1;
   live.toolUses.set(toolCallId, uses);
   const id = uses === 1 ? toolCallId : `${toolCallId}~${uses}`;
-  const obstacle = obstacleOf(await live.run.authorizeTool({ ...place, tool: name, toolCallId: id, stepId: id, input }));
+  const obstacle = obstacleOf(await live.run.authorizeTool({ ...place, tool, toolCallId: id, stepId: id, input }));
   if (obstacle !== undefined) throw obstacle;
   const hold: Hold = {
     id,
-    settle: (failure: Failure | undefined) => {
+    settle: (failure) => {
       if (!live.open.delete(hold)) return;
       live.run.settleTool({ toolCallId: id, status: failure === undefined ? 'completed' : 'failed', error: failure?.error });
     },
+    release: (why) => {
+      if (!live.open.delete(hold)) return;
+      const { agentId, parentStepId } = place;
+      live.run.record({
+        type: 'tool.call.failed',
+        tool_call_id: id,
+        step_id: id,
+        parent_step_id: parentStepId,
+        agent_id: agentId ?? live.run.context.agentId,
+        name: tool,
+        step_kind: 'tool_call',
+        event_phase: 'after',
+        policy_stage: 'post_action',
+        metadata: { tool_name: tool, status: 'failed', message: why, from_cache: true },
+      });
+    },
   };
   live.open.set(hold, () => hold.settle({ error: new Error('its run ended first') }));
+  if (resumeData !== undefined) superseded(live, tool);
   return hold;
 }
 
+function resumed(live: Live, toolCallId: string, hold: Hold): Hold {
+  live.suspended.delete(toolCallId);
+  hold.suspension = undefined;
+  return hold;
+}
+
+/** The model itself resumes a call (`autoResumeSuspendedTools`) by another of the same tool, which was asked for: one of them costs. */
+function superseded(live: Live, tool: string): void {
+  const [toolCallId, call] = [...live.suspended].findLast(([, each]) => each.tool === tool) ?? [];
+  if (toolCallId !== undefined && call !== undefined) resumed(live, toolCallId, call.hold).release('another call went on with it');
+}
+
+function noteSuspension({ context, hold }: Allowed): void {
+  const { suspend } = context;
+  if (suspend === undefined) return;
+  context.suspend = (...args) => {
+    hold.suspension = { hasPayload: args[0] !== undefined };
+    return suspend(...args);
+  };
+}
+
+async function running({ execution, hold, ...call }: Allowed, run: () => unknown, endsRun: boolean): Promise<unknown> {
+  const { live, place } = execution;
+  const inside = { live, place: { agentId: place.agentId, parentStepId: hold.id }, call: { key: keyOf(call.context), hold } };
+  let failure: Failure | undefined;
+  try {
+    const output = await frames.run(inside, run);
+    conclude({ ...call, execution, hold }, output, undefined);
+    return output;
+  } catch (error) {
+    failure = { error };
+    conclude({ ...call, execution, hold }, undefined, failure); // Mastra may suspend by a throw
+    throw error;
+  } finally {
+    if (endsRun) await endRun(live, failure === undefined ? { type: 'completed' } : { type: 'failed', error: failure.error });
+  }
+}
+
+/** The hold of the call that the code runs inside of, if it is this one: it was asked for further out. */
+function holdAround(context: CallContext): Hold | undefined {
+  const call = frames.getStore()?.call;
+  return call !== undefined && call.key === keyOf(context) ? call.hold : undefined;
+}
+
+function keyOf({ messages, toolCallId }: CallContext): unknown {
+  return messages ?? toolCallId ?? {};
+}
+
+function conclude({ tool, context, execution, hold }: Allowed, output: unknown, failure: Failure | undefined): void {
+  if (hold.suspension !== undefined) suspended(execution.live, usableId(context.toolCallId) ?? hold.id, { hold, tool, ...hold.suspension });
+  else settle(hold, tool, output, failure);
+}
+
 /** Somebody is asked before the call goes on. Its run stays open until it is resumed. */
-function suspended(live: Live, toolCallId: string, hold: Hold): void {
-  live.suspended.set(toolCallId, hold);
+function suspended(live: Live, toolCallId: string, call: SuspendedCall): void {
+  if (live.suspended.get(toolCallId)?.hold === call.hold) return;
+  live.suspended.set(toolCallId, call);
   guarded(
     live.host,
     () =>
@@ -99,31 +230,95 @@ function suspended(live: Live, toolCallId: string, hold: Hold): void {
   );
 }
 
-/**
- * The agent's tool hooks with ours: what reaches a tool past the processor (a call resumed in another process, a call with
- * `inputProcessors` of its own) is asked for here. A tool that is guarded already is left alone.
- */
-export function hooksAround(theirs: ToolHooks | undefined, executionFor: ExecutionFor): ToolHooks {
-  const holds = new WeakMap<object, Hold>();
-  return {
-    ...theirs,
-    async beforeToolCall(call) {
-      const skipped = await theirs?.beforeToolCall?.(call);
-      if (skipped?.proceed === false) return skipped;
-      const context = call.context as ToolContext;
-      const { toolCallId = crypto.randomUUID() } = context;
-      if (frames.getStore()?.toolCallId === toolCallId) return undefined;
-      try {
-        const asked: ToolCall = { name: call.toolName, toolCallId, input: call.input, isResumed: context.resumeData !== undefined };
-        holds.set(context, await holdFor(await executionFor(context), asked));
-        return undefined;
-      } catch (error) {
-        return { proceed: false, output: error instanceof Error ? error.message : String(error) };
-      }
-    },
-    async afterToolCall(call) {
-      holds.get(call.context as object)?.settle(call.error === undefined ? undefined : { error: call.error });
-      await theirs?.afterToolCall?.(call);
-    },
-  };
+/** Reports how a call ended. Mastra tells of arguments it rejects, and of results, as if that were the result. */
+function settle(hold: Hold | undefined, tool: string, output: unknown, failure: Failure | undefined): void {
+  if (hold === undefined || hold.suspension !== undefined) return;
+  const rejection = typeof output === 'object' && output !== null && 'validationErrors' in output ? (output as Rejection) : undefined;
+  if (failure !== undefined || rejection?.error !== true) hold.settle(failure);
+  else if (rejection.message?.startsWith(`Tool input validation failed for ${tool}.`) === true)
+    hold.release('Mastra rejected its arguments, so that it did not run');
+  else hold.settle({ error: new Error('Mastra rejected its result') });
+}
+interface Rejection {
+  readonly error?: unknown;
+  readonly message?: string;
+}
+
+/** What a hook of the agent's own skips does not run, and costs nothing. */
+async function unlessSkipped<Result extends { readonly proceed?: boolean } | void>(
+  hold: Hold | undefined,
+  hook: () => Result | PromiseLike<Result>,
+): Promise<Result> {
+  try {
+    const result = await hook();
+    if (typeof result === 'object' && result.proceed === false) hold?.release('a hook of the agent skipped it');
+    return result;
+  } catch (error) {
+    hold?.release('a hook of the agent failed before it ran');
+    throw error;
+  }
+}
+
+function taken<Value>(map: WeakMap<object, Value>, key: object | undefined): Value | undefined {
+  const value = key && map.get(key);
+  if (key !== undefined) map.delete(key);
+  return value;
+}
+
+/** Provider options of guarded tools. Mastra hands them on to the model as they are, so a step's tools without them are strangers. */
+const marks = new WeakSet<object>();
+
+function marked(tool: Tool, changes: Pick<Tool, 'execute'> = {}): Tool {
+  const providerOptions = { ...tool.providerOptions };
+  marks.add(providerOptions);
+  return Object.assign(Object.create(Object.getPrototypeOf(tool) as object) as Tool, tool, { ...changes, providerOptions });
+}
+
+/** Tools that came in after the processor, by `prepareStep`, are nowhere to be guarded: they are asked for as the model calls them. */
+export interface Strangers {
+  /** Names of the newest model call's tools that are guarded, when some are not. */
+  guarded?: ReadonlySet<string> | undefined;
+  /** Their calls under way, by the id the model gave them. */
+  readonly holds: Map<string, Hold>;
+}
+
+/** Notes which of a model call's tools are guarded. */
+export function noteStrangers(strangers: Strangers, tools: unknown): void {
+  const given = (Array.isArray(tools) ? tools : []) as readonly (Tool & { readonly name: string })[];
+  const guardedOnes = given.filter(
+    ({ type, providerOptions }) => type !== 'function' || (providerOptions !== undefined && marks.has(providerOptions)),
+  );
+  strangers.guarded = guardedOnes.length === given.length ? undefined : new Set(guardedOnes.map(({ name }) => name));
+}
+
+/** A call in a model's answer. Throws when the tool must not run. */
+export async function askStranger(
+  { strangers, live, place }: Pick<Execution, 'strangers' | 'live' | 'place'>,
+  part: object,
+): Promise<void> {
+  const { toolCallId, toolName: tool = '', input, providerExecuted } = part as CallPart;
+  if (strangers.guarded?.has(tool) !== false || providerExecuted === true) return;
+  strangers.holds.set(toolCallId, await holdFor(live, place, { tool, input, context: { toolCallId } }));
+}
+
+/** A part of the agent's stream that tells how a call ended. */
+export function settleStranger(
+  { strangers: { holds } }: Execution,
+  { type, payload }: { readonly type: string; readonly payload?: unknown },
+): void {
+  if (type !== 'tool-result' && type !== 'tool-error') return;
+  const { toolCallId, toolName = '', result, error } = payload as CallPart;
+  const hold = holds.get(toolCallId);
+  holds.delete(toolCallId);
+  settle(hold, toolName, result, type === 'tool-error' ? { error } : undefined);
+}
+
+/** What is read of such parts. */
+interface CallPart {
+  readonly toolCallId: string;
+  readonly toolName?: string;
+  readonly input?: unknown;
+  readonly providerExecuted?: boolean | undefined;
+  readonly result?: unknown;
+  readonly error?: unknown;
 }

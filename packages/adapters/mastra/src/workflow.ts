@@ -1,4 +1,4 @@
-import { RunpurseError, type Step as OpenStep } from '@runpurse/core';
+import { RunpurseError, usableId, type Step as OpenStep } from '@runpurse/core';
 import type { PublicSchema } from '@mastra/core/schema';
 import {
   createStep,
@@ -8,15 +8,8 @@ import {
   type WorkflowOptions,
   type WorkflowStartCallbackInfo,
 } from '@mastra/core/workflows';
-import { endRun, frameNow, frames, guarded, linkTrace, makeLive, obstacleOf, type Host, type Live, type Place } from './live.ts';
+import { beginPart, endOnAbort, endRun, frameNow, frames, guarded, linkTrace, obstacleOf, type Host, type Part } from './live.ts';
 import { contextOf, type Context } from './translate.ts';
-
-/** One run of a workflow while it lasts, from its first step to its last, suspensions included. */
-interface Flow {
-  readonly live: Live;
-  readonly place: Place;
-  readonly isOwner: boolean;
-}
 
 /** The parts of what Mastra hands to a step that are looked at. */
 export interface StepParams {
@@ -25,6 +18,7 @@ export interface StepParams {
   readonly requestContext?: Context | undefined;
   readonly inputData?: unknown;
   readonly tracingContext?: { readonly currentSpan?: { readonly traceId: string } | undefined } | undefined;
+  readonly abortSignal?: AbortSignal | undefined;
   suspend?(...args: readonly never[]): unknown;
 }
 export interface StepLike {
@@ -64,30 +58,28 @@ export interface WorkflowLike {
 
 /** A workflow's run is one of ours: begun before its first step, ended however it ends. Its steps are told from inside. */
 export function workflowsOf(host: Host): Workflows {
-  /** Runs of workflows by their own id: a nested workflow shares its run's id with the one around it. */
-  const flows = new Map<string, Flow>();
+  /** Runs of workflows while they last, suspensions included, by their own id: a nested one shares its run's id with the one around it. */
+  const flows = new Map<string, Part>();
   const keyOf = ({ workflowId, runId }: Pick<StepParams, 'workflowId' | 'runId'>): string => `${workflowId}\n${runId}`;
-  /** Steps that wait to be resumed. */
-  const suspended = new Map<string, OpenStep>();
 
-  async function begin(info: StepParams): Promise<Flow> {
+  async function begin(info: StepParams): Promise<Part> {
     const { runId, workflowId, requestContext } = info;
-    const around = frameNow();
-    const stated = { runId, name: workflowId, workflowId, ...host.defaults, ...contextOf(requestContext) };
-    const flow: Flow = {
-      live: around?.live ?? makeLive(host, host.client.run(stated)),
-      place: around?.place ?? {},
-      isOwner: around === undefined,
-    };
-    const obstacle = obstacleOf(await flow.live.run.start());
-    if (obstacle !== undefined) throw obstacle;
-    flows.set(keyOf(info), flow);
+    const flow = await beginPart(host, { runId, name: workflowId, workflowId, ...host.defaults, ...contextOf(requestContext) });
+    const key = keyOf(info);
+    flows.set(key, flow);
+    flow.live.atEnd.push(() => flows.delete(key));
     return flow;
   }
 
-  /** The run around a step: of the step or tool it is inside of, or its workflow's. One begun in another process goes on here. */
-  async function flowFor(params: StepParams): Promise<Omit<Flow, 'isOwner'> | undefined> {
-    return frameNow() ?? flows.get(keyOf(params)) ?? (host.attached.has(`workflow_run ${params.workflowId}`) ? begin(params) : undefined);
+  /** The run around a step: of the step or tool it is inside of, its workflow's, or of one around that. One begun in another process goes on here. */
+  async function flowFor(params: StepParams): Promise<Part | undefined> {
+    const around = frameNow(host);
+    if (around !== undefined) return { ...around, isOwner: false };
+    const flow = flows.get(keyOf(params));
+    if (flow !== undefined) return flow;
+    const live = host.runs.get(usableId(contextOf(params.requestContext).runId ?? params.runId) ?? '');
+    if (live !== undefined) return { live, place: {}, isOwner: false };
+    return host.attached.has(`workflow_run ${params.workflowId}`) ? begin(params) : undefined;
   }
 
   async function end(result: WorkflowFinishCallbackResult): Promise<void> {
@@ -127,19 +119,23 @@ export function workflowsOf(host: Host): Workflows {
         const { live, place } = flow;
         guarded(host, () => linkTrace(live, params.tracingContext?.currentSpan?.traceId), undefined);
         const key = `${keyOf(params)}\n${step.id}`;
-        const open = suspended.get(key) ?? live.run.step({ name: step.id, kind: 'planning', ...place });
-        suspended.delete(key);
+        const suspended = live.suspendedSteps.get(key) ?? [];
+        live.suspendedSteps.set(key, suspended);
+        const open = suspended.shift() ?? (await opened(flow, step, params.inputData));
+        live.open.set(open, () => open.fail(new Error('its run ended first')));
         const suspend = (...args: readonly never[]): unknown => {
-          suspended.set(key, open);
+          if (!suspended.includes(open)) suspended.push(open);
+          endIfCancelled(flow, params);
           return params.suspend?.(...args);
         };
+        const isOver = (): boolean => !suspended.includes(open) && live.open.delete(open);
         try {
           const inside = { live, place: { agentId: place.agentId, parentStepId: open.stepId } };
           const output = await frames.run(inside, () => step.execute({ ...params, suspend } as never));
-          if (!suspended.has(key)) open.complete();
+          if (isOver()) open.complete();
           return output;
         } catch (error) {
-          open.fail(error);
+          if (isOver()) open.fail(error);
           throw error;
         }
       }),
@@ -152,12 +148,26 @@ export function workflowsOf(host: Host): Workflows {
             'invalid_option',
             `The gate "${id}" stands in a workflow that is not attached: createWorkflow(withWorkflow({ … })).`,
           );
-        const obstacle = await (tool === undefined ? askStep(flow, id) : askTool(flow, tool, params.inputData));
+        const asked = tool === undefined ? askStep(flow, id) : openTool(flow, tool, params.inputData).then((open) => open.complete());
+        const obstacle = await asked.catch((error: unknown) => error as RunpurseError);
         if (obstacle === undefined) return params.inputData;
-        if (refused === undefined) throw obstacle;
-        return refused(obstacle, params);
+        let isDecided = false;
+        const deciding =
+          <Args extends readonly unknown[]>(decide: (...args: Args) => unknown) =>
+          (...args: Args): unknown => {
+            isDecided = true;
+            return decide(...args);
+          };
+        const suspend = (payload?: unknown): unknown => {
+          endIfCancelled(flow, params);
+          return params.suspend(payload);
+        };
+        const instead = await refused?.(obstacle, { ...params, bail: deciding(params.bail), suspend: deciding(suspend) });
+        if (instead === undefined && !isDecided) throw obstacle; // it was only told of it
+        return instead;
       };
-      return createStep({ id, inputSchema: schema, outputSchema: schema, execute } as never) as unknown as Gate<Data>;
+      // Asked once: what is refused stays refused.
+      return createStep({ id, inputSchema: schema, outputSchema: schema, retries: 0, execute } as never) as unknown as Gate<Data>;
     },
   };
 }
@@ -165,8 +175,20 @@ export function workflowsOf(host: Host): Workflows {
 /** States that a workflow's run goes on from. */
 const PENDING: ReadonlySet<string> = new Set(['suspended', 'waiting', 'paused', 'pending', 'running']);
 
-/** Whether the run may go on with this step: by its policies, and because nobody stopped or paused it. */
-async function askStep({ live: { host, run }, place }: Omit<Flow, 'isOwner'>, name: string): Promise<RunpurseError | undefined> {
+/** A workflow that is cancelled while it waits to be resumed says so to nobody: its signal tells. */
+function endIfCancelled({ live, isOwner }: Part, { abortSignal }: StepParams): void {
+  if (isOwner && abortSignal !== undefined) endOnAbort(live, abortSignal, 0);
+}
+
+/** Begins a step. One that is a tool is a tool call, and asked for; throws when it must not run. */
+async function opened(flow: Part, step: StepLike, input: unknown): Promise<OpenStep> {
+  const { __toolRef: tool } = step as { readonly __toolRef?: { readonly id: string } };
+  const { live, place } = flow;
+  return tool === undefined ? live.run.step({ name: step.id, kind: 'planning', ...place }) : openTool(flow, tool.id, input);
+}
+
+/** Asks whether the run may go on with this step: by its policies, and because nobody stopped or paused it. Throws when it may not. */
+async function askStep({ live: { host, run }, place }: Part, name: string): Promise<void> {
   const { runId, sessionId, workflowId, customerId, agentId } = run.context;
   const event = {
     run_id: runId,
@@ -182,22 +204,30 @@ async function askStep({ live: { host, run }, place }: Omit<Flow, 'isOwner'>, na
     step_confidence: 'high',
   } as const;
   const obstacle = obstacleOf(await host.client.ask({ ...event, type: 'step.started', event_phase: 'before', policy_stage: 'pre_action' }));
-  if (obstacle === undefined) run.record({ ...event, type: 'step.completed', event_phase: 'after', policy_stage: 'post_action' });
-  return obstacle;
+  if (obstacle !== undefined) throw obstacle;
+  run.record({ ...event, type: 'step.completed', event_phase: 'after', policy_stage: 'post_action' });
 }
 
-async function askTool({ live: { run }, place }: Omit<Flow, 'isOwner'>, tool: string, input: unknown): Promise<RunpurseError | undefined> {
+async function openTool({ live: { run }, place }: Part, tool: string, input: unknown): Promise<OpenStep> {
   const toolCallId = crypto.randomUUID();
   const obstacle = obstacleOf(await run.authorizeTool({ ...place, tool, toolCallId, stepId: toolCallId, input }));
-  if (obstacle === undefined) run.settleTool({ toolCallId, status: 'completed' });
-  return obstacle;
+  if (obstacle !== undefined) throw obstacle;
+  return {
+    stepId: toolCallId,
+    complete: () => run.settleTool({ toolCallId, status: 'completed' }),
+    fail: (error) => run.settleTool({ toolCallId, status: 'failed', error }),
+  };
 }
+
+/** By these Mastra tells a step that is an agent, a tool or a classifier, and then runs that past the step. */
+const PAST_THE_STEP: ReadonlySet<unknown> = new Set(['__agentRef', '__toolRef', '__classifierRef']);
 
 /** A step, or a workflow used as one, that is the same but for how it executes. */
 function replaced<Shown extends StepLike>(step: Shown, execute: (params: StepParams) => unknown): Shown {
   return new Proxy(step, {
     get(target, key) {
       if (key === 'execute') return execute;
+      if (PAST_THE_STEP.has(key)) return undefined;
       const value: unknown = Reflect.get(target, key, target);
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },

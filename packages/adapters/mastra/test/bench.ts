@@ -3,7 +3,7 @@ import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { measureAddedTime, type AddedTime, type AddedTimeOptions } from '@runpurse/conformance';
 import { beginExecution } from '../src/execution.ts';
 import { createRunpurse } from '../src/index.ts';
-import { guardTools } from '../src/tools.ts';
+import { guardOf } from '../src/tools.ts';
 import { lookup } from './stage.ts';
 
 /** What `agent.generate` of one step and a tool take longer with an attached agent, in a run of ours; see `measureAddedTime`. */
@@ -22,10 +22,11 @@ export function benchAdapter(options?: AddedTimeOptions): Promise<AddedTime> {
       const [headed, bare] = [new Agent(optionsAt(carriedUrl, runHeaders)), new Agent(optionsAt(directUrl))];
       const [carried, direct] = [carriedUrl, directUrl].map((url) => new Agent(runpurse.withRunpurse(optionsAt(url))));
       return runpurse.run({}, async () => {
-        const host = { client, gateway: gatewayUrl, onFault: () => {}, defaults: {}, attached: new Set<string>(), traced: new Map() };
+        const attached = new Set<string>();
+        const host = { client, gateway: gatewayUrl, onFault: () => {}, defaults: {}, attached, traced: new Map(), runs: new Map() };
         const execution = await beginExecution({ host, id: 'bench', carried: true, endpoints: new Map() }, undefined);
         const { tool } = lookup();
-        const guarded = guardTools(execution, { lookup: tool }, async () => execution);
+        const guarded = guardOf(async () => execution).tools({ lookup: tool }, execution);
         return {
           carriedModelCallMs: await compare(
             () => headed.generate('hi'),

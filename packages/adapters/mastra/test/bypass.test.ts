@@ -1,0 +1,524 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import type { Agent } from '@mastra/core/agent';
+import { Agent as PlainAgent } from '@mastra/core/agent';
+import { Mastra } from '@mastra/core/mastra';
+import { MockMemory } from '@mastra/core/memory';
+import { RequestContext } from '@mastra/core/request-context';
+import { InMemoryStore } from '@mastra/core/storage';
+import { createTool } from '@mastra/core/tools';
+import { createStep, createWorkflow } from '@mastra/core/workflows';
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { z } from 'zod';
+import { createRunpurse, type Runpurse } from '../src/index.ts';
+import { agentWith, lookThenAnswer, scripted, type Reply } from './stage.ts';
+
+// Ways past the policy, the price and the cap that Mastra leaves open, each played on a real gateway.
+
+let gateway: RunningGateway;
+let runpurse: Runpurse;
+let warnings: string[];
+
+async function start(policy: object = {}): Promise<RunningGateway> {
+  const usage = { input_tokens: 10, output_tokens: 500 };
+  return startGateway({
+    config: {
+      providers: [
+        {
+          name: 'sandbox',
+          kind: 'sandbox',
+          scripts: {
+            broken: [{ error: { status: 500, message: 'broke' } }],
+            model: [{ text: 'done', usage }],
+            mock: [{ text: 'x' }],
+            'mock-2026': [{ text: 'x' }],
+          },
+        },
+      ],
+      rate: { requests_per_minute: 1000 },
+      tools: [
+        { name: 'lookup', price_usd: '0.002' },
+        { name: 'payment', price_usd: '0.04' },
+      ],
+      budgets: [{ scope: 'run', id: '*', limit_usd: '5' }],
+      policy: { tools: { deny: ['danger'] } },
+      ...policy,
+    } as never,
+  });
+}
+
+beforeEach(async () => {
+  gateway = await start();
+  runpurse = createRunpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey });
+  // Mastra prints what it also returns; here failures are meant.
+  jest.spyOn(console, 'error').mockImplementation(() => {});
+  warnings = [];
+  jest.spyOn(process, 'emitWarning').mockImplementation((text) => void warnings.push(String(text)));
+});
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await runpurse.client.close();
+  await gateway.remove();
+});
+
+/** A tool of this name that notes when it runs. */
+function toolOf(name: string, run: (context: ToolContext) => unknown = () => 'did it', more: object = {}) {
+  const ran: unknown[] = [];
+  const inputSchema = z.object({ q: z.string() });
+  const execute = async (input: unknown, context: unknown): Promise<unknown> => {
+    ran.push(input);
+    return run(context as ToolContext);
+  };
+  return { ran, tool: createTool({ id: name, description: name, inputSchema, execute, ...more } as never) };
+}
+interface ToolContext {
+  readonly agent?: { readonly resumeData?: unknown; suspend(payload?: object): Promise<unknown> };
+}
+const RESUMABLE = { suspendSchema: z.any(), resumeSchema: z.any() };
+const suspending = (payload?: object) =>
+  toolOf('lookup', ({ agent }) => (agent?.resumeData === undefined ? agent?.suspend(payload) : 'resumed'), RESUMABLE);
+
+const calls = (name: string, args: object = { q: 'x' }, id = 'call_1') =>
+  scripted((_count, { prompt }) => (prompt.at(-1)?.role === 'tool' ? { text: 'done' } : { calls: [{ name, args, id }] }));
+
+const agentOn = (model: unknown, more: object = {}): Agent => agentWith(runpurse, model, more);
+const inRun = (runId: string, more: object = {}) => ({ requestContext: new RequestContext([['runpurse', { runId, ...more }]]) });
+
+async function read(runId = 'run-1') {
+  await runpurse.client.flush();
+  const run = await gateway.readRun(runId);
+  return run && { ...run, calls: run.tools?.map(({ tool, status, cost_usd }) => [tool, status, cost_usd]) };
+}
+
+const kept = (agent: Agent): Agent => new Mastra({ agents: { agent }, storage: new InMemoryStore(), logger: false }).getAgent('agent');
+const soon = (ms = 50): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('a tool is asked for', () => {
+  it.each([[true], [{ x: 1 }], ['yes']])('though the model writes resumeData %j into its arguments', async (resumeData) => {
+    for (const isStreamed of [false, true]) {
+      const { tool, ran } = toolOf('danger');
+      const agent = agentOn(calls('danger', { q: 'x', resumeData, suspendPayload: { why: 1 } }), { tools: { danger: tool } });
+      const runId = `run-${isStreamed}`;
+      if (isStreamed) await (await agent.stream('hi', inRun(runId))).getFullOutput();
+      else await agent.generate('hi', inRun(runId));
+      expect(ran).toEqual([]);
+      expect(await read(runId)).toMatchObject({ calls: [['danger', 'denied', '0']] });
+    }
+  });
+
+  it('and charged, though its model says it was resumed', async () => {
+    const { tool, ran } = toolOf('lookup');
+    await agentOn(calls('lookup', { q: 'x', resumeData: 1 }), { tools: { lookup: tool } }).generate('hi', inRun('run-1'));
+    expect(ran).toHaveLength(1);
+    expect(await read()).toMatchObject({ calls: [['lookup', 'completed', '0.002']], cost: { tool_usd: '0.002' } });
+  });
+
+  it('in a network, which calls an agent’s tools by itself', async () => {
+    for (const [name, expected] of [
+      ['danger', [0, 'denied', '0']],
+      ['lookup', [1, 'completed', '0.002']],
+    ] as const) {
+      const { tool, ran } = toolOf(name);
+      const choices = [
+        { primitiveId: name, primitiveType: 'tool', prompt: '{"q":"x"}', selectionReason: 'it can' },
+        {
+          isComplete: true,
+          completionReason: 'done',
+          finalResult: 'all',
+          primitiveId: 'none',
+          primitiveType: 'none',
+          prompt: '',
+          selectionReason: '',
+        },
+      ];
+      const model = scripted((count) => ({ text: JSON.stringify(choices[count - 1] ?? choices[1]) }));
+      const agent = agentOn(model, { tools: { [name]: tool }, memory: new MockMemory() });
+      await runpurse.run({ runId: name }, async () => {
+        for await (const chunk of await agent.network('go', { memory: { thread: 'thread-1', resource: 'user-1' } })) void chunk;
+      });
+      const run = await read(name);
+      expect([ran.length, run?.calls]).toEqual([expected[0], [[name, expected[1], expected[2]]]]);
+    }
+  });
+
+  it('in a network outside of any run, in one that ends with the call', async () => {
+    const { tool, ran } = toolOf('lookup');
+    const agent = agentOn(
+      scripted(() => ({})),
+      { tools: { lookup: tool } },
+    );
+    const { lookup: own } = (await agent.listTools()) as unknown as Record<
+      string,
+      { execute(input: object, context: object): Promise<unknown> }
+    >;
+    expect(await own?.execute({ q: 'x' }, { ...inRun('run-1'), agent: { toolCallId: 'step-1' } })).toBe('did it');
+    expect(ran).toHaveLength(1);
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  });
+
+  it.each<[string, (danger: unknown) => object, object]>([
+    ['with processors and hooks of the call’s own', () => ({ inputProcessors: [], hooks: { beforeToolCall: () => undefined } }), {}],
+    ['from a function', () => ({ inputProcessors: [], hooks: { beforeToolCall: () => undefined } }), { isFunction: true }],
+    ['that prepareStep puts in', (danger) => ({ prepareStep: () => ({ tools: { danger } }) }), { isHidden: true }],
+    ['that prepareStep puts in the place of another', (danger) => ({ prepareStep: () => ({ tools: { danger } }) }), {}],
+  ])('%s', async (_, options, { isFunction = false, isHidden = false }: { isFunction?: boolean; isHidden?: boolean }) => {
+    for (const isStreamed of [false, true]) {
+      const { tool, ran } = toolOf('danger');
+      const tools = isHidden ? {} : { danger: tool };
+      const agent = agentOn(calls('danger'), { tools: isFunction ? () => tools : tools });
+      const runId = `run-${isStreamed}`;
+      const all = { ...inRun(runId), ...options(tool) } as never;
+      if (isStreamed) await (await agent.stream('hi', all)).getFullOutput();
+      else await agent.generate('hi', all);
+      expect(ran).toEqual([]);
+      expect(await read(runId)).toMatchObject({ calls: [['danger', 'denied', '0']] });
+    }
+  });
+
+  it('by prepareStep, once, and told to trip when it must not run', async () => {
+    const agent = agentOn(calls('danger'), { tools: {} });
+    const { tripwire } = await agent.generate('hi', {
+      ...inRun('run-1'),
+      prepareStep: () => ({ tools: { danger: toolOf('danger').tool } }),
+    } as never);
+    expect(tripwire).toMatchObject({ metadata: { code: 'policy_denied', runId: 'run-1' } });
+    expect(await read()).toMatchObject({ status: 'failed', requests: [{ status: 'completed', usage: { output_tokens: 5 } }] });
+    const { tool, ran } = toolOf('lookup');
+    const given = { ...inRun('run-2'), prepareStep: () => ({ tools: { lookup: tool } }) };
+    expect((await agentOn(calls('lookup'), { tools: {} }).generate('hi', given as never)).text).toBe('done');
+    expect(ran).toHaveLength(1);
+    expect(await read('run-2')).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  });
+
+  it('that prepareStep puts into a durable agent', async () => {
+    const { tool, ran } = toolOf('danger');
+    const durable = agentOn(calls('danger'), { tools: {}, durable: { cleanupTimeoutMs: 10 } });
+    const mastra = new Mastra({ agents: { agent: durable }, storage: new InMemoryStore(), logger: false });
+    const options = { ...inRun('run-1'), prepareStep: () => ({ tools: { danger: tool } }) };
+    const output = await mastra.getAgent('agent').stream('hi', options as never);
+    await ((output as { readonly output?: typeof output }).output ?? output).text.catch(() => undefined);
+    await soon(100);
+    expect(ran).toEqual([]);
+    expect(await read()).toMatchObject({ calls: [['danger', 'denied', '0']] });
+    await mastra.shutdown();
+  });
+
+  it('once, when both a hook and the tool itself could ask', async () => {
+    const { tool } = toolOf('lookup');
+    await agentOn(calls('lookup'), { tools: { lookup: tool } }).generate('hi', { ...inRun('run-1'), inputProcessors: [] });
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  });
+
+  it('by the gateway its own agent is attached to, inside a run of another', async () => {
+    const other = await start({ policy: { tools: { deny: ['lookup'] } } });
+    const theirs = createRunpurse({ baseUrl: other.url, apiKey: other.apiKey });
+    const { tool, ran } = toolOf('lookup');
+    const inner = agentWith(theirs, calls('lookup'), { id: 'inner', tools: { lookup: tool } });
+    const outer = toolOf('lookup', async () => (await inner.generate('hi', inRun('theirs'))).text);
+    await agentOn(calls('lookup'), { tools: { lookup: outer.tool } }).generate('hi', inRun('run-1'));
+    await theirs.client.flush();
+    expect(ran).toEqual([]);
+    expect((await other.readRun('theirs'))?.tools?.map(({ status }) => status)).toEqual(['denied']);
+    expect(await read()).toMatchObject({ counts: { requests: 2, tool_calls: 1 } });
+    await theirs.client.close();
+    await other.remove();
+  });
+});
+
+describe('a suspended tool', () => {
+  it.each([[{ why: 1 }], [undefined]])('that Mastra resumes, suspended with %j, is asked for once', async (payload) => {
+    const { tool } = suspending(payload);
+    const agent = kept(agentOn(lookThenAnswerModel(), { tools: { lookup: tool } }));
+    const suspended = await agent.stream('hi', inRun('run-1'));
+    await suspended.getFullOutput();
+    await (await agent.resumeStream({ ok: true }, { runId: suspended.runId, toolCallId: 'call_1' })).getFullOutput();
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  });
+
+  it('that the model resumes itself is charged once, and its run ends with nothing open', async () => {
+    const { tool, ran } = suspending({ why: 1 });
+    const replies: Reply[] = [
+      { calls: [{ name: 'lookup', id: 'c1' }] },
+      { calls: [{ name: 'lookup', id: 'c2', args: { q: 'x', resumeData: { ok: true } } }] },
+      { text: 'done' },
+    ];
+    const model = scripted((count) => replies[count - 1] ?? {});
+    const defaultOptions = { autoResumeSuspendedTools: true };
+    const agent = kept(agentOn(model, { tools: { lookup: tool }, memory: new MockMemory(), defaultOptions }));
+    const options = { ...inRun('run-1'), memory: { thread: 'thread-1', resource: 'user-1' } };
+    await (await agent.stream('hi', options)).getFullOutput();
+    await (await agent.stream('yes', options)).getFullOutput();
+    expect(ran).toHaveLength(2);
+    expect(await read()).toMatchObject({
+      status: 'completed',
+      cost: { tool_usd: '0.002' },
+      calls: [
+        ['lookup', 'failed', '0'],
+        ['lookup', 'completed', '0.002'],
+      ],
+    });
+  });
+
+  it.each(['approveToolCall', 'declineToolCall'] as const)('%s under the same RequestContext ends the run', async (answer) => {
+    const { tool } = toolOf('lookup', undefined, { requireApproval: true });
+    const agent = kept(agentOn(lookThenAnswerModel(), { tools: { lookup: tool } }));
+    const options = inRun('run-1');
+    const suspended = await agent.stream('hi', options);
+    await suspended.getFullOutput();
+    await (await agent[answer]({ runId: suspended.runId, ...options })).getFullOutput();
+    expect(await read()).toMatchObject({ status: 'completed' });
+  });
+});
+
+const lookThenAnswerModel = () => scripted(lookThenAnswer);
+
+describe('a tool that did not run costs nothing', () => {
+  it('because Mastra rejected its arguments, and is told to have failed', async () => {
+    const { tool, ran } = toolOf('lookup');
+    const inner = { wrong: 'sk-proj-0123456789abcdef0123456789' };
+    await agentOn(calls('lookup', inner), { tools: { lookup: tool } }).generate('hi', inRun('run-1'));
+    expect(ran).toEqual([]);
+    expect(await read()).toMatchObject({ status: 'completed', cost: { tool_usd: '0' }, calls: [['lookup', 'failed', '0']] });
+  });
+
+  it.each<[string, () => never | { readonly proceed: false; readonly output: string }]>([
+    ['skipped', () => ({ proceed: false, output: 'not today' })],
+    [
+      'failed',
+      () => {
+        throw new Error('theirs');
+      },
+    ],
+  ])('because a hook of the agent %s', async (_, beforeToolCall) => {
+    const { tool, ran } = toolOf('lookup');
+    await agentOn(calls('lookup'), { tools: { lookup: tool }, hooks: { beforeToolCall } }).generate('hi', inRun('run-1'));
+    expect(ran).toEqual([]);
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'failed', '0']] });
+  });
+
+  it('but one whose result Mastra rejects ran, and failed; one before a hook that fails ran well', async () => {
+    const { tool } = toolOf('lookup', () => 7, { outputSchema: z.string() });
+    await agentOn(calls('lookup'), { tools: { lookup: tool } }).generate('hi', inRun('run-1'));
+    expect(await read()).toMatchObject({ calls: [['lookup', 'failed', '0.002']] });
+    const afterToolCall = (): never => {
+      throw new Error('theirs');
+    };
+    await agentOn(calls('lookup'), { tools: { lookup: toolOf('lookup').tool }, hooks: { afterToolCall } }).generate('hi', inRun('run-2'));
+    expect(await read('run-2')).toMatchObject({ calls: [['lookup', 'completed', '0.002']] });
+  });
+
+  it('because it is denied, of generateLegacy too, whose run goes on', async () => {
+    const answer = { finishReason: 'stop', usage: { promptTokens: 1, completionTokens: 1 }, rawCall: { rawPrompt: null, rawSettings: {} } };
+    const toolCalls = [{ toolCallType: 'function', toolCallId: 'call_1', toolName: 'danger', args: '{"q":"x"}' }];
+    const model = {
+      specificationVersion: 'v1',
+      provider: 'scripted',
+      modelId: 'old',
+      defaultObjectGenerationMode: 'json',
+      doGenerate: async ({ prompt }: { readonly prompt: readonly { readonly role: string }[] }) =>
+        prompt.at(-1)?.role === 'tool' ? { ...answer, text: 'done' } : { ...answer, finishReason: 'tool-calls', toolCalls },
+    };
+    const { tool, ran } = toolOf('danger');
+    const { text } = await agentOn(model, { tools: { danger: tool } }).generateLegacy('hi', { maxSteps: 3, ...inRun('run-1') } as never);
+    expect([text, ran]).toEqual(['done', []]);
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['danger', 'denied', '0']] });
+  });
+});
+
+describe('calls at once under one run id', () => {
+  it('are each counted, and end the run with the last of them', async () => {
+    const slow = (ms: number): Agent => {
+      const model = scripted(() => ({}));
+      const { doGenerate } = model as unknown as { doGenerate(options: object): Promise<unknown> };
+      Object.assign(model, { doGenerate: async (options: object) => soon(ms).then(() => doGenerate(options)) });
+      return agentOn(model);
+    };
+    await Promise.all([slow(20), slow(120), slow(220)].map((agent) => agent.generate('hi', inRun('run-1'))));
+    const run = await read();
+    expect(run).toMatchObject({ status: 'completed', counts: { requests: 3 } });
+    expect(run?.requests.map(({ status, usage }) => [status, usage?.output_tokens])).toEqual(Array(3).fill(['completed', 5]));
+  });
+});
+
+describe('a fallback', () => {
+  it.each<[string, boolean, string]>([
+    ['past the gateway after one through it', true, 'self_reported'],
+    ['through the gateway after one past it', false, 'gateway'],
+  ])('%s is charged, as a retry', async (_, isFirstCarried, source) => {
+    const carried = { id: `runpurse/${isFirstCarried ? 'broken' : 'model'}`, url: `${gateway.url}/v1`, apiKey: gateway.apiKey };
+    const direct = scripted(() => (isFirstCarried ? { text: 'done' } : { throws: new Error('socket') }));
+    const models = isFirstCarried ? [carried, direct] : [direct, carried];
+    const agent = agentOn(
+      models.map((model) => ({ model, maxRetries: 0 })),
+      { defaultOptions: { modelSettings: { maxOutputTokens: 1000 } } },
+    );
+    expect((await agent.generate('hi', inRun('run-1'))).text).toBe('done');
+    const run = await read();
+    expect(run?.requests.map(({ status, attempt }) => [status, attempt])).toEqual([
+      ['failed', 1],
+      ['completed', 2],
+    ]);
+    expect(run?.requests[1]?.source).toBe(source);
+    expect(Number(run?.requests[1]?.cost_usd)).toBeGreaterThan(0);
+    expect(run?.cost.retry_usd).toBe(run?.requests[1]?.cost_usd);
+  });
+});
+
+const prompt = z.object({ prompt: z.string() });
+const shape = { inputSchema: prompt, outputSchema: prompt };
+const own = (id: string, execute: (context: { readonly requestContext: RequestContext }) => unknown = () => undefined) =>
+  createStep({
+    id,
+    inputSchema: z.any(),
+    outputSchema: prompt,
+    execute: async (params) => (await execute(params as never), { prompt: 'hi' }),
+  });
+async function started(flow: { createRun(): Promise<unknown> }, options: object = {}) {
+  new Mastra({ workflows: { flow: flow as never }, storage: new InMemoryStore(), logger: false });
+  const run = (await flow.createRun()) as {
+    readonly runId: string;
+    start(options: object): Promise<{ status: string }>;
+    cancel(): Promise<void>;
+  };
+  return { run, status: (await run.start({ inputData: { prompt: 'hi' }, ...options })).status };
+}
+
+describe('a workflow’s run', () => {
+  it.each([false, true])('goes on after a nested workflow without step(…), attached: %s', async (isAttached) => {
+    const { withWorkflow, step, gate } = runpurse;
+    const agent = agentOn(lookThenAnswerModel());
+    const asks = (id: string) => step(own(id, () => agent.generate('hi')));
+    const inner = createWorkflow(isAttached ? withWorkflow({ id: 'inner', ...shape }) : { id: 'inner', ...shape })
+      .then(asks('inside'))
+      .commit();
+    const flow = createWorkflow(withWorkflow({ id: 'flow', ...shape }))
+      .then(inner as never)
+      .then(asks('after'))
+      .then(gate({ id: 'pay', schema: prompt, tool: 'payment' }) as never)
+      .commit();
+    const { run, status } = await started(flow);
+    expect(status).toBe('success');
+    expect(await read(run.runId)).toMatchObject({
+      status: 'completed',
+      counts: { requests: 4, tool_calls: 3 },
+      cost: { tool_usd: '0.044' },
+    });
+  });
+
+  it.each<[string, (agent: Agent) => unknown]>([
+    ['in a step that is not wrapped', (agent) => own('ask', ({ requestContext }) => agent.generate('hi', { requestContext }))],
+    ['as a step', (agent) => createStep(agent)],
+  ])('goes on after an agent %s, under the run id stated', async (_, stepOf) => {
+    const { withWorkflow, gate } = runpurse;
+    const flow = createWorkflow(withWorkflow({ id: 'flow', ...shape }))
+      .then(stepOf(agentOn(lookThenAnswerModel())) as never)
+      .then(own('back') as never)
+      .then(gate({ id: 'pay', schema: prompt, tool: 'payment' }) as never)
+      .commit();
+    expect((await started(flow, inRun('run-1'))).status).toBe('success');
+    expect(await read()).toMatchObject({ status: 'completed', counts: { requests: 2, tool_calls: 2 }, cost: { tool_usd: '0.042' } });
+  });
+
+  it('holds the agents that are its steps to its cap, and tells of them', async () => {
+    const { withWorkflow, step } = runpurse;
+    const [first, second] = ['first', 'second'].map((id) =>
+      step(createStep(agentOn(lookThenAnswerModel(), { id, name: id, defaultOptions: { modelSettings: { maxOutputTokens: 10 } } }))),
+    );
+    const flow = createWorkflow(withWorkflow({ id: 'flow', ...shape }))
+      .then(first as never)
+      .then(own('back') as never)
+      .then(second as never)
+      .commit();
+    const requestContext = new RequestContext([['runpurse', { limitUsd: '0.0035' }]]);
+    const { run } = await started(flow, { requestContext });
+    const shown = await read(run.runId);
+    expect(shown?.calls).toEqual([
+      ['lookup', 'completed', '0.002'],
+      ['lookup', 'denied', '0'],
+    ]);
+    expect(shown?.steps.map(({ name }) => name)).toEqual(expect.arrayContaining(['first', 'second']));
+    expect(new Set(shown?.requests.map(({ agent_id }) => agent_id))).toEqual(new Set(['first', 'second']));
+  });
+
+  it.each([
+    ['danger', 'failed', 'denied', '0'],
+    ['lookup', 'success', 'completed', '0.002'],
+  ])('asks for a tool that is its step: %s', async (name, status, expected, cost) => {
+    const { tool, ran } = toolOf(name, () => ({ q: 'y' }), { outputSchema: z.object({ q: z.string() }) });
+    const q = z.object({ q: z.string() });
+    const flow = createWorkflow(runpurse.withWorkflow({ id: 'flow', inputSchema: q, outputSchema: q }))
+      .then(runpurse.step(createStep(tool as never)) as never)
+      .commit();
+    const { run, ...result } = await started(flow, { inputData: { q: 'x' } });
+    expect([result.status, ran.length]).toEqual([status, status === 'success' ? 1 : 0]);
+    expect((await read(run.runId))?.calls).toEqual([[name, expected, cost]]);
+  });
+
+  it.each<[string, (suspend: (...args: never[]) => unknown) => unknown]>([
+    [
+      'a step',
+      () =>
+        runpurse.step(
+          createStep({ id: 'waits', ...shape, suspendSchema: z.object({}), execute: async ({ suspend }) => (await suspend({})) as never }),
+        ),
+    ],
+    ['a gate', () => runpurse.gate({ id: 'waits', schema: prompt, tool: 'danger', refused: (_, { suspend }) => suspend({}) })],
+  ])('that is cancelled while %s waits ends stopped, with nothing open', async (_, waiting) => {
+    const flow = createWorkflow(runpurse.withWorkflow({ id: 'flow', ...shape }))
+      .then(waiting(() => undefined) as never)
+      .commit();
+    const { run, status } = await started(flow);
+    expect(status).toBe('suspended');
+    await run.cancel();
+    await soon();
+    const shown = await read(run.runId);
+    expect(shown?.status).toBe('stopped');
+    expect(shown?.steps.filter(({ status: of }) => of === 'open')).toEqual([]);
+  });
+
+  it('is stopped by a gate that was only told of the refusal, which is asked once', async () => {
+    const heard: string[] = [];
+    const work = jest.fn();
+    const refused = ({ code }: { readonly code: string }): void => void heard.push(code);
+    const flow = createWorkflow({ ...runpurse.withWorkflow({ id: 'flow', ...shape }), retryConfig: { attempts: 2, delay: 1 } })
+      .then(runpurse.gate({ id: 'pay', schema: prompt, tool: 'danger', refused }) as never)
+      .then(own('work', work) as never)
+      .commit();
+    const { run, status } = await started(flow);
+    expect([status, heard]).toEqual(['failed', ['policy_denied']]);
+    expect(work).not.toHaveBeenCalled();
+    expect(await read(run.runId)).toMatchObject({ status: 'failed', calls: [['danger', 'denied', '0']] });
+  });
+});
+
+describe('what is not counted is warned of', () => {
+  it('of a model that only structures the output', async () => {
+    const structurer = scripted(() => ({ text: '{"a":"b"}' }));
+    const structuredOutput = { schema: z.object({ a: z.string() }), model: structurer };
+    await agentOn(
+      scripted(() => ({ text: 'a is b' })),
+      { id: 'structuring' },
+    ).generate('hi', { structuredOutput } as never);
+    expect(warnings.filter((text) => text.includes('"structuring" structures its output'))).toHaveLength(1);
+  });
+
+  it('of an agent that is handed over to, and not attached', () => {
+    const loose = new PlainAgent({ id: 'loose', name: 'loose', instructions: '', model: scripted(() => ({})) } as never);
+    agentOn(
+      scripted(() => ({})),
+      { id: 'boss', agents: { loose } },
+    );
+    agentOn(
+      scripted(() => ({})),
+      {
+        id: 'boss',
+        agents: {
+          held: agentOn(
+            scripted(() => ({})),
+            { id: 'held' },
+          ),
+        },
+      },
+    );
+    expect(warnings).toEqual([expect.stringContaining('"boss" hands over to "loose"')]);
+  });
+});
