@@ -94,7 +94,63 @@ describe('the support desk, played', () => {
     const { end } = await playBlueprint(desk, ticket, player, post(again));
     expect(end).toMatchObject({ type: 'stopped', error: { type: 'DuplicateDataError' } });
     expect(again).toEqual([]);
-    expect(await gateway.readRun('ticket-7')).toEqual(before);
+    expect({ ...(await gateway.readRun('ticket-7')), decisions: [] }).toEqual({ ...before, decisions: [] });
+    // What was denied to the replay is in the run's log, and no alert.
+    const posted: unknown[] = [];
+    for (const notice of await player.poll('pollCallRefused', { date: 0, ids: [] }))
+      await playBlueprint(read('refusal-alert.blueprint.json'), notice, player, {
+        'http:ActionSendData': ({ data }) => ({ statusCode: posted.push(data) }),
+      });
+    expect(posted.filter((alert) => String(alert).includes('ticket-7'))).toEqual([]);
+  });
+
+  it.each([2, 3, 5])('answers a ticket that came %i times at once, and earns on it once', async (copies) => {
+    const sent: string[] = [];
+    const slow: Player = {
+      ...player,
+      async action(id, given) {
+        const bundle = await player.action(id, given);
+        // The model takes its time, so that all have asked before any has ended the run.
+        if (id === 'createChatCompletion') await new Promise((resolve) => setTimeout(resolve, 300));
+        return bundle;
+      },
+    };
+    const one = { ...ticket, ticket: `copied ${copies}` };
+    const played = await Promise.all(Array.from({ length: copies }, () => playBlueprint(desk, one, slow, post(sent))));
+    const ends = played.map(({ end }) => (end.type === 'completed' ? end.type : `${end.type} ${end.error.type}`));
+    expect(ends.sort()).toEqual(['completed', ...Array.from({ length: copies - 1 }, () => 'stopped DuplicateDataError')]);
+    expect(sent.sort()).toEqual(['crm.example.com', 'desk.example.com']);
+    expect(await gateway.readRun(`ticket-copied ${copies}`)).toMatchObject({
+      status: 'completed',
+      revenue_usd: '0.03',
+      counts: { tool_calls: 1 },
+      cost: { tool_usd: '0.004' },
+    });
+  });
+
+  it.each([
+    ['past the cap of calls a minute', /Try again in \d+ s/, { rate: { requests_per_minute: 1 } }, 1],
+    ['of a run that a person has paused', /is paused/, {}, 0],
+  ])('leaves a ticket open that is only refused for now: %s', async (_why, words, config, used) => {
+    const own = await startTestGateway({ tools: [{ name: 'crm_lookup', price_usd: '0.004' }], ...config });
+    try {
+      const connected = await connect(own);
+      // What is refused is the answer, not the lookup before it.
+      const late: Player = {
+        ...connected,
+        async action(id, given) {
+          if (id === 'createChatCompletion' && used > 0) await connected.action(id, { ...given, run_id: 'other', step_id: undefined });
+          if (id === 'createChatCompletion' && used === 0) await own.post('/v1/runs/ticket-12/pause', {});
+          return connected.action(id, given);
+        },
+      };
+      const { end, ran } = await playBlueprint(desk, { ...ticket, ticket: '12' }, late, post([]));
+      expect(end).toMatchObject({ type: 'stopped', error: { type: 'DataError', message: expect.stringMatching(words) } });
+      expect(ran).toEqual([1, 2, 3, 5, 6, 7]);
+      expect((await own.readRun('ticket-12'))?.ended_at).toBeNull();
+    } finally {
+      await own.remove();
+    }
   });
 
   it('ends the run of a ticket whose answer is refused, and calls no model', async () => {

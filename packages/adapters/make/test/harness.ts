@@ -158,7 +158,8 @@ class Scenario {
       await this.#module('authorizeModelCall', { ...asked, max_output_tokens: body.max_tokens, input_tokens_max });
       const { status, reply } = await callModel(this.#env, body, this.#timeoutMs);
       if (status >= 400) {
-        await this.#module('recordModelCall', { ...asked, status: 'failed' });
+        // The provider's own refusal: it says that nothing was used.
+        await this.#module('recordModelCall', { ...asked, status: 'failed', prompt_tokens: 0, completion_tokens: 0 });
         if (status >= 500 && attempt <= agent.max_retries) continue;
         throw new Error(reply.error?.message ?? `the model answered ${status}`);
       }

@@ -72,8 +72,11 @@ describe('a scenario that is replayed', () => {
     await support('replayed');
     const before = await gateway.readRun('support replayed');
     const error = await errorOf(support('replayed'));
-    expect([error.type, error.message]).toEqual(['DuplicateDataError', expect.stringContaining('was answered before, or is under way')]);
-    expect(await gateway.readRun('support replayed')).toEqual(before);
+    expect([error.type, error.message]).toEqual(['DataError', expect.stringContaining('has ended')]);
+    const again = await errorOf(player.action('createChatCompletion', chat('support replayed', { step_id: 'answer' })));
+    expect([again.type, again.message]).toEqual(['DuplicateDataError', expect.stringContaining('was answered before, or is under way')]);
+    // The denials alone are new.
+    expect({ ...(await gateway.readRun('support replayed')), decisions: [] }).toEqual({ ...before, decisions: [] });
   });
 
   it('halfway goes on where it was: what was charged is not charged again, and says so', async () => {

@@ -25,7 +25,10 @@ export function required(z: ZObject, input: Inputs, name: string, label: string)
 
 /** An id as the gateway knows it, on one line and not longer than a header may be: what was done under it is found again. */
 export function idOf(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
-  return usableId(textOf(z, input, name, label));
+  const id = usableId(textOf(z, input, name, label));
+  if (id === '.' || id === '..')
+    throw invalid(z, `${label} must not be ${JSON.stringify(id)}: the address of a run or session could not hold it.`);
+  return id;
 }
 
 /** An id that must not be empty: a call of no run would stand under no cap. */
@@ -92,6 +95,9 @@ export function flag(z: ZObject, input: Inputs, name: string, label: string): bo
   throw invalid(z, `${label} must be yes or no, not ${JSON.stringify(text)}.`);
 }
 
+/** As programs write numbers, `1e-7` and `.5` among them. */
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
 /** A dollar amount as people write it (`$1,234.50`), as decimal text. */
 export function amount(z: ZObject, input: Inputs, name: string, label: string): string | undefined {
   const value = input[name];
@@ -99,19 +105,23 @@ export function amount(z: ZObject, input: Inputs, name: string, label: string): 
   const text = typeof value === 'number' ? decimal(value) : isOdd ? JSON.stringify(value) : textOf(z, input, name, label);
   if (text === undefined) return undefined;
   const plain = text.replace(/^\$\s*/, '').replace(/^([1-9]\d{0,2})((?:,\d{3})+)(?=\.|$)/, (whole) => whole.replaceAll(',', ''));
-  const nanos = parseUsd(plain);
+  const usd = NUMBER.test(plain) && parseUsd(plain) === undefined ? decimal(Number(plain)) : plain;
+  const nanos = parseUsd(usd);
   if (nanos === undefined || nanos < 0n)
     throw invalid(z, `${label} must be an amount in dollars such as 0.50, not ${JSON.stringify(text)}.`);
-  return plain;
+  return usd;
 }
 
 /** A whole number above zero, or zero where that means something. */
-export function count(z: ZObject, input: Inputs, name: string, label: string, least = 1): number | undefined {
+export function count(z: ZObject, input: Inputs, name: string, label: string, least = 1, most?: number): number | undefined {
   const text = textOf(z, input, name, label);
   if (text === undefined) return undefined;
   const value = /^\d+(?:\.0+)?$/.test(text) ? Number(text) : Number.NaN;
-  if (!Number.isSafeInteger(value) || value < least)
-    throw invalid(z, `${label} must be a whole number from ${least} on, not ${JSON.stringify(text)}.`);
+  if (!Number.isSafeInteger(value) || value < least || value > (most ?? value))
+    throw invalid(
+      z,
+      `${label} must be a whole number from ${least} ${most === undefined ? 'on' : `to ${most}`}, not ${JSON.stringify(text)}.`,
+    );
   return value;
 }
 
@@ -119,8 +129,7 @@ export function count(z: ZObject, input: Inputs, name: string, label: string, le
 export function numberOf(z: ZObject, input: Inputs, name: string, label: string): number | undefined {
   const text = textOf(z, input, name, label);
   if (text === undefined) return undefined;
-  if (!/^[+-]?(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?$/i.test(text))
-    throw invalid(z, `${label} must be a number such as 0.7, not ${JSON.stringify(text)}.`);
+  if (!NUMBER.test(text)) throw invalid(z, `${label} must be a number such as 0.7, not ${JSON.stringify(text)}.`);
   return Number(text);
 }
 

@@ -12,6 +12,7 @@ export interface Try {
   /** For a message: which call, and what it cost. */
   readonly requestId: string;
   readonly costUsd: string | null;
+  readonly endedAt: string | null;
   /** A model call as a step told it; undefined where the gateway carried it, and knows better. */
   readonly told: Pick<RequestShape, 'model' | 'usage'> | undefined;
 }
@@ -48,6 +49,7 @@ export function triesOf(run: RunShape | undefined, call: Call): readonly Try[] {
     attempt: one.attempt,
     requestId: 'tool' in one ? one.tool_call_id : one.request_id,
     costUsd: one.cost_usd,
+    endedAt: one.ended_at,
     told: 'tool' in one || one.source === 'gateway' ? undefined : one,
   }));
 }
@@ -70,9 +72,9 @@ function isOf({ tool }: ToolShape, { name }: Call): boolean {
   return tool === name || tool === '' || tool === 'unknown';
 }
 
-/** Which try is asked about: the one that is open, else one more than failed. */
+/** Which try is asked about: the one whose end is still to be told, else one more than failed. */
 export function attemptOf(tries: readonly Try[]): number {
-  return tries.find(({ status }) => status === 'open')?.attempt ?? tries.filter(({ status }) => status !== 'completed').length + 1;
+  return untoldOf(tries)?.attempt ?? tries.filter(({ status }) => status !== 'completed').length + 1;
 }
 
 /** The try whose end is still to be told: open, or charged already for want of it. */

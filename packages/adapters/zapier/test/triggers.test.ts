@@ -185,6 +185,15 @@ describe('a trigger', () => {
     const forged = { ...first, content: first.content.replace('"r1"', '"r666"') };
     await expect(hear('run_ended', forged, subscribeData)).rejects.toThrow(/not from your gateway/);
     await expect(hear('run_ended', { ...first, headers: {} }, subscribeData)).rejects.toThrow(/not from your gateway/);
+    // A call without a body has none that could be signed.
+    const bodiless = {
+      inputData: {},
+      targetUrl,
+      subscribeData,
+      cleanedRequest: JSON.parse(first.content) as Row,
+      rawRequest: { method: 'GET', headers: {} },
+    };
+    await expect(zap.run(operationOf('run_ended').perform, bodiless)).rejects.toThrow(/not from your gateway/);
     // Zapier was late with it: it is told all the same, once.
     const hoursLater = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 7 * 3_600_000);
     expect(await hear('run_ended', first, subscribeData)).toHaveLength(1);
@@ -204,6 +213,13 @@ describe('a trigger', () => {
     });
     expect(await hear('run_ended', asNotice('call.refused', {}), subscribeData)).toEqual([]);
     expect(await hear('run_ended', asNotice('unheard.of', {}), subscribeData)).toEqual([]);
+    // Anybody's, where there is no secret to check it by.
+    for (const [key, type] of [
+      ['run_ended', 'run.ended'],
+      ['threshold_crossed', 'budget.threshold'],
+    ] as const)
+      for (const data of [undefined, null, 7, {}, { run: 7, budget: 7 }])
+        expect(await hear(key, asNotice(type, data as object), subscribeData)).toEqual([]);
     expect(await zap.run(operationOf('run_ended').performList, { inputData: { status: 'failed' } })).toEqual([]);
     expect(await zap.run(operationOf('run_ended').performList, { inputData: { status: 'completed' } })).toEqual([ended]);
     expect(await zap.run(operationOf('threshold_crossed').performList, { inputData: { at_least: 75 } })).toEqual([]);

@@ -34,7 +34,7 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
     if (mistaken !== undefined) return mistaken;
     if (!isNextAttempt(read, known)) {
       if (known.status === 'open' && isOneCall(read, kind))
-        return isNamedNow(call, known) ? holdAnew(taking, call, known) : answerOpen(taking, call, known);
+        return isNamedNow(call, known) ? holdAnew(taking, call, known) : answerOpen(taking, call, known, false);
       if (known.status === 'open') return checkOnly(taking, call, call.hold(read.event.metadata), known.reservationId);
       if (isLate(taking, known.endedAt)) return nothing(SKIPPED, known.reservationId);
       // The same call once more (a resumed graph node does that): asked again, but it was paid for.
@@ -52,11 +52,11 @@ export function ask(taking: Taking, kind: 'model' | 'tool'): Taken {
 const isOneCall = ({ event }: ReadEvent, kind: 'model' | 'tool'): boolean => kind === 'tool' || event.metadata.one_call === true;
 
 /** It was allowed and is under way, which says nothing of a run that was stopped or paused since. */
-function answerOpen(taking: Taking, call: ReportedCall, known: KnownCall): Taken {
+function answerOpen(taking: Taking, call: ReportedCall, known: KnownCall, isCopy: boolean): Taken {
   if (hasEnded(taking.run) && isLate(taking, taking.memory.endedAt)) return nothing(SKIPPED, known.reservationId);
   const refusal = taking.run === undefined ? undefined : stateRefusal(taking.run);
   if (refusal === undefined) return nothing(ALLOWED, known.reservationId);
-  logDenial(taking, phaseOf(call), refusal, call.name);
+  if (!isCopy) logDenial(taking, phaseOf(call), refusal, call.name);
   return nothing({ type: 'denied', refusal }, known.reservationId);
 }
 
@@ -284,7 +284,7 @@ export function askAgain(taking: Taking, kind: 'model' | 'tool'): Taken {
   if (carriedId !== undefined) return nothing(ALLOWED, carriedId);
   const known = knownCall(taking, kind);
   if (known !== undefined && known.status !== 'denied')
-    return isLate(taking, known.endedAt) ? nothing(SKIPPED, known.reservationId) : answerOpen(taking, taking.readCall(kind), known);
+    return isLate(taking, known.endedAt) ? nothing(SKIPPED, known.reservationId) : answerOpen(taking, taking.readCall(kind), known, true);
   if (known === undefined && hasEnded(run) && isLate(taking, memory.endedAt)) return nothing(SKIPPED);
   const call = taking.readCall(kind);
   const isCarried = kind === 'model' && read.event.metadata.carried === true;

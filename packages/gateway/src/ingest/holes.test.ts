@@ -150,6 +150,8 @@ describe('hole 2: an event dodges the gate by what it claims of itself', () => {
         status: 409,
         body: { error: { code: op === 'pause' ? 'run_paused' : 'run_ended' } },
       });
+    // The copy is the question that was logged.
+    expect((await stage.decisions('r1')).map(({ code }) => code)).toEqual([op === 'pause' ? 'run_paused' : 'run_ended']);
     if (op !== 'pause') return;
     await gateway.admission.controlRun(subject, 'resume', undefined);
     expect((await send(question, { enforce: true })).status).toBe(202);

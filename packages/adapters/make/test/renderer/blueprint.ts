@@ -136,6 +136,8 @@ type Operator = (a: unknown, b: string) => boolean;
 const OPERATORS: Readonly<Record<string, Operator>> = {
   'text:equal': (a, b) => text(a) === b,
   'text:notequal': (a, b) => text(a) !== b,
+  'text:contain': (a, b) => text(a).includes(b),
+  'text:notcontain': (a, b) => !text(a).includes(b),
   'number:less': (a, b) => Number(a) < Number(b),
   'number:greater': (a, b) => Number(a) > Number(b),
   exist: (a) => isTruthy(a),

@@ -2,6 +2,7 @@ import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import { refusalOf } from '@runpurse/core';
 import { attach, endRefused, exchange, isSuccess, keyOf as connectionKey, STEP_MS } from '../attach.ts';
 import { readAnswer, requestOf } from '../chat.ts';
+import { cached } from '../cache.ts';
 import { answerError, isHalting } from '../errors.ts';
 import { CALL_ID, DECISION_OUT, ON_REFUSAL, outCount, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
 import { contextOf, goesOn, idOf, placeOf, requiredId } from '../inputs.ts';
@@ -11,6 +12,8 @@ import { attemptOf, readRun, triesOf, usedBefore, type Call, type Try } from '..
 /** How long an answer is kept for a replay: as long as Zapier replays by itself, and some more. */
 const KEPT_S = 24 * 3_600;
 const KEPT_CHARACTERS_MAX = 100_000;
+/** So long after a call its answer may still be on its way into the cache. */
+const KEEPING_MS = 10_000;
 const TOO_SLOW =
   'The model did not answer within the 30 seconds Zapier gives a step. The call is paid and its answer is lost; a replay does not pay again. Lower Most Output Tokens, or choose a faster model.';
 const NOTHING_SAID = {
@@ -108,6 +111,7 @@ async function firstAnswer(z: ZObject, question: Question, tries: readonly Try[]
     throw new z.errors.Error(usedBefore(question, how), 'conflict', 409);
   }
   if (kept?.answer !== undefined) return kept.answer;
+  if (kept === undefined && wasJustAnswered(paid)) throw underWay(z);
   throw new z.errors.Error(
     `This call was made and paid before (${paid.requestId}, ${paid.costUsd === null ? 'at an unknown price' : `$${paid.costUsd}`}), and its answer is not kept. It is not made again, so it is not charged twice. To make it anew, or if this is another question, give it a Call ID of its own.`,
     'already_paid',
@@ -116,7 +120,10 @@ async function firstAnswer(z: ZObject, question: Question, tries: readonly Try[]
 }
 
 function underWay(z: ZObject): Error {
-  return new z.errors.ThrottledError('A call with this Call ID is under way already; its answer is awaited before any is made again.', 30);
+  return new z.errors.ThrottledError(
+    'A call with this Call ID is under way already, or was answered just now; its answer is awaited before any is made again.',
+    30,
+  );
 }
 
 /** As the gateway has it, a call that failed at no cost may be made again. */
@@ -124,23 +131,19 @@ function isPaid({ status, costUsd, told }: Try): boolean {
   return status === 'completed' || (told === undefined && costUsd !== '0');
 }
 
-/** Zapier's cache is a convenience: without it a replay is refused rather than paid twice. */
+function wasJustAnswered({ status, endedAt }: Try): boolean {
+  return status === 'completed' && Math.abs(Date.now() - Date.parse(endedAt ?? '')) < KEEPING_MS;
+}
+
+/** Without Zapier's cache a replay is refused rather than paid twice. */
 async function keptAnswer(z: ZObject, { cacheKey }: Question): Promise<Kept | undefined> {
-  try {
-    const kept: unknown = await z.cache.get(cacheKey);
-    return typeof kept === 'object' && kept !== null && 'hash' in kept ? (kept as Kept) : undefined;
-  } catch {
-    return undefined;
-  }
+  const kept: unknown = await cached(z, (cache) => cache.get(cacheKey));
+  return typeof kept === 'object' && kept !== null && 'hash' in kept ? (kept as Kept) : undefined;
 }
 
 async function keepAnswer(z: ZObject, { cacheKey, hash }: Question, answer: object): Promise<void> {
   const isLong = JSON.stringify(answer).length > KEPT_CHARACTERS_MAX;
-  try {
-    await z.cache.set(cacheKey, isLong ? { hash } : { hash, answer }, KEPT_S);
-  } catch {
-    // As above.
-  }
+  await cached(z, (cache) => cache.set(cacheKey, isLong ? { hash } : { hash, answer }, KEPT_S));
 }
 
 export const chatCompletion: Create = {

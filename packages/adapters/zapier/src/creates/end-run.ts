@@ -1,4 +1,5 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
+import { parseUsd, type RunShape } from '@runpurse/core';
 import { attach } from '../attach.ts';
 import { RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
 import { amount, choice, requiredId, textOf } from '../inputs.ts';
@@ -11,23 +12,33 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   // Who ends a run says nothing of where it belongs: that was said when it began.
   const { run, deliver } = attach(z, bundle, { runId: requiredId(z, input, 'run_id', 'Run ID') });
   const status = choice(z, input, 'status', 'Outcome', ['completed', 'failed', 'stopped']);
+  const revenueUsd = amount(z, input, 'revenue_usd', 'Revenue');
   const wasOver = ((await readRunIfReachable(z, bundle, run.runId))?.ended_at ?? null) !== null;
   await run.end({
     status,
     reason: textOf(z, input, 'reason', 'Reason'),
-    revenueUsd: amount(z, input, 'revenue_usd', 'Revenue'),
+    revenueUsd,
     outboundUsd: amount(z, input, 'outbound_usd', 'Payments to Others'),
     feesUsd: amount(z, input, 'fees_usd', 'Fees'),
   });
-  const warning = await deliver();
-  if (warning !== undefined) return { id: run.runId, run_id: run.runId, recorded: false, already_recorded: false, warning };
+  const unsent = await deliver();
+  if (unsent !== undefined) return { id: run.runId, run_id: run.runId, recorded: false, already_recorded: false, warning: unsent };
   const shape = await readRunIfReachable(z, bundle, run.runId);
+  const warning = shape === undefined ? '' : contradiction(shape, status, revenueUsd);
   return {
     ...(shape === undefined ? { id: run.runId, run_id: run.runId } : runRow(shape)),
-    recorded: true,
+    recorded: warning === '',
     already_recorded: wasOver,
-    warning: '',
+    warning,
   };
+}
+
+/** A run ends once, by whoever was first: what stands otherwise than this step says was not recorded. */
+function contradiction({ status, revenue_usd }: RunShape, said: string, revenueUsd: string | undefined): string {
+  const isBooked = revenueUsd === undefined || (revenue_usd !== null && parseUsd(revenue_usd) === parseUsd(revenueUsd));
+  if (isBooked && status === said) return '';
+  const revenue = isBooked ? '' : ` Revenue of $${revenueUsd} was not booked: ${revenue_usd === null ? 'none' : `$${revenue_usd}`} stands.`;
+  return `The run was over before, as ${status}; what ended it first stands.${revenue}`;
 }
 
 export const endRun: Create = {

@@ -69,13 +69,17 @@ function contradicts({ status, told }: Try, said: Status, name: string, usage: R
   return !`/${name}`.endsWith(`/${told.model}`) || TOKENS.some((token) => (told.usage?.[token] ?? null) !== (usage?.[token] ?? null));
 }
 
+/** Nothing uses more in one call; the gateway would take it for no usage at all. */
+const TOKENS_MAX = 1_000_000_000;
+
 /** As AI apps tell tokens, totals that contain their parts. Unknown is unknown: then the gateway charges what was held, not nothing. */
 function usageOf(z: ZObject, input: Bundle['inputData']) {
+  const tokens = (name: string, label: string): number | undefined => count(z, input, name, label, 0, TOKENS_MAX);
   return usageOfTotals({
-    input: count(z, input, 'input_tokens', 'Input Tokens', 0),
-    cacheRead: count(z, input, 'cached_tokens', 'Of the Input, From a Cache', 0),
-    output: count(z, input, 'output_tokens', 'Output Tokens', 0),
-    reasoning: count(z, input, 'reasoning_tokens', 'Of the Output, Reasoning', 0),
+    input: tokens('input_tokens', 'Input Tokens'),
+    cacheRead: tokens('cached_tokens', 'Of the Input, From a Cache'),
+    output: tokens('output_tokens', 'Output Tokens'),
+    reasoning: tokens('reasoning_tokens', 'Of the Output, Reasoning'),
   });
 }
 

@@ -1,6 +1,7 @@
 import type { Bundle, Trigger, ZObject } from 'zapier-platform-core';
 import { verifyWebhook } from '@runpurse/core';
 import { call } from '../attach.ts';
+import { cached } from '../cache.ts';
 import { idOf } from '../inputs.ts';
 import { keyOf, noticeRow, type Notice } from '../translate.ts';
 
@@ -60,7 +61,7 @@ export function noticeTriggers({ event, wanted = () => () => true, ...told }: To
     const refusal = forgery(bundle);
     if (refusal !== undefined) throw new z.errors.HaltedError(`A call to this Zap's address is not from your gateway: ${refusal}.`);
     const notice = bundle.cleanedRequest as Notice | undefined;
-    if (notice?.type !== event || typeof notice.id !== 'string') return [];
+    if (notice?.type !== event || typeof notice.id !== 'string' || !tellsOf(notice)) return [];
     const row = noticeRow(notice);
     if (!wanted(z, bundle.inputData)(row) || (await wasTold(z, bundle, notice.id))) return [];
     return [row];
@@ -121,6 +122,12 @@ export function noticeTriggers({ event, wanted = () => () => true, ...told }: To
   return [hook as unknown as Trigger, polled as unknown as Trigger];
 }
 
+/** Where no signature could be checked anybody may have sent it. */
+function tellsOf({ type, data }: Notice): boolean {
+  const about: unknown = type === 'run.ended' ? data?.['run'] : type === 'budget.threshold' ? data?.['budget'] : data;
+  return typeof about === 'object' && (about !== null || type === 'run.ended');
+}
+
 /** Of which workflow and agent the gateway shall tell. */
 function placeOf(z: ZObject, { inputData }: Bundle): { readonly workflow?: string; readonly agent?: string } {
   const [workflow, agent] = [idOf(z, inputData, 'workflow', 'Workflow'), idOf(z, inputData, 'agent', 'Agent')];
@@ -130,23 +137,19 @@ function placeOf(z: ZObject, { inputData }: Bundle): { readonly workflow?: strin
 /** Why a delivery is not the gateway's. Checked where Zapier hands over the secret and the body as received. */
 function forgery({ subscribeData, rawRequest }: Bundle): string | undefined {
   const secret = (subscribeData as { readonly secret?: unknown } | undefined)?.secret;
-  if (typeof secret !== 'string' || rawRequest?.content === undefined) return undefined;
+  if (typeof secret !== 'string' || rawRequest === undefined) return undefined;
   // Zapier writes `Http-Webhook-Id` for what arrived as `webhook-id` (zapier/zapier-platform, issue 290).
   const headers = Object.fromEntries(
     Object.entries(rawRequest.headers ?? {}).map(([name, value]) => [name.toLowerCase().replace(/^http-/, ''), value]),
   );
-  const verdict = verifyWebhook({ secret, headers, body: rawRequest.content, now: Date.now(), toleranceSeconds: LATE_S });
+  const verdict = verifyWebhook({ secret, headers, body: rawRequest.content ?? '', now: Date.now(), toleranceSeconds: LATE_S });
   return verdict.type === 'refused' ? verdict.reason : undefined;
 }
 
 /** Zapier runs a hook each time it is called. Without its cache a notice told twice starts the Zap twice, which beats not at all. */
 async function wasTold(z: ZObject, bundle: Bundle, noticeId: string): Promise<boolean> {
   const key = `told_${keyOf(bundle.subscribeData?.id ?? bundle.targetUrl, bundle.authData['base_url'], noticeId)}`;
-  try {
-    if ((await z.cache.get(key)) !== null) return true;
-    await z.cache.set(key, 1, REMEMBERED_S);
-    return false;
-  } catch {
-    return false;
-  }
+  if (((await cached(z, (cache) => cache.get(key))) ?? null) !== null) return true;
+  await cached(z, (cache) => cache.set(key, 1, REMEMBERED_S));
+  return false;
 }
