@@ -38,7 +38,39 @@ it('reports what each customer cost, earned and left over, the losing ones marke
   });
   expect(played.error).toBeUndefined();
   expect(played.nodes['Report']?.[0]?.items.map(({ json }) => json)).toEqual([
-    { session: 'customer_1', cost_usd: '0.5', revenue_usd: '2', margin_percent: '75.0', loses_money: false },
-    { session: 'customer_2', cost_usd: '1.5', revenue_usd: '1', margin_percent: '-50.0', loses_money: true },
+    { session: 'customer_1', cost_usd: '0.5', revenue_usd: '2', margin_percent: '75.0', loses_money: 'false', problem: '' },
+    { session: 'customer_2', cost_usd: '1.5', revenue_usd: '1', margin_percent: '-50.0', loses_money: 'true', problem: '' },
+  ]);
+});
+
+it('reports the others although one has no run yet and nobody said what another earned', async () => {
+  await gateway.post('/v1/tools/authorize', {
+    run_id: 'r4',
+    session_id: 'unsold',
+    tool: 'search',
+    tool_call_id: 'c',
+    estimated_cost_usd: '0.1',
+  });
+  await gateway.post('/v1/tools/settle', { run_id: 'r4', tool_call_id: 'c', cost_usd: '0.1' });
+  const nodes = file.nodes.map((node) =>
+    node.name === 'One by one' ? { ...node, type: 'n8n-nodes-base.noOp', typeVersion: 1, parameters: {} } : node,
+  );
+  const played = await n8n.execute({
+    workflow: withCredential({ ...file, nodes }, credentialOf(gateway)),
+    executionId: 'report-2',
+    start: 'One by one',
+    input: ['nobody', 'unsold'].map((session) => ({ json: { session } })),
+  });
+  expect(played.error).toBeUndefined();
+  expect(played.nodes['Report']?.[0]?.items.map(({ json }) => json)).toEqual([
+    {
+      session: 'nobody',
+      cost_usd: 'unknown',
+      revenue_usd: 'unknown',
+      margin_percent: 'unknown',
+      loses_money: 'unknown',
+      problem: expect.stringContaining('There is no session nobody'),
+    },
+    { session: 'unsold', cost_usd: '0.1', revenue_usd: 'unknown', margin_percent: 'unknown', loses_money: 'unknown', problem: '' },
   ]);
 });

@@ -1,14 +1,14 @@
 import type { AgentEventInput } from '@runpurse/core';
+import { askedFor } from './asked-for.ts';
 import { isCarried, madeWith, type Carried } from './carried.ts';
 import type { NodeData, RunData, TaskData, WorkflowData } from './n8n.ts';
 import { at, hasToolsOfProvider, usageOfModel, type CallStatus, type ModelCall } from './usage.ts';
 import { providerOfVendor, vendorCallsOf } from './vendors.ts';
+import { OURS, hasTools, isToolOf, nodesOf } from './wiring.ts';
 
 /** Which nodes become steps: every one, or only models and tools. */
 export type StepsOf = 'all' | 'ai';
 
-const OURS = 'n8n-nodes-runpurse.';
-const OUR_MODEL = `${OURS}runpurseChatModel`;
 /** How an execution ended, as a run. One that waits has not. */
 const ENDS: Readonly<Record<string, 'completed' | 'failed' | 'stopped'>> = {
   success: 'completed',
@@ -56,7 +56,7 @@ export interface Known {
  */
 export function eventsOf(run: RunData | undefined, workflow: WorkflowData, known: Known): readonly AgentEventInput[] {
   const nodes = new Map(nodesOf(workflow).map((node) => [node.name, node]));
-  const gated = gatedToolsOf(workflow);
+  const isAskedFor = askedFor(run, workflow);
   const pinned = run?.data?.resultData?.pinData ?? {};
   return Object.entries(run?.data?.resultData?.runData ?? {})
     .flatMap(([name, tasks]) => tasks.map((task, index) => ({ name, task, index, tasks, node: nodes.get(name) })))
@@ -71,7 +71,7 @@ export function eventsOf(run: RunData | undefined, workflow: WorkflowData, known
       // Pinned or switched off, a node only hands data on.
       const isIdle = node.disabled === true || (pinned[name] !== undefined && !isTool);
       const calls = isIdle ? [] : vendorCallsOf(node, task, hasTools(workflow, name));
-      if (isTool) return [...(gated.has(name) ? [] : toolEvents(place)), ...modelEvents({ ...place, isInTool: true }, calls)];
+      if (isTool) return [...(isAskedFor(name, task) ? [] : toolEvents(place)), ...modelEvents({ ...place, isInTool: true }, calls)];
       if (calls.length > 0) return modelEvents(place, calls);
       return known.steps === 'all' ? stepEvents(place) : [];
     })
@@ -249,37 +249,6 @@ const PROVIDERS: Readonly<Record<string, string>> = {
   lmChatXAiGrok: 'x-ai',
   lmOpenAi: 'openai',
 };
-
-/** Tools of agents whose model is ours: the gateway was asked before each of them and knows their cost. */
-function gatedToolsOf(workflow: WorkflowData): ReadonlySet<string> {
-  const gatedAgents = nodesOf(workflow)
-    .filter(
-      ({ type, parameters }) =>
-        type === OUR_MODEL && (parameters?.['options'] as { gatesTools?: unknown } | undefined)?.gatesTools !== false,
-    )
-    .flatMap(({ name }) => usersOf(workflow, name, 'ai_languageModel'));
-  return new Set(
-    nodesOf(workflow)
-      .filter(({ name }) => usersOf(workflow, name, 'ai_tool').some((agent) => gatedAgents.includes(agent)))
-      .map(({ name }) => name),
-  );
-}
-
-function isToolOf(workflow: WorkflowData, name: string): boolean {
-  return usersOf(workflow, name, 'ai_tool').length > 0;
-}
-
-function hasTools(workflow: WorkflowData, name: string): boolean {
-  return nodesOf(workflow).some((tool) => usersOf(workflow, tool.name, 'ai_tool').includes(name));
-}
-
-function usersOf({ connections }: WorkflowData, name: string, kind: string): readonly string[] {
-  return (connections?.[name]?.[kind] ?? []).flatMap((outputs) => outputs ?? []).map(({ node }) => node);
-}
-
-export function nodesOf({ nodes }: WorkflowData): readonly NodeData[] {
-  return Array.isArray(nodes) ? (nodes as readonly NodeData[]) : Object.values(nodes ?? {});
-}
 
 function statusOf({ error, executionStatus }: TaskData): CallStatus {
   if (error !== undefined) return 'failed';

@@ -27,7 +27,11 @@ export async function startProvider(): Promise<Provider> {
         response.statusCode = 400;
         return response.end('{"error":{"message":"not now"}}');
       }
-      return response.end(JSON.stringify(answer(JSON.parse(body) as Asked, calls)));
+      const asked = JSON.parse(body) as Asked;
+      const said = answer(asked, calls);
+      if (asked.stream !== true) return response.end(JSON.stringify(said));
+      response.setHeader('content-type', 'text/event-stream');
+      return response.end(streamOf(said as Completion));
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -40,6 +44,7 @@ export async function startProvider(): Promise<Provider> {
 }
 
 interface Asked {
+  readonly stream?: boolean;
   readonly tools?: readonly unknown[];
   readonly messages: readonly { readonly role: string }[];
 }
@@ -100,6 +105,21 @@ function chat({ tools = [], messages }: Asked, call: number): object {
     choices: [{ index: 0, message, finish_reason: asks ? 'tool_calls' : 'stop' }],
     usage: { prompt_tokens: 1000, completion_tokens: 100, total_tokens: 1100 },
   };
+}
+
+interface Completion {
+  readonly choices: readonly { readonly message: { readonly tool_calls?: readonly object[] }; readonly finish_reason: string }[];
+  readonly usage: object;
+}
+
+/** A chat completion in pieces. */
+function streamOf({ choices: [choice], usage, ...common }: Completion): string {
+  const { tool_calls: calls, ...message } = choice?.message ?? {};
+  const delta = { ...message, ...(calls && { tool_calls: calls.map((call, index) => ({ index, ...call })) }) };
+  const piece = (choices: readonly object[], more: object = {}): string =>
+    `data: ${JSON.stringify({ ...common, object: 'chat.completion.chunk', choices, ...more })}\n\n`;
+  const finish = { index: 0, delta: {}, finish_reason: choice?.finish_reason };
+  return `${piece([{ index: 0, delta, finish_reason: null }])}${piece([finish])}${piece([], { usage })}data: [DONE]\n\n`;
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

@@ -439,5 +439,6 @@ describe('a model call that fails', () => {
     model.close();
     expect(model.asked).toHaveLength(times);
     expect(played.error?.message).toBe(`The gateway answered ${reply.status}: ${reply.message}`);
+    expect(played.error?.description ?? '').not.toContain('Gateway URL');
   });
 });

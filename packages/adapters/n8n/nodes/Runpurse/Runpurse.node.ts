@@ -1,5 +1,5 @@
 import { NodeConnectionTypes, NodeOperationError } from 'n8n-workflow';
-import type { IDataObject, IExecuteFunctions, INodeExecutionData, INodeType, INodeTypeDescription } from 'n8n-workflow';
+import type { IExecuteFunctions, INodeExecutionData, INodeType, INodeTypeDescription } from 'n8n-workflow';
 import { settingsOf } from '../shared/transport.ts';
 import { loadOptions } from './methods/load-options.ts';
 import { budget } from './resources/budget/index.ts';
@@ -57,19 +57,12 @@ export class Runpurse implements INodeType {
         const json = await perform(found, itemOf(this, settings, index, found));
         output.push({ json, pairedItem: { item: index } });
       } catch (error) {
-        if (!this.continueOnFail()) throw new NodeOperationError(this.getNode(), error as Error, { itemIndex: index });
-        output.push({ json: failureOf(error), pairedItem: { item: index } });
+        const failure = new NodeOperationError(this.getNode(), error as Error, { itemIndex: index });
+        if (!this.continueOnFail()) throw failure;
+        // By `error` n8n knows where the item is to go on.
+        output.push({ json: { error: failure.message }, error: failure, pairedItem: { item: index } });
       }
     }
     return [output];
   }
-}
-
-/** What an item that failed leaves behind when the workflow goes on. */
-function failureOf(error: unknown): IDataObject {
-  const { message, description } = error as { readonly message?: unknown; readonly description?: unknown };
-  return {
-    error: typeof message === 'string' ? message : String(error),
-    ...(typeof description === 'string' && { description }),
-  };
 }

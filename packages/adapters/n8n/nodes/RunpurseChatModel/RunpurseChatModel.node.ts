@@ -1,16 +1,17 @@
-import { NodeConnectionTypes, NodeOperationError } from 'n8n-workflow';
+import { NodeConnectionTypes } from 'n8n-workflow';
 import type { INodeType, INodeTypeDescription, ISupplyDataFunctions, SupplyData } from 'n8n-workflow';
 import { supplyModel } from '@n8n/ai-node-sdk';
 import { loadOptions } from '../Runpurse/methods/load-options.ts';
 import { attribution } from '../shared/attribution.ts';
 import { booleanIn, choiceIn, collectionOf, fieldOf, fieldsOfItem, jsonIn, numberIn, requiredIn } from '../shared/fields.ts';
-import { awayError, oddReplyError, refusalIn, refusedError } from '../shared/refusal.ts';
+import { awayError, cancelledError, oddReplyError, refusalIn, refusedError } from '../shared/refusal.ts';
 import { CREDENTIAL, jsonOf, settingsOf, uncancelled, type Caller, type Settings } from '../shared/transport.ts';
 import { GatewayChatModel, type PostedCall, type PostedReply } from './chat-model.ts';
 import { callerOf } from './caller.ts';
 import { keepingImages } from './images.ts';
 import { liveRunOf } from './live-run.ts';
 import { onePlaceOf } from './one-place.ts';
+import { tellingHooks } from './telling-hooks.ts';
 import { chatModelProperties, FIELDS } from './properties.ts';
 
 /** The model of n8n's own AI Agent, through the gateway. */
@@ -45,8 +46,9 @@ export class RunpurseChatModel implements INodeType {
     const option = (name: string) => fieldOf(options, name);
     const timeoutMs = (numberIn(option('timeoutSeconds')) ?? 300) * 1000;
     const said = onePlaceOf(this, settings.instance, itemIndex);
+    const gatesTools = booleanIn(option('gatesTools')) ?? true;
     const live = liveRunOf(this, settings, said);
-    const place = { graphNode: said.graphNode, agentId: said.agentId, ...callerOf(this, live, itemIndex, said.agentId) };
+    const place = { graphNode: said.graphNode, agentId: said.agentId, ...callerOf(this, live, itemIndex) };
     const model = new GatewayChatModel(requiredIn(fieldOf(fields, 'model')), {
       live,
       place,
@@ -61,7 +63,7 @@ export class RunpurseChatModel implements INodeType {
         ...(choiceIn(option('responseFormat')) === 'json_object' && { response_format: { type: 'json_object' } }),
       },
       maxRetries: numberIn(option('maxRetries')) ?? 2,
-      gatesTools: booleanIn(option('gatesTools')) ?? true,
+      gatesTools,
       signal: this.getExecutionCancelSignal?.(),
       post: (call) => post(this, settings, call, timeoutMs, itemIndex),
       errorOf: (reply) => {
@@ -73,7 +75,10 @@ export class RunpurseChatModel implements INodeType {
     });
     // The SDK is compiled against another n8n-workflow, and with looser types, than this package.
     const supplied = supplyModel(this as unknown as Parameters<typeof supplyModel>[0], model as Parameters<typeof supplyModel>[1]);
-    return { response: keepingImages(supplied.response), closeFunction: async () => void (await live.client.flush()) };
+    return {
+      response: tellingHooks(keepingImages(supplied.response), gatesTools),
+      closeFunction: async () => void (await live.client.flush()),
+    };
   }
 }
 
@@ -101,7 +106,7 @@ async function post(
       ...(signal && { abortSignal: signal }),
     })) as { readonly statusCode: number; readonly headers: Readonly<Record<string, unknown>>; readonly body: unknown };
   } catch (error) {
-    if (signal?.aborted === true) throw new NodeOperationError(context.getNode(), 'The execution was canceled', { itemIndex });
+    if (signal?.aborted === true) throw cancelledError(context.getNode(), itemIndex);
     throw awayError(context.getNode(), settings.baseUrl, error, itemIndex);
   }
   const known = Object.fromEntries(Object.entries(reply.headers).map(([name, value]) => [name.toLowerCase(), String(value)]));

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { BaseChatModel, parseSSEStream, type ChatModelConfig, type GenerateResult, type Message, type StreamChunk } from '@n8n/ai-node-sdk';
 import type { CallPlace, Decision } from '@runpurse/core';
 import { OperationalError, sleep } from 'n8n-workflow';
@@ -9,7 +9,9 @@ import {
   collector,
   failureIn,
   finishOf,
+  givenId,
   messageOf,
+  ownId,
   toolResults,
   toolsOnWire,
   toWire,
@@ -98,19 +100,15 @@ export class GatewayChatModel extends BaseChatModel {
   async *#turns(messages: Message[], config: ChatModelConfig | undefined, isStreamed: boolean): AsyncGenerator<string, Answer> {
     const { live } = this.#ports;
     settle(live, messages);
-    const { conversation, key } = conversationOf(live, messages);
+    const conversation = messages.flatMap((message) => [...toldBefore(live, message), ...toWire(message)]);
+    const told: WireMessage[] = [];
     for (let round = 1; ; round += 1) {
-      const answer = yield* this.#call([...conversation, ...(live.told.get(key) ?? [])], config, isStreamed);
-      const denied = this.#ports.gatesTools ? await this.#deniedOf(answer.toolCalls) : [];
-      if (denied.length === 0) return answer;
-      const calls = answer.toolCalls.filter((call) => denied.some(({ id }) => id === call.id));
-      const told: WireMessage[] = [
-        { role: 'assistant', content: null, tool_calls: calls },
-        ...denied.map(({ id, reason }) => ({ role: 'tool' as const, tool_call_id: id, content: reason })),
-      ];
-      live.told.set(key, [...(live.told.get(key) ?? []), ...told]);
-      const allowed = answer.toolCalls.filter((call) => !calls.includes(call));
-      if (allowed.length > 0) return { ...answer, toolCalls: allowed };
+      const answer = yield* this.#call([...conversation, ...told], config, isStreamed);
+      const { allowed, denied } = await this.#asked(answer.toolCalls.map((call) => ({ ...call, id: ownId(call.id) })));
+      if (denied.length > 0) told.push(...toldOf(denied));
+      const [seen] = allowed;
+      if (seen !== undefined && told.length > 0) live.told.set(seen.id, told);
+      if (seen !== undefined || denied.length === 0) return { ...answer, toolCalls: allowed };
       if (round >= INSISTS_MAX) return { ...answer, toolCalls: [], text: answer.text || denied.map(({ reason }) => reason).join('\n') };
     }
   }
@@ -141,59 +139,68 @@ export class GatewayChatModel extends BaseChatModel {
     }
   }
 
-  /** Puts what the model asks for to the gateway. Returns what may not run, with what to tell the model. */
-  async #deniedOf(calls: readonly WireToolCall[]): Promise<readonly { readonly id: string; readonly reason: string }[]> {
-    const { live, place, unavailable } = this.#ports;
-    const denied: { id: string; reason: string }[] = [];
-    for (const { id, function: called } of calls) {
-      const uses = (live.uses.get(id) ?? 0) + 1;
-      live.uses.set(id, uses);
-      const open = { tool: called.name, stepId: `step_${randomUUID()}`, ledgerId: uses === 1 ? id : `${id}~${uses}` };
-      const decision = await live.run.authorizeTool({
-        ...place,
-        tool: called.name,
-        toolCallId: open.ledgerId,
-        stepId: open.stepId,
-        input: called.arguments,
-      });
-      if (decision.proceed) live.open.set(id, open);
-      else if (decision.type === 'denied') denied.push({ id, reason: `Not allowed: ${decision.refusal.message}` });
-      else throw unavailable(decision);
+  /** Tells apart what n8n is to run, and what it never hears of: the model is told why. */
+  async #asked(calls: readonly WireToolCall[]): Promise<{ readonly allowed: readonly WireToolCall[]; readonly denied: readonly Denied[] }> {
+    const names = this.tools.map(({ name }) => name);
+    if (!this.#ports.gatesTools || names.length === 0) return { allowed: calls, denied: [] };
+    const allowed: WireToolCall[] = [];
+    const denied: Denied[] = [];
+    for (const call of calls) {
+      const { name } = call.function;
+      const reason = names.includes(name)
+        ? await this.#refusalOf(call)
+        : `There is no tool of this name. There are: ${names.filter((known) => known !== FINAL_ANSWER).join(', ')}`;
+      if (reason === undefined) allowed.push(call);
+      else denied.push({ call, reason });
     }
-    return denied;
+    return { allowed, denied };
   }
+
+  /** Puts a call to the gateway; undefined if it may run. */
+  async #refusalOf({ id, function: called }: WireToolCall): Promise<string | undefined> {
+    if (called.name === FINAL_ANSWER) return undefined;
+    const { live, place, unavailable } = this.#ports;
+    const open = { tool: called.name, stepId: `step_${randomUUID()}` };
+    const decision = await live.run.authorizeTool({ ...place, ...open, toolCallId: id, input: called.arguments });
+    if (decision.type === 'denied') return `Not allowed: ${decision.refusal.message}`;
+    if (!decision.proceed) throw unavailable(decision);
+    live.open.set(id, open);
+    return undefined;
+  }
+}
+
+/** How n8n's agent has a model hand over an answer in a given form. It runs nothing and costs nothing. */
+const FINAL_ANSWER = 'format_final_json_response';
+
+/** A call that n8n never hears of, and why. */
+interface Denied {
+  readonly call: WireToolCall;
+  readonly reason: string;
+}
+
+function toldOf(denied: readonly Denied[]): WireMessage[] {
+  return [
+    { role: 'assistant', content: null, tool_calls: denied.map(({ call }) => ({ ...call, id: givenId(call.id) })) },
+    ...denied.map(({ call, reason }) => ({ role: 'tool' as const, tool_call_id: givenId(call.id), content: reason })),
+  ];
+}
+
+/** What the model was told before it made this call, so that it finds the conversation as it was. */
+function toldBefore(live: LiveRun, { content }: Message): readonly WireMessage[] {
+  return content.flatMap((part) => (part.type === 'tool-call' ? (live.told.get(part.toolCallId ?? '') ?? []) : []));
 }
 
 /** Results that came since the last round settle their calls. */
 function settle(live: LiveRun, messages: readonly Message[]): void {
   for (const result of messages.flatMap(toolResults)) {
-    const open = live.open.get(result.toolCallId);
-    if (open === undefined) continue;
-    live.open.delete(result.toolCallId);
+    if (!live.open.delete(result.toolCallId)) continue;
     const error = failureIn(result);
     live.run.settleTool({
-      toolCallId: open.ledgerId,
+      toolCallId: result.toolCallId,
       status: error === undefined ? 'completed' : 'failed',
       ...(error !== undefined && { error }),
     });
   }
-}
-
-/** The conversation as the model saw it: with what it was told of denied tools, where it was told. */
-function conversationOf(
-  live: LiveRun,
-  messages: readonly Message[],
-): { readonly conversation: readonly WireMessage[]; readonly key: string } {
-  const conversation: WireMessage[] = [];
-  let key = '';
-  messages.forEach((message, at) => {
-    conversation.push(...toWire(message));
-    key = createHash('sha256')
-      .update(`${key}\n${message.role}\n${JSON.stringify(message.content)}`)
-      .digest('hex');
-    if (at < messages.length - 1) conversation.push(...(live.told.get(key) ?? []));
-  });
-  return { conversation, key };
 }
 
 async function* read(stream: AsyncIterableIterator<Buffer>): AsyncGenerator<string, Answer> {

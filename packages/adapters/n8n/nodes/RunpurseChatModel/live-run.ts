@@ -9,8 +9,6 @@ import type { WireMessage } from './wire.ts';
 export interface OpenTool {
   readonly tool: string;
   readonly stepId: string;
-  /** Its id at the gateway: providers may number calls anew in each answer. */
-  readonly ledgerId: string;
 }
 
 /**
@@ -20,10 +18,9 @@ export interface OpenTool {
 export interface LiveRun {
   readonly client: GatewayClient;
   readonly run: Run;
-  /** By the id the model gave. */
+  /** By the call's own id. */
   readonly open: Map<string, OpenTool>;
-  readonly uses: Map<string, number>;
-  /** What the model was told of denied tools, by the conversation so far; n8n never saw it. */
+  /** What the model was told of calls that n8n never saw, by the id of the call it saw instead. */
   readonly told: Map<string, readonly WireMessage[]>;
   /** Who talks to the gateway: the newest node at work. */
   caller: Caller;
@@ -78,6 +75,6 @@ function newRun(context: ISupplyDataFunctions, caller: Caller, settings: Setting
   });
   const { runId, sessionId, workflowId, customerId } = place;
   const run = client.run({ runId, sessionId, workflowId, customerId });
-  const live: LiveRun = { client, run, open: new Map(), uses: new Map(), told: new Map(), caller };
+  const live: LiveRun = { client, run, open: new Map(), told: new Map(), caller };
   return live;
 }

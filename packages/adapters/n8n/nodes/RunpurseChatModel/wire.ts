@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import {
   getParametersJsonSchema,
   type FinishReason,
@@ -6,6 +7,7 @@ import {
   type TokenUsage,
   type Tool,
 } from '@n8n/ai-node-sdk';
+import { usableId } from '@runpurse/core';
 import { isObject, textOf } from '../shared/transport.ts';
 
 /** n8n's messages as OpenAI's chat completions, and back. Pure. */
@@ -45,9 +47,9 @@ export function toWire({ role, content }: Message): WireMessage[] {
   if (role === 'tool')
     return content
       .filter(isPart('tool-result'))
-      .map(({ toolCallId, result }) => ({ role, tool_call_id: toolCallId, content: textOfResult(result) }));
+      .map(({ toolCallId, result }) => ({ role, tool_call_id: givenId(toolCallId), content: textOfResult(result) }));
   const calls = content.filter(isPart('tool-call')).map(({ toolCallId, toolName, input }): WireToolCall => ({
-    id: toolCallId ?? '',
+    id: givenId(toolCallId ?? ''),
     type: 'function',
     function: { name: toolName, arguments: input },
   }));
@@ -92,15 +94,49 @@ export function answerOf(body: unknown): Answer | undefined {
   const choice: unknown = body['choices'][0];
   const message: unknown = isObject(choice) ? choice['message'] : undefined;
   if (!isObject(choice) || !isObject(message)) return undefined;
-  const calls = Array.isArray(message['tool_calls']) ? (message['tool_calls'] as WireToolCall[]) : [];
+  const calls = Array.isArray(message['tool_calls']) ? (message['tool_calls'] as unknown[]) : [];
   return {
     text: textOf(message['content']),
-    toolCalls: calls.filter((call) => isObject(call.function)),
+    toolCalls: calls.flatMap(callIn),
     finishReason: textOf(choice['finish_reason']) || undefined,
     usage: usageOf(body['usage']),
     id: textOf(body['id']) || undefined,
     model: textOf(body['model']) || undefined,
   };
+}
+
+function callIn(call: unknown): WireToolCall[] {
+  if (!isObject(call) || !isObject(call['function'])) return [];
+  const { name, arguments: given } = call['function'];
+  return [{ id: idIn(call), type: 'function', function: { name: textOf(name), arguments: argumentsIn(given) } }];
+}
+
+/** Some providers give them as they are. */
+function argumentsIn(given: unknown): string {
+  return isObject(given) ? JSON.stringify(given) : textOf(given);
+}
+
+/** Some providers count. */
+function idIn({ id }: Readonly<Record<string, unknown>>): string {
+  return typeof id === 'number' ? String(id) : textOf(id);
+}
+
+const OWN = /~rp-[\da-f-]{36}$/;
+/** With it an id still fits into a header. */
+const GIVEN_BYTES_MAX = 200;
+
+/**
+ * A tool call's id in n8n and in the gateway. Providers number their calls anew in each answer, or give them no id, and
+ * agents and items of one run share its ledger; so each call has an id of its own, which ends in what makes it one.
+ */
+export function ownId(given: string): string {
+  const isKept = usableId(given) === given && Buffer.byteLength(given) <= GIVEN_BYTES_MAX;
+  return `${isKept ? given : ''}~rp-${randomUUID()}`;
+}
+
+/** The id as its provider gave it, where it gave one. */
+export function givenId(own: string): string {
+  return own.replace(OWN, '') || own;
 }
 
 /** Puts the pieces of a stream together; hands on what can be shown at once. */
@@ -141,9 +177,9 @@ function addCall(calls: { id: string; name: string; arguments: string }[], piece
   const at = typeof piece['index'] === 'number' ? piece['index'] : 0;
   const call = (calls[at] ??= { id: '', name: '', arguments: '' });
   const named = isObject(piece['function']) ? piece['function'] : {};
-  call.id ||= textOf(piece['id']);
+  call.id ||= idIn(piece);
   call.name += textOf(named['name']);
-  call.arguments += textOf(named['arguments']);
+  call.arguments += argumentsIn(named['arguments']);
 }
 
 /** The answer as n8n keeps it. */

@@ -1,4 +1,4 @@
-import { contextToHeaders, type AgentContext } from '@runpurse/core';
+import { contextToHeaders, usableId, type AgentContext } from '@runpurse/core';
 import type { IExecuteFunctions, INodeProperties, ISupplyDataFunctions } from 'n8n-workflow';
 import { collectionOf, fieldOf, fieldsOfItem, idIn } from './fields.ts';
 
@@ -42,32 +42,36 @@ export const attribution: INodeProperties = {
 /** What a call belongs to: all that the execution knows, and what the user says instead. */
 export interface Place extends AgentContext {
   readonly stepId: string;
+  /** What happens here alone: unlike the step, which the user may state, no two items, rounds or executions share it. */
+  readonly key: string;
 }
 
 /**
- * Where an item of a node stands. The step is the same when n8n tries the node again, so that the gateway sees a retry
- * and charges a tool once; another round of a loop is another step.
+ * Where an item of a node stands. Step and key are the same when n8n tries the node again, so that the gateway sees a retry
+ * and charges a tool once; another round of a loop, or another execution in the same run, has others.
  */
 export function placeOf(context: IExecuteFunctions | ISupplyDataFunctions, instance: string, itemIndex: number, runIndex: number): Place {
   const said = collectionOf(fieldsOfItem(context, itemIndex, [attribution]), 'attribution');
   const workflow = context.getWorkflow();
   const node = context.getNode().name;
-  const place = runIndex === 0 && itemIndex === 0 ? node : `${node} #${runIndex + 1}.${itemIndex + 1}`;
-  const filled = {
-    runId: runIdOf(instance, context.getExecutionId()),
-    workflowId: workflow.id,
-    agentId: undefined,
+  const ownRunId = runIdOf(instance, context.getExecutionId());
+  const stated = (name: string): string | undefined => idIn(fieldOf(said, name)) || undefined;
+  const runId = stated('runId') ?? ownRunId;
+  const here = runIndex === 0 && itemIndex === 0 ? node : `${node} #${runIndex + 1}.${itemIndex + 1}`;
+  // n8n does not tell a retry which execution it repeats: there it is the same as in the run's own one.
+  const isOwn = runId === ownRunId || context.getMode() === 'retry';
+  const key = isOwn ? here : (usableId(`${ownRunId ?? ''}/${here}`) ?? here);
+  const place = {
+    runId,
+    workflowId: stated('workflowId') ?? workflow.id,
+    agentId: stated('agentId'),
     graphNode: node,
-    stepId: place,
-    sessionId: undefined,
-    customerId: undefined,
+    stepId: stated('stepId') ?? key,
+    sessionId: stated('sessionId'),
+    customerId: stated('customerId'),
+    key,
   };
-  return Object.fromEntries(
-    Object.entries(filled).flatMap(([key, ours]) => {
-      const value = (key === 'graphNode' ? '' : idIn(fieldOf(said, key))) || ours;
-      return value === undefined ? [] : [[key, value]];
-    }),
-  ) as unknown as Place;
+  return Object.fromEntries(Object.entries(place).filter(([, value]) => value !== undefined)) as unknown as Place;
 }
 
 /** The execution is the run. */

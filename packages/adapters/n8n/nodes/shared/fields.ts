@@ -75,6 +75,9 @@ export function idIn(field: Field): string {
 export function requiredIn(field: Field, need = 'fill it in'): string {
   const text = textIn(field);
   if (text === '') throw unusable(field, need);
+  // Two IDs that a number can't tell apart would be one.
+  if (typeof field.value === 'number' && !isExact(field.value))
+    throw unusable(field, 'a number of so many digits is not exact: give it as text');
   // A header that is longer, or of several lines, would be left out on its way; an object in a text is the same for everybody.
   if (text.includes(OBJECT_IN_TEXT) || /[\p{Cc}\p{Cs}]/u.test(text) || Buffer.byteLength(text) > HEADER_VALUE_BYTES_MAX)
     throw unusable(field, `give one line of at most ${HEADER_VALUE_BYTES_MAX} bytes, without an object in it`);
@@ -92,7 +95,7 @@ export function amountIn(field: Field): string | undefined {
   if (typeof value !== 'string' && !(typeof value === 'number' && Number.isFinite(value))) throw unusable(field, need);
   const text = textIn(field).replace(/^\$\s*/, '');
   const nanos = parseUsd(text);
-  if (nanos === undefined || nanos < 0n) throw unusable(field, need);
+  if (nanos === undefined || nanos < 0n || (nanos === 0n && Number(value) > 0)) throw unusable(field, need);
   return text;
 }
 
@@ -184,6 +187,10 @@ function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   if (isObject(value)) return 'an object';
   return value === undefined || value === null || typeof value === 'string' ? 'empty' : `a ${typeof value}`;
+}
+
+function isExact(value: number): boolean {
+  return Number.isInteger(value) ? Number.isSafeInteger(value) : Number(plainNumber(value)) === value;
 }
 
 /** Numbers from expressions: without exponent and float noise. */

@@ -37,16 +37,27 @@ export function oddReplyError(node: INode, reply: GatewayReply, itemIndex: numbe
   const said = isObject(reply.body) && isObject(reply.body['error']) ? textOf(reply.body['error']['message']) : '';
   return new NodeOperationError(node, `The gateway answered ${reply.status}${said === '' ? '' : `: ${redactText(said)}`}`, {
     itemIndex,
-    description: 'Is the Gateway URL of the credential that of a Runpurse gateway?',
+    // A gateway that speaks says itself what is wrong.
+    ...(said === '' && { description: 'Is the Gateway URL of the credential that of a Runpurse gateway?' }),
   });
+}
+
+/** Somebody stopped the execution while the gateway was asked: nobody is away. */
+export function cancelledError(node: INode, itemIndex: number): NodeOperationError {
+  return new NodeOperationError(node, 'The execution was cancelled', { itemIndex });
 }
 
 /** No answer of the gateway at all; what follows is the failure policy's choice. */
 export class GatewayAwayError extends NodeOperationError {}
 
 export function awayError(node: INode, baseUrl: string, cause: unknown, itemIndex: number): GatewayAwayError {
-  return new GatewayAwayError(node, `The Runpurse gateway at ${baseUrl} can't be reached`, {
+  return new GatewayAwayError(node, `The Runpurse gateway at ${shownUrl(baseUrl)} can't be reached`, {
     itemIndex,
     description: `${redactText(cause instanceof Error ? cause.message : String(cause))}. Is it running, and is the Gateway URL of the credential right as seen from n8n?`,
   });
+}
+
+/** An address without the password that may stand in it. */
+function shownUrl(url: string): string {
+  return url.replace(/\/\/[^/@]*@/, '//');
 }

@@ -1,11 +1,12 @@
-import type {
-  IAllExecuteFunctions,
-  IExecuteFunctions,
-  IHookFunctions,
-  IHttpRequestMethods,
-  ILoadOptionsFunctions,
-  ISupplyDataFunctions,
-  IWebhookFunctions,
+import {
+  NodeOperationError,
+  type IAllExecuteFunctions,
+  type IExecuteFunctions,
+  type IHookFunctions,
+  type IHttpRequestMethods,
+  type ILoadOptionsFunctions,
+  type ISupplyDataFunctions,
+  type IWebhookFunctions,
 } from 'n8n-workflow';
 
 /** Whoever talks to the gateway: a node at work, its option lists, its webhook's life. */
@@ -46,15 +47,24 @@ export interface Settings {
 }
 
 const TIMEOUT_MS = 15_000;
+const NO_ADDRESS =
+  'The Gateway URL of the Runpurse credential is no address of a gateway: give one such as http://127.0.0.1:8787, with http:// or https:// in front and nothing behind a ? or #.';
 
 /** The credential's settings; its key stays where it is, n8n puts it on requests itself. */
 export async function settingsOf(caller: Caller): Promise<Settings> {
   const credential = await caller.getCredentials(CREDENTIAL);
+  const baseUrl = baseOf(textOf(credential['baseUrl']));
+  // Else each request would fail as if the gateway were away, and workflows would go on unchecked.
+  if (!isAddress(baseUrl)) throw new NodeOperationError(caller.getNode(), NO_ADDRESS);
   return {
-    baseUrl: baseOf(textOf(credential['baseUrl'])),
+    baseUrl,
     failurePolicy: credential['failurePolicy'] === 'closed' ? 'closed' : 'open',
     instance: textOf(credential['instance']).trim(),
   };
+}
+
+function isAddress(baseUrl: string): boolean {
+  return /^https?:\/\//i.test(baseUrl) && !/[?#]/.test(baseUrl) && URL.canParse(baseUrl);
 }
 
 /** A gateway's address without trailing slash and `/v1`. */

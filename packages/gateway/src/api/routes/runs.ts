@@ -22,7 +22,7 @@ const startInput = z.strictObject({
 const endInput = z.strictObject({
   status: z.enum(['completed', 'failed', 'stopped']),
   reason: reason.optional(),
-  revenue_usd: amount.optional().describe('What the run earned; added to what was reported before'),
+  revenue_usd: amount.optional().describe('What the run earned; booked once, also when it comes with a later end'),
   outbound_usd: amount.optional().describe('Payments the run made to others'),
   fees_usd: amount.optional(),
 });

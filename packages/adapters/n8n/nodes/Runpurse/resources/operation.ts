@@ -2,7 +2,7 @@ import { redactText } from '@runpurse/core';
 import { NodeOperationError, type IDataObject, type IExecuteFunctions, type INodeProperties } from 'n8n-workflow';
 import { attribution, placeOf, type Place } from '../../shared/attribution.ts';
 import { amountIn, choiceIn, collectionOf, fieldOf, fieldsOfItem, idIn, requiredIn, textIn, type Fields } from '../../shared/fields.ts';
-import { awayError, GatewayAwayError, oddReplyError, refusalIn, refusedError } from '../../shared/refusal.ts';
+import { awayError, cancelledError, GatewayAwayError, oddReplyError, refusalIn, refusedError } from '../../shared/refusal.ts';
 import { isObject, send, type GatewayReply, type GatewayRequest, type Settings } from '../../shared/transport.ts';
 
 /** What the gateway takes. */
@@ -69,6 +69,12 @@ export function itemOf(context: IExecuteFunctions, settings: Settings, index: nu
   return { context, index, settings, fields: fieldsOfItem(context, index, properties), place };
 }
 
+/** What came out otherwise than the item said; shown in the editor too, since the output alone is easily passed over. */
+export function warned(item: Item, warnings: readonly string[]): IDataObject {
+  for (const message of warnings) item.context.addExecutionHints({ message, type: 'warning', location: 'outputPane' });
+  return warnings.length === 0 ? {} : { warnings: [...warnings] };
+}
+
 /** Executes the operation; with the gateway away it is what the credential says for that case, and never quietly. */
 export async function perform(operation: Operation, item: Item): Promise<IDataObject> {
   try {
@@ -99,6 +105,7 @@ export async function reach(item: Item, request: GatewayRequest): Promise<Gatewa
   try {
     return await send(item.context, item.settings.baseUrl, request);
   } catch (error) {
+    if (item.context.getExecutionCancelSignal()?.aborted === true) throw cancelledError(item.context.getNode(), item.index);
     throw awayError(item.context.getNode(), item.settings.baseUrl, error, item.index);
   }
 }

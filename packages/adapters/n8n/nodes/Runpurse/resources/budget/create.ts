@@ -72,10 +72,21 @@ export const create: Operation = {
       limit_usd: limitOf(item),
       action: choice(item, 'budgetAction'),
     };
-    const body = stated({ budget_id: id(item, 'budgetId') || (await sameNamed(item, wanted)), ...wanted });
-    return askAccepted(item, { method: 'POST', path: '/v1/budgets', body });
+    return oneByOne(async () => {
+      const body = stated({ budget_id: id(item, 'budgetId') || (await sameNamed(item, wanted)), ...wanted });
+      return askAccepted(item, { method: 'POST', path: '/v1/budgets', body });
+    });
   },
 };
+
+let before: Promise<unknown> = Promise.resolve();
+
+/** Executions at once would each look for the budget before any of them has made it. */
+function oneByOne<Made>(make: () => Promise<Made>): Promise<Made> {
+  const made = before.then(make, make);
+  before = made.catch(() => undefined);
+  return made;
+}
 
 function limitOf(item: Item): string {
   const field = fieldOf(item.fields, 'limitUsd');

@@ -48,11 +48,15 @@ function refuseObjects(item: Item, field: Field, words: string): void {
 async function imagesOf(item: Item): Promise<readonly object[]> {
   const said = collection(item, 'images');
   const urls = listIn(fieldOf(said, 'urls'));
+  if (!urls.every((url) => /^(?:https?:\/\/|data:image\/)/i.test(url)))
+    throw unusable(fieldOf(said, 'urls'), 'give addresses of images that begin with http:// or https://');
   const detail = choiceIn(fieldOf(said, 'detail'));
   const embedded = await Promise.all(
     listIn(fieldOf(said, 'binaryFields')).map(async (field) => {
       const { mimeType } = item.context.helpers.assertBinaryData(item.index, field);
       const bytes = await item.context.helpers.getBinaryDataBuffer(item.index, field);
+      if (!mimeType.startsWith('image/') || bytes.length === 0)
+        throw unusable(fieldOf(said, 'binaryFields'), 'name fields that hold an image', `${bytes.length} bytes of ${mimeType} in ${field}`);
       return `data:${mimeType};base64,${bytes.toString('base64')}`;
     }),
   );

@@ -32,7 +32,7 @@ export const record: Operation = {
       name: 'eventId',
       type: 'string',
       default: '',
-      description: 'Recorded twice under one ID, it counts once. Default: this node and item of this run.',
+      description: 'Recorded twice under one ID, it counts once. Default: this node and item of this execution.',
     },
   ],
   async execute(item) {
@@ -46,7 +46,7 @@ export const record: Operation = {
       ...fieldsOf(item.place),
       metadata,
     });
-    const answer = await askAccepted(item, { method: 'POST', path: '/v1/agent/events', body: { events: [event] } });
+    const answer = await askAccepted(item, { method: 'POST', path: '/v1/agent/events', body: { events: [event] }, survivesCancel: true });
     const [decision] = answer['decisions'] as IDataObject[];
     return {
       recorded: true,
@@ -60,5 +60,5 @@ export const record: Operation = {
 };
 
 function eventIdOf(item: Item): string {
-  return id(item, 'eventId') || [item.place.runId, item.place.stepId].filter((part) => part !== undefined).join('/');
+  return id(item, 'eventId') || [item.place.runId, item.place.key].filter((part) => part !== undefined).join('/');
 }

@@ -1,6 +1,8 @@
+import { parseUsd } from '@runpurse/core';
+import type { IDataObject } from 'n8n-workflow';
 import { runFieldsOf } from '../../../shared/attribution.ts';
-import type { GatewayRequest } from '../../../shared/transport.ts';
-import { accepted, amount, ask, askAccepted, choice, reasonOf, runOf, stated, type Operation } from '../operation.ts';
+import { textOf, type GatewayRequest } from '../../../shared/transport.ts';
+import { accepted, amount, ask, askAccepted, choice, reasonOf, runOf, stated, warned, type Item, type Operation } from '../operation.ts';
 
 export const end: Operation = {
   value: 'end',
@@ -39,12 +41,21 @@ export const end: Operation = {
       fees_usd: amount(item, 'feesUsd'),
       outbound_usd: amount(item, 'outboundUsd'),
     });
-    const end: GatewayRequest = { method: 'POST', path: `/v1/runs/${encodeURIComponent(runOf(item))}/end`, body };
+    const path = `/v1/runs/${encodeURIComponent(runOf(item))}/end`;
+    const end: GatewayRequest = { method: 'POST', path, body, survivesCancel: true };
     const reply = await ask(item, end);
-    if (reply.status !== 404) return accepted(item, reply);
+    if (reply.status !== 404) return endedAs(item, accepted(item, reply), body);
     // A run that spent nothing is not known yet; it may have earned something all the same.
-    await askAccepted(item, { method: 'POST', path: '/v1/runs', body: runFieldsOf(item.place) });
-    return askAccepted(item, end);
+    await askAccepted(item, { method: 'POST', path: '/v1/runs', body: runFieldsOf(item.place), survivesCancel: true });
+    return endedAs(item, await askAccepted(item, end), body);
   },
   withoutGateway: (item) => ({ ended: false, run_id: runOf(item) }),
 };
+
+/** A run ends once: the revenue of a second End is not added to that of the first. */
+function endedAs(item: Item, run: IDataObject, said: IDataObject): IDataObject {
+  const [earned, stated] = [textOf(run['revenue_usd']), textOf(said['revenue_usd'])];
+  if (stated === '' || parseUsd(earned) === parseUsd(stated)) return run;
+  const message = `Run ${runOf(item)} has a revenue of ${earned === '' ? 'nobody knows what' : `$${earned}`}, not of the $${stated} stated here: it had ended before, or earned something besides. End a run once, with all it earned.`;
+  return { ...run, ...warned(item, [message]) };
+}

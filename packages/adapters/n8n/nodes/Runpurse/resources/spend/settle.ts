@@ -1,7 +1,22 @@
+import { parseUsd } from '@runpurse/core';
 import { NodeOperationError, type IDataObject } from 'n8n-workflow';
 import { fieldsOf } from '../../../shared/attribution.ts';
 import { refusalIn } from '../../../shared/refusal.ts';
-import { accepted, amount, ask, askAccepted, choice, handedOn, required, runOf, stated, type Item, type Operation } from '../operation.ts';
+import { textOf } from '../../../shared/transport.ts';
+import {
+  accepted,
+  amount,
+  ask,
+  askAccepted,
+  choice,
+  handedOn,
+  required,
+  runOf,
+  stated,
+  warned,
+  type Item,
+  type Operation,
+} from '../operation.ts';
 import { toolCallIdField } from './tool-fields.ts';
 
 export const settle: Operation = {
@@ -55,15 +70,15 @@ export const settle: Operation = {
   async execute(item) {
     const call = callOf(item);
     const body = stated({ ...keyOf(call), status: call.status, cost_usd: call.costUsd });
-    const settlement = { method: 'POST', path: '/v1/tools/settle', body } as const;
+    const settlement = { method: 'POST', path: '/v1/tools/settle', body, survivesCancel: true } as const;
     const reply = await ask(item, settlement);
-    if (refusalIn(reply)?.code !== 'not_found') return outputOf(accepted(item, reply), call);
+    if (refusalIn(reply)?.code !== 'not_found') return settledAs(item, accepted(item, reply), call);
     if (call.tool === '' || call.statedRunId === '') throw unknownCall(item, call);
     const unasked = { authorized: false, alreadySettled: false };
-    if (call.status === 'released') return { ...outputOf({ charged_usd: '0', overage_usd: '0' }, call), ...unasked };
+    if (call.status === 'released') return { ...settledAs(item, { charged_usd: '0', overage_usd: '0' }, call), ...unasked };
     const warnings = await record(item, call);
     // What it was charged by: the gateway's own price wins.
-    return { ...outputOf(await askAccepted(item, settlement), call), ...unasked, ...warnings };
+    return { ...settledAs(item, await askAccepted(item, settlement), call, warnings), ...unasked };
   },
   withoutGateway(item) {
     const { runId, toolCallId } = callOf(item);
@@ -100,7 +115,7 @@ const BEHIND = "give what Authorize put out; behind other nodes that is such as 
 const keyOf = ({ runId, toolCallId }: Call) => ({ run_id: runId, tool_call_id: toolCallId });
 
 /** Nobody asked, but it happened: it is charged whatever the caps say, and once under its tool call id. */
-async function record(item: Item, call: Call): Promise<IDataObject> {
+async function record(item: Item, call: Call): Promise<readonly string[]> {
   const event = stated({
     type: call.status === 'failed' ? 'tool.call.failed' : 'tool.call.completed',
     source: 'n8n',
@@ -109,12 +124,12 @@ async function record(item: Item, call: Call): Promise<IDataObject> {
     ...keyOf(call),
     metadata: stated({ tool_name: call.tool, status: call.status, cost_usd: call.costUsd ?? call.estimatedUsd }),
   });
-  const answer = await askAccepted(item, { method: 'POST', path: '/v1/agent/events', body: { events: [event] } });
+  const answer = await askAccepted(item, { method: 'POST', path: '/v1/agent/events', body: { events: [event] }, survivesCancel: true });
   const [decision] = answer['decisions'] as IDataObject[];
-  return decision?.['allowed'] === false ? { warnings: [decision['reasonMessage']] } : {};
+  return decision?.['allowed'] === false ? [String(decision['reasonMessage'])] : [];
 }
 
-function outputOf(answer: IDataObject, call: Call): IDataObject {
+function settledAs(item: Item, answer: IDataObject, call: Call, warnings: readonly string[] = []): IDataObject {
   return {
     settled: true,
     authorized: true,
@@ -125,7 +140,20 @@ function outputOf(answer: IDataObject, call: Call): IDataObject {
     chargedUsd: answer['charged_usd'],
     overageUsd: answer['overage_usd'],
     budgets: answer['budgets'],
+    ...warned(item, [...warnings, ...chargedOtherwise(answer, call)]),
   };
+}
+
+/** A hold ends after a while, or with a gateway that starts anew, as if the tool had been called; what comes later changes nothing. */
+function chargedOtherwise(answer: IDataObject, { status, costUsd, toolCallId }: Call): readonly string[] {
+  const said = status === 'released' ? '0' : costUsd;
+  const charged = textOf(answer['charged_usd']);
+  if (said === undefined || parseUsd(charged) === parseUsd(said)) return [];
+  const why =
+    answer['status'] === 'already_settled'
+      ? 'it was settled before, or its hold had ended by then (after 15 minutes, unless your gateway says otherwise)'
+      : "your gateway's own price for this tool wins";
+  return [`Tool call ${toolCallId} is charged ${charged === '' ? 'an unknown amount' : `$${charged}`}, not $${said}: ${why}.`];
 }
 
 /** A guess would charge it a second time beside a hold that stands elsewhere. */

@@ -6,10 +6,11 @@ export const toolCallIdField: INodeProperties = {
   name: 'toolCallId',
   type: 'string',
   default: '',
-  description: 'Key of the hold: asked or settled twice with the same ID, it is charged once. Default: this node and item of this run.',
+  description:
+    'Key of the hold: asked or settled twice with the same ID, it is charged once. Default: this node and item of this execution.',
 };
 
-/** The hold's key. Without one the step's: the same when n8n tries the node again. */
+/** The hold's key. Without one the place's: the same when n8n tries the node again. */
 export function toolCallIdOf(item: Item): string {
-  return id(item, 'toolCallId') || item.place.stepId;
+  return id(item, 'toolCallId') || item.place.key;
 }

@@ -1,0 +1,133 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { startN8n, type N8n, type Played, type WorkflowFile } from '../../n8n/test/n8n.mts';
+import { chainOf, credentialOf, nodeOf, type NodeSpec } from '../../n8n/test/workflows.mts';
+import { credential, listed, setStage, type Stage } from './stage.mts';
+
+/** With the hooks file and Runpurse's own model in one workflow: each tool is charged once, by one of the two. */
+
+let stage: Stage;
+let n8n: N8n;
+let executions = 0;
+const HOOKS = join(import.meta.dirname, '..', 'src', 'hooks.ts');
+
+beforeAll(async () => {
+  stage = await setStage();
+  n8n = await startN8n();
+}, 60_000);
+
+afterAll(async () => {
+  await (n8n as N8n | undefined)?.stop();
+  await (stage as Stage | undefined)?.stop();
+});
+
+interface Agent {
+  readonly version?: number;
+  /** Of Runpurse's model; `nobodys` fails. */
+  readonly model?: 'gpt-x' | 'nobodys';
+  readonly gatesTools?: unknown;
+  readonly isDisabled?: boolean;
+  readonly hasFallback?: boolean;
+}
+
+/** n8n's AI Agent with a tool, Runpurse's model, and, if it has a fallback or the first is disabled, one at the provider. */
+function agentOf({ version = 3.1, model = 'gpt-x', gatesTools = true, isDisabled = false, hasFallback = false }: Agent): WorkflowFile {
+  const as = credentialOf(stage.gateway);
+  const nodes: NodeSpec[] = [
+    { name: 'Start', type: 'n8n-nodes-base.manualTrigger' },
+    {
+      name: 'Agent',
+      type: '@n8n/n8n-nodes-langchain.agent',
+      version,
+      parameters: { promptType: 'define', text: 'Where is it?', needsFallback: hasFallback },
+    },
+    {
+      name: 'Ours',
+      type: 'n8n-nodes-runpurse.runpurseChatModel',
+      parameters: { model, options: { maxTokens: 100, maxRetries: 0, gatesTools } },
+      disabled: isDisabled,
+    },
+    {
+      name: 'order_lookup',
+      type: 'n8n-nodes-base.httpRequestTool',
+      version: 4.2,
+      parameters: {
+        toolDescription: 'Finds an order.',
+        url: `=${stage.provider.url}/orders/{{ $fromAI('query', '', 'string') }}`,
+        options: {},
+      },
+    },
+    {
+      name: 'GPT',
+      type: '@n8n/n8n-nodes-langchain.lmChatOpenAi',
+      version: 1.2,
+      parameters: { model: listed('gpt-x'), options: { maxRetries: 0 } },
+      ...credential('openAiApi', { apiKey: 'sk-x', url: `${stage.provider.url}/v1` }),
+    },
+  ];
+  const lent = (index: number) => ({ ai_languageModel: [[{ node: 'Agent', type: 'ai_languageModel', index }]] });
+  return {
+    id: 'beside',
+    name: 'Beside',
+    nodes: nodes.map((node) => nodeOf(as, node)),
+    connections: {
+      Start: { main: [[{ node: 'Agent', type: 'main', index: 0 }]] },
+      Ours: lent(0),
+      order_lookup: { ai_tool: [[{ node: 'Agent', type: 'ai_tool', index: 0 }]] },
+      ...((hasFallback || isDisabled) && { GPT: lent(hasFallback ? 1 : 0) }),
+    },
+    settings: { executionOrder: 'v1' },
+  };
+}
+
+async function play(workflow: WorkflowFile, more: { isStreamed?: boolean; signal?: AbortSignal } = {}): Promise<Played & { id: string }> {
+  const executionId = `beside-${(executions += 1)}`;
+  const environment = {
+    RUNPURSE_URL: stage.gateway.url,
+    RUNPURSE_KEY: stage.gateway.apiKey,
+    RUNPURSE_FAILURE_POLICY: '',
+    RUNPURSE_STEPS: '',
+    RUNPURSE_INSTANCE: '',
+    RUNPURSE_CARRIED: '',
+  };
+  const hooks = { path: HOOKS, environment };
+  return { id: executionId, ...(await n8n.execute({ workflow, executionId, mode: 'webhook', hooks, ...more })) };
+}
+
+describe('a tool of an agent is charged once', () => {
+  it.each<readonly [string, Agent]>([
+    ['that the model asked for', {}],
+    ['that the model of an older agent asked for', { version: 2.2 }],
+    ['that the model asked for by an expression', { gatesTools: '={{ true }}' }],
+    ['that the model asked for beside a fallback that had nothing to do', { hasFallback: true }],
+    ['when a fallback model took over', { model: 'nobodys', hasFallback: true }],
+    ['when a fallback model took over in an older agent', { version: 2.2, model: 'nobodys', hasFallback: true }],
+    ['when the model is disabled beside another', { isDisabled: true }],
+    ['when the model is not to ask', { gatesTools: false }],
+    ['when the model is not to ask by an expression', { gatesTools: '={{ false }}' }],
+    ['when the model of an older agent is not to ask by an expression', { version: 2.2, gatesTools: '={{ false }}' }],
+  ])('%s', async (_, agent) => {
+    for (const isStreamed of [false, true]) {
+      const played = await play(agentOf(agent), { isStreamed });
+      expect(played.error).toBeUndefined();
+      const run = await stage.gateway.readRun(played.id);
+      expect(run).toMatchObject({ status: 'completed', cost: { tool_usd: '0.001' }, counts: { tool_calls: 1 } });
+      expect(run?.tools).toMatchObject([{ tool: 'order_lookup', status: 'completed' }]);
+    }
+  });
+});
+
+it('an execution that is cancelled while a Chat waits for its model is a stopped run', async () => {
+  const stop = new AbortController();
+  const silent = createServer(() => stop.abort()).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const as = { ...credentialOf(stage.gateway), baseUrl: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` };
+  const chat: NodeSpec = { name: 'Chat', parameters: { resource: 'chat', operation: 'complete', model: 'gpt-x', prompt: 'hi' } };
+  const played = await play(chainOf(as, [chat]), { signal: stop.signal });
+  silent.closeAllConnections();
+  silent.close();
+  expect(await stage.gateway.readRun(played.id)).toMatchObject({ status: 'stopped' });
+});
