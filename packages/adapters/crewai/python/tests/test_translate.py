@@ -85,6 +85,7 @@ class Bounds(unittest.TestCase):
             ({"max_tokens": 50, "additional_params": {"n": 20}}, 1_000),
             ({"max_tokens": 50, "additional_params": {"max_tokens": 4_000, "n": None}}, 4_000),
             ({"max_tokens": 50, "additional_params": {"extra_body": {"max_completion_tokens": 4_000}}}, 4_000),
+            ({"max_tokens": 50, "additional_params": {"max_tokens": None}}, None),
             ({"max_tokens": True, "additional_params": "odd"}, None),
             ({"max_tokens": float("inf")}, None),
         )

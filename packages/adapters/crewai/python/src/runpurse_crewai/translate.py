@@ -183,6 +183,8 @@ def max_output_tokens(llm: object) -> int | None:
     places = (_stated(llm), handed, body if isinstance(body, Mapping) else {})
     limits = [number for place in places for name in _OUTPUT_LIMITS if (number := _positive(place.get(name))) is not None]
     answers = [number for place in places if (number := _positive(place.get("n"))) is not None]
+    if any(name in place and place[name] is None for place in places[1:] for name in _OUTPUT_LIMITS):
+        limits = []  # None takes the limit away.
     if not limits and answers and max(answers) > 1:
         limits = [_ANSWER_TOKENS_MAX]  # Of one answer without a limit the gateway knows the model's own.
     return max(limits) * max([1, *answers]) if limits else None
