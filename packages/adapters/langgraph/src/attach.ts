@@ -24,6 +24,7 @@ import {
   endpointOf,
   failureOf,
   fingerprintOf,
+  fromCache,
   isAbort,
   isBubbleUp,
   isCancellation,
@@ -67,13 +68,14 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   readonly client: GatewayClient;
   readonly #options: RunpurseOptions;
   readonly #defaults: RunpurseMetadata;
-  readonly #spans = new Spans();
+  readonly #spans: Spans;
 
   constructor(options: RunpurseOptions) {
     super();
     const { baseUrl, apiKey, client, failurePolicy, dialect, onProblem, onFault: _onFault, ...defaults } = options;
     this.#options = options;
     this.#defaults = defaults;
+    this.#spans = new Spans(`${baseUrl} ${apiKey}`);
     this.client = client ?? createClient({ source: 'langgraph', baseUrl, apiKey, failurePolicy, dialect, ...(onProblem && { onProblem }) });
   }
 
@@ -171,12 +173,12 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     return this.handleChatModelStart(llm, prompts, runId, parentRunId, extra, tags, metadata, runName);
   }
 
-  override async handleLLMEnd(output: LLMResult, runId: string): Promise<void> {
-    await this.#endModel(runId, undefined, () => answerOf(output));
+  override async handleLLMEnd(output: LLMResult, runId: string, _parent?: string, _tags?: string[], extra?: Metadata): Promise<void> {
+    await this.#endModel(runId, undefined, () => ({ ...answerOf(output), ...fromCache(extra) }));
   }
 
-  override async handleLLMError(error: unknown, runId: string): Promise<void> {
-    await this.#endModel(runId, error, () => failureOf(error));
+  override async handleLLMError(error: unknown, runId: string, _parent?: string, _tags?: string[], extra?: Metadata): Promise<void> {
+    await this.#endModel(runId, error, () => ({ ...failureOf(error), ...fromCache(extra) }));
   }
 
   override async handleToolStart(
@@ -210,6 +212,8 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
         );
       const hold = paid ?? { settle: (result) => run.settleTool({ toolCallId: id, place: { attempt }, ...result }) };
       live.tools.set(stepId, hold);
+      // Another handler may have ended it all while this one asked.
+      if (live.isEnded) hold.settle({ status: 'failed', error: new Error('its run ended first') });
       this.#spans.set(runId, { ...span, tool: { name, hold }, parentStepId: paid === undefined ? stepId : span.parentStepId });
     });
   }
@@ -241,7 +245,8 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   /** Something begins, in its run. A fault of ours leaves it alone, with all that begins below it, unless the user wants it closed. */
   async #begin(beginning: Beginning, work: (span: Span) => void | Promise<void>): Promise<void> {
     const [runId, parentRunId] = beginning;
-    if (this.#spans.isLost(parentRunId)) return this.#spans.lose(runId);
+    // Or another handler of this gateway hears of it too, and was first: it tells of all below.
+    if (this.#spans.isLost(parentRunId) || this.#spans.findBeside(runId) !== undefined) return this.#spans.lose(runId);
     try {
       await work(await this.#open(beginning));
     } catch (error) {
@@ -253,7 +258,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   async #open([runId, parentRunId, name, metadata, isResumed = false]: Beginning): Promise<Span> {
-    const parent = this.#spans.get(parentRunId);
+    const parent = this.#spans.get(parentRunId) ?? this.#spans.findBeside(parentRunId);
     if (parent !== undefined) {
       const { live, parentStepId, agentId } = parent;
       return this.#spans.set(runId, { live, isRoot: false, parentStepId, agentId });
@@ -332,8 +337,8 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     if (live.isEnded) return;
     live.isEnded = true;
     const { run } = live;
-    if (error !== undefined && !isBubbleUp(error)) this.#abandon(live);
     const isPaused = live.isInterrupted || isBubbleUp(error);
+    if (!isPaused) this.#abandon(live);
     this.#spans.retire(live, isPaused);
     // Someone is asked; the answer comes as another run of the session, so this one stays open.
     await (isPaused ? run.pause('interrupted, waiting to be resumed') : run.end(endOf(live, error)));
@@ -361,7 +366,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     for (const id of spanIds) {
       const call = endCall(id);
       if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
-      this.#spans.get(id)?.tool?.hold.settle({ status: 'failed', error: new Error('its run ended first') });
+      (this.#spans.get(id) ?? this.#spans.findBeside(id))?.tool?.hold.settle({ status: 'failed', error: new Error('its run ended first') });
     }
   }
 

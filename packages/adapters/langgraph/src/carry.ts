@@ -224,8 +224,9 @@ export function runpurseFetch(inner?: typeof fetch): typeof fetch {
 /** A request LangChain has no callbacks for, made inside a node or a tool of a run we know. */
 function ambientCall(): Call | undefined {
   const { callbacks, metadata } = ambientConfig();
-  const handler = callbacks?.handlers?.find((candidate): candidate is AmbientHandler => 'callAt' in candidate);
-  return handler?.callAt(callbacks?.getParentRunId?.() ?? '', metadata);
+  const handlers = callbacks?.handlers?.filter((candidate): candidate is AmbientHandler => 'callAt' in candidate) ?? [];
+  const parent = callbacks?.getParentRunId?.() ?? '';
+  return handlers.map((handler) => handler.callAt(parent, metadata)).find((call) => call !== undefined);
 }
 
 function graphSignals(): GraphSignals | undefined {

@@ -50,13 +50,33 @@ const ENDED_RUNS_KEPT = 50;
 const PAUSED_THREADS_KEPT = 1_000;
 const LOST_KEPT = 10_000;
 
+/** All of this process, by the gateway they tell: a graph in a tool may have a handler of its own, beside the one it inherits. */
+const beside = new Map<string, Set<WeakRef<Spans>>>();
+
 /** Which LangChain run belongs to which of ours, and what paused threads have paid for. Bounded in memory. */
 export class Spans {
+  readonly #beside: Set<WeakRef<Spans>>;
   readonly #spans = new Map<string, Span>();
   /** Kept a while: what a cancelled run leaves behind still calls, and must not become a run of its own. */
   readonly #ended: Live[] = [];
   readonly #paid = new Map<string, ReadonlyMap<string, ToolHold>>();
   readonly #lost = new Set<string>();
+
+  constructor(gateway: string) {
+    this.#beside = beside.get(gateway) ?? new Set();
+    beside.set(gateway, this.#beside.add(new WeakRef(this)));
+  }
+
+  /** As another handler of the gateway knows it. */
+  findBeside(langchainRunId: string | undefined): Span | undefined {
+    for (const one of langchainRunId === undefined ? [] : this.#beside) {
+      const spans = one.deref();
+      if (spans === undefined) this.#beside.delete(one);
+      const span = spans === this ? undefined : spans?.get(langchainRunId);
+      if (span !== undefined) return span;
+    }
+    return undefined;
+  }
 
   get(langchainRunId: string | undefined): Span | undefined {
     return langchainRunId === undefined ? undefined : this.#spans.get(langchainRunId);

@@ -143,6 +143,11 @@ interface UsageMetadata {
   readonly output_token_details?: { readonly audio?: number | null; readonly reasoning?: number | null };
 }
 
+/** What LangChain kept of an earlier answer was asked of nobody. */
+export function fromCache(extra: Metadata | undefined): Pick<ModelResult, 'usage'> | undefined {
+  return extra?.['cached'] === true ? { usage: { input_tokens: 0, output_tokens: 0 } } : undefined;
+}
+
 /** The model that answered and what it used. */
 export function answerOf(output: ModelOutput): { readonly model: string | undefined; readonly usage: ReportedUsage | undefined } {
   const message = (

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import { refusalOf, type RunShape } from '@runpurse/core';
+import { BaseCallbackHandler } from '@langchain/core/callbacks/base';
 import { Command, END, interrupt, MemorySaver, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph';
 import type { ChatOpenAI, ChatOpenAIFields } from '@langchain/openai';
 import { createAgent, modelFallbackMiddleware, modelRetryMiddleware, tool, toolRetryMiddleware, type AgentMiddleware } from 'langchain';
@@ -408,4 +409,66 @@ describe('a denied tool', () => {
     expect(ran.refund).toBe(0);
     expect((await shown()).status).toBe('completed');
   });
+});
+
+describe('a graph in a tool that has a handler of its own', () => {
+  it.each(MODES)('stands in the run around it, and each call is charged once: %s', async (mode) => {
+    const { lookup, ran } = toolbox();
+    const own = new RunpurseCallbackHandler({ baseUrl: gateway.url, apiKey: gateway.apiKey });
+    const turns =
+      (name: string): ((body: unknown, count: number) => object) =>
+      (_, count) =>
+        count === 1 ? { calls: [{ id: 'call_0', name }] } : count === 2 ? { calls: [{ id: 'call_0', name: 'lookup' }] } : {};
+    provider.answers(turns('helper'));
+    const inner = createAgent({ model: bare(mode), tools: [lookup], middleware: [runpurseMiddleware()] }).withConfig({ callbacks: [own] });
+    const helper = tool(async (_: unknown, config) => (await inner.invoke(hi, config)).messages.at(-1)?.text, {
+      name: 'helper',
+      description: 'a tool',
+      schema,
+    });
+    const outer = createAgent({ model: bare(mode), tools: [helper], middleware: [runpurseMiddleware()] });
+    await outer.invoke(hi, { ...inRun('1'), callbacks: [runpurse] });
+    expect(ran.lookup).toBe(1);
+    const run = await shown();
+    expect([run.status, run.requests.map(({ status }) => status), callsOf(run).map(([name, , status]) => [name, status])]).toEqual([
+      'completed',
+      ['completed', 'completed', 'completed', 'completed'],
+      [
+        ['helper', 'completed'],
+        ['lookup', 'completed'],
+      ],
+    ]);
+    expect(await runsOfTheGateway()).toBe(1);
+    await own.client.close();
+  });
+});
+
+it('an answer out of LangChain’s cache costs nothing', async () => {
+  const model = wrapped('direct', { cache: true });
+  for (let times = 0; times < 3; times += 1)
+    await model.invoke(`cached ${RUN}`, { ...inRun(), callbacks: [runpurse], runId: times === 0 ? RUN : crypto.randomUUID() });
+  expect(provider.asked).toHaveLength(1);
+  const runs = (await (await fetch(`${gateway.url}/v1/runs`, { headers: { authorization: `Bearer ${gateway.apiKey}` } })).json()) as {
+    data: RunShape[];
+  };
+  expect(runs.data.map(({ cost }) => cost.total_usd)).toEqual(expect.arrayContaining(['0', '0']));
+  const spent = runs.data.filter(({ cost }) => cost.total_usd !== '0');
+  expect(spent).toHaveLength(1);
+});
+
+it.each(MODES)('a tool that another handler kept from running holds nothing once its run is over: %s', async (mode) => {
+  const { lookup, ran } = toolbox();
+  provider.answers((_, count) => (count === 1 ? { calls: [{ id: 'call_0', name: 'lookup' }] } : {}));
+  class Guard extends BaseCallbackHandler {
+    override readonly name = 'guard';
+    override readonly raiseError = true;
+    override readonly awaitHandlers = true;
+    override handleToolStart(): void {
+      throw new Error('not today');
+    }
+  }
+  const agent = createAgent({ model: bare(mode), tools: [lookup], middleware: [runpurseMiddleware()] });
+  await agent.invoke(hi, { ...inRun('1'), callbacks: [runpurse, new Guard()] }).catch(() => undefined);
+  expect(ran.lookup).toBe(0);
+  expect((await shown()).tools.map(({ status }) => status)).not.toContain('open');
 });
