@@ -1,4 +1,12 @@
-import { defineToolInputGuardrail, getCurrentSpan, type FunctionTool, type ToolInputGuardrailData } from '@openai/agents';
+import {
+  attachClientToolSearchExecutor,
+  defineToolInputGuardrail,
+  getClientToolSearchExecutor,
+  getCurrentSpan,
+  type FunctionTool,
+  type HostedTool,
+  type ToolInputGuardrailData,
+} from '@openai/agents';
 import { orThrow, type Decision } from '@runpurse/core';
 import { frames, liveHere, newestHost, statedInside, type EndAfter, type Hold, type Live } from './live.ts';
 import { forgetTraced } from './traces.ts';
@@ -21,24 +29,29 @@ export function isGuarded(span: object, name: string, hasFailed: boolean): boole
 /**
  * Makes function tools (agents behind `asTool()` and MCP tools too) ask before they run, by a tool input guardrail: a
  * denied tool does not run, and the model is told why. Changes the tools in place and returns them; doing it twice is
- * harmless. Hosted tools run at the provider and stay as they are.
+ * harmless. A tool search that runs here has what it finds guarded; other hosted tools run at the provider and stay as they
+ * are.
  */
 export function guardTools<Tools extends readonly { readonly type: string }[]>(tools: Tools): Tools {
-  for (const tool of tools) if (tool.type === 'function') guardTool(tool as unknown as FunctionTool);
+  for (const tool of tools)
+    if (tool.type === 'function') guardTool(tool as unknown as FunctionTool);
+    else if (tool.type === 'hosted_tool') guardSearch(tool as unknown as HostedTool);
   return tools;
 }
 
 /**
  * Guards an agent and every agent it can hand over to: its function tools and the tools of its MCP servers, those it gets
- * later too. `runner()` does it for the agents it runs; an agent behind `asTool()` can't be reached from there and is guarded
- * by this.
+ * later and those of its copies too. `runner()` does it for the agents it runs; an agent behind `asTool()` can't be reached
+ * from there and is guarded by this.
  */
 export function guardAgent<Guarded extends AgentLike>(agent: Guarded): Guarded {
   for (const each of agentsFrom(agent)) {
     guardTools(each.tools);
-    if (Object.hasOwn(each, 'getAllTools')) continue;
-    const { getAllTools } = each;
-    each.getAllTools = async (...args) => guardTools(await getAllTools.apply(each, args));
+    const { getAllTools, clone } = each;
+    if (!isOurs(getAllTools)) each.getAllTools = ours(async (...args) => guardTools(await getAllTools.apply(each, args)));
+    if (isOurs(clone)) continue;
+    // A sandbox agent runs as a copy of itself that has more tools.
+    each.clone = ours((config) => guardAgent(clone.call(each, config)));
     const handedOver = (_context: unknown, next: AgentLike): void => void guardAgent(next);
     each.on('agent_handoff' as never, handedOver as never);
   }
@@ -60,6 +73,7 @@ export interface AgentLike {
   readonly tools: readonly { readonly type: string }[];
   readonly handoffs: readonly (AgentLike | { readonly agent: AgentLike })[];
   getAllTools: (...args: never[]) => Promise<{ readonly type: string }[]>;
+  clone: (config: never) => AgentLike;
   on(event: never, listener: never): unknown;
 }
 
@@ -74,8 +88,28 @@ function guardTool(tool: FunctionTool): void {
       tool.invoke = ours(async (context, input, details) => inside(holdOf(details?.toolCall), () => invoke(context, input, details)));
     guardedNames.add(tool.name);
   } catch {
-    warnOnce(`The tool "${tool.name}" can't be guarded, because it can't be changed. Hand over one that is not frozen.`);
+    warnOfFrozen(tool);
   }
+}
+
+/** The tools a search finds are of no agent: they are reached where it finds them. */
+function guardSearch(search: HostedTool): void {
+  const find = getClientToolSearchExecutor(search);
+  if (find === undefined || isOurs(find)) return;
+  const guarded: typeof find = async (args) => {
+    const found = await find(args);
+    guardTools([found ?? []].flat());
+    return found;
+  };
+  try {
+    attachClientToolSearchExecutor(search, ours(guarded));
+  } catch {
+    warnOfFrozen(search);
+  }
+}
+
+function warnOfFrozen({ name }: { readonly name: string }): void {
+  warnOnce(`The tool "${name}" can't be guarded, because it can't be changed. Hand over one that is not frozen.`);
 }
 
 const ALLOWED = { behavior: { type: 'allow' } } as const;

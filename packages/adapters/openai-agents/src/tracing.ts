@@ -104,9 +104,9 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
   }
 }
 
-/** The model of an agent behind `asTool()`, say, that is an object and not a name: it asks no provider of ours. */
+/** The model of an agent behind `asTool()`, say, that is an object or of the tool's own provider: it asks no provider of ours. */
 function warnOfUnmetered(model: string | undefined): void {
   warnOnce(
-    `Calls of ${model === undefined ? 'a model' : `the model "${model}"`} pass Runpurse by: they are neither asked for nor counted. Name the agent's model, or wrap it with runpurse.model(model, name).`,
+    `Calls of ${model === undefined ? 'a model' : `the model "${model}"`} pass Runpurse by: they are neither asked for nor counted. Name the agent's model, wrap it with runpurse.model(model, name), or its provider with runpurse.models(provider).`,
   );
 }

@@ -1,0 +1,187 @@
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import {
+  Agent,
+  getClientToolSearchExecutor,
+  OpenAIProvider,
+  Runner,
+  toolSearchTool,
+  type HostedTool,
+  type MCPServer,
+} from '@openai/agents';
+import { SandboxAgent, shell } from '@openai/agents/sandbox';
+import { UnixLocalSandboxClient } from '@openai/agents/sandbox/local';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { guardAgent, guardTools } from '../src/index.ts';
+import { callOnce, isAnswered, setRealStage, toolNamed, toolsOf, type Answering, type RealStage } from './real-stage.ts';
+
+// Tools and models that an agent does not show, found by a hostile reader: each is played by the real SDK against a real gateway.
+
+const folder = mkdtempSync(join(tmpdir(), 'runpurse-hidden-'));
+const stages: RealStage[] = [];
+async function stage(...args: Parameters<typeof setRealStage>): Promise<RealStage> {
+  const made = await setRealStage(...args);
+  stages.push(made);
+  return made;
+}
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await Promise.all(stages.splice(0).map((made) => made.close()));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const PRICES = { tools: ['refund', 'exec_command'].map((name) => ({ name, price_usd: '0.003' })) };
+const DENIED = { ...PRICES, policy: { tools: { deny: ['refund', 'exec_command'] } } };
+
+const serverOf = (ran: string[]): MCPServer => ({
+  name: 'orders',
+  cacheToolsList: false,
+  connect: async () => {},
+  close: async () => {},
+  invalidateToolsCache: async () => {},
+  listTools: async () => [
+    {
+      name: 'refund',
+      description: 'refunds',
+      inputSchema: { type: 'object', properties: { q: { type: 'string' } }, required: ['q'], additionalProperties: false },
+    },
+  ],
+  callTool: async () => {
+    ran.push('x');
+    return [{ type: 'text', text: 'did x' }];
+  },
+});
+
+describe('a sandbox agent, which runs as a copy of itself', () => {
+  const made = join(folder, 'made');
+  /** Calls the shell of its sandbox and the tool of its MCP server. */
+  const answer: Answering = (request) =>
+    isAnswered(request)
+      ? { content: 'done' }
+      : {
+          toolCalls: [
+            { id: 'c1', name: 'exec_command', args: { cmd: `mkdir -p '${made}'` } },
+            { id: 'c2', name: 'refund', args: { q: 'x' } },
+          ],
+        };
+  const runBoxed = async (at: RealStage, how: string, ran: string[]): Promise<readonly string[]> => {
+    const boxed = new SandboxAgent({ name: 'boxed', model: 'm1', capabilities: [shell()], mcpServers: [serverOf(ran)] });
+    const config = { modelProvider: at.runpurse.models(undefined, 'chat_completions'), sandbox: { client: new UnixLocalSandboxClient() } };
+    const runner = how.startsWith('runner()') ? at.runpurse.runner(config) : new Runner(config);
+    const agent = how.startsWith('runner()') ? boxed : guardAgent(boxed);
+    await at.runpurse.with({ runId: 'r1' }, async () => {
+      if (how.endsWith('plain')) await runner.run(agent, 'hi');
+      else await (await runner.run(agent, 'hi', { stream: true })).completed;
+    });
+    return [...toolsOf(await at.read('r1'))].sort();
+  };
+  const ways = ['runner() plain', 'runner() streamed', 'guardAgent() plain', 'guardAgent() streamed'];
+
+  it.each(ways)('does not run its denied tools: %s', async (how) => {
+    const at = await stage(answer, DENIED);
+    const ran: string[] = [];
+    expect(await runBoxed(at, how, ran)).toEqual(['exec_command denied 0', 'refund denied 0']);
+    expect([ran, existsSync(made)]).toEqual([[], false]);
+  });
+
+  it.each(ways)('is charged once for each that is allowed: %s', async (how) => {
+    const at = await stage(answer, PRICES);
+    const ran: string[] = [];
+    expect(await runBoxed(at, how, ran)).toEqual(['exec_command completed 0.003', 'refund completed 0.003']);
+    expect([ran, existsSync(made)]).toEqual([['x'], true]);
+  });
+});
+
+describe('a denied tool does not run', () => {
+  it('that only a copy of a guarded agent gets', async () => {
+    const at = await stage(callOnce('refund'), DENIED);
+    const ran: string[] = [];
+    const copy = guardAgent(new Agent({ name: 'support', model: 'm1' })).clone({ mcpServers: [serverOf(ran)] });
+    await at.runpurse.with({ runId: 'r1' }, () => new Runner({ modelProvider: at.runpurse.models() }).run(copy, 'hi'));
+    expect([ran, toolsOf(await at.read('r1'))]).toEqual([[], ['refund denied 0']]);
+  });
+
+  it.each(['from the start', 'set after it was guarded', 'around ours'])('that an own getAllTools finds, %s', async (when) => {
+    const at = await stage(callOnce('refund'), DENIED);
+    const ran: string[] = [];
+    const agent = new Agent({ name: 'support', model: 'm1' });
+    if (when !== 'from the start') guardAgent(agent);
+    const before = agent.getAllTools.bind(agent);
+    agent.getAllTools = async (...args) => [...(when === 'around ours' ? await before(...args) : []), toolNamed('refund', ran)];
+    await at.runpurse.with({ runId: 'r1' }, () => at.runpurse.runner().run(agent, 'hi'));
+    expect([ran, toolsOf(await at.read('r1'))]).toEqual([[], ['refund denied 0']]);
+  });
+
+  // A tool search of the client's is a call of the model's, answered by the SDK with what `execute` finds.
+  const searches: Answering = (request, count) => {
+    const search = { type: 'tool_search_call', id: 'ts', call_id: 'ts1', execution: 'client', status: 'completed', arguments: { q: 'x' } };
+    return count === 1 ? { hosted: [search], content: '' } : callOnce('refund')(request, count);
+  };
+  const parameters = { type: 'object', properties: { q: { type: 'string' } }, required: ['q'], additionalProperties: false };
+  const searchOf = (execute: () => unknown): HostedTool =>
+    toolSearchTool({ execution: 'client', description: 'finds tools', parameters, execute } as never);
+  const runSearch = async (at: RealStage, search: HostedTool): Promise<readonly string[]> => {
+    const runner = at.runpurse.runner({ modelProvider: at.runpurse.models(at.direct(), 'responses') });
+    const agent = new Agent({ name: 'support', model: 'm1', tools: [search] });
+    await at.runpurse.with({ runId: 'r1' }, () => runner.run(agent, 'hi'));
+    return toolsOf(await at.read('r1'));
+  };
+
+  it.each<[string, (found: ReturnType<typeof toolNamed>) => unknown]>([
+    ['one', (found) => found],
+    ['a list', (found) => [found]],
+    ['later', async (found) => [found]],
+  ])('that a tool search finds: %s', async (_, answerOf) => {
+    const at = await stage(searches, DENIED);
+    const ran: string[] = [];
+    expect(
+      await runSearch(
+        at,
+        searchOf(() => answerOf(toolNamed('refund', ran, { deferLoading: true }))),
+      ),
+    ).toEqual(['refund denied 0']);
+    expect(ran).toEqual([]);
+  });
+
+  it('and one that a tool search finds and that is allowed is charged once', async () => {
+    const at = await stage(searches, PRICES);
+    const ran: string[] = [];
+    expect(
+      await runSearch(
+        at,
+        searchOf(() => toolNamed('refund', ran, { deferLoading: true })),
+      ),
+    ).toEqual(['refund completed 0.003']);
+    expect(ran).toEqual(['x']);
+  });
+
+  it('and a tool search that finds nothing, or runs elsewhere, is left as it is', async () => {
+    const [found, hosted] = guardTools([searchOf(() => undefined), toolSearchTool()]);
+    expect(await getClientToolSearchExecutor(found)?.({} as never)).toBeUndefined();
+    expect(getClientToolSearchExecutor(hosted)).toBeUndefined();
+  });
+});
+
+describe('an agent behind a tool that brings a model provider', () => {
+  it.each([
+    ["goes uncounted with a warning that says how to count it, when the provider is the host's", false, 2],
+    ['is counted when the provider is ours', true, 3],
+  ])('%s', async (_, isOurs, counted) => {
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const at = await stage((request) => (request.body.tools === undefined ? {} : callOnce('clerk')(request, 0)));
+    const theirs = new OpenAIProvider({ openAIClient: at.direct(), useResponses: false });
+    const modelProvider = isOurs ? at.runpurse.models(theirs) : theirs;
+    const clerk = new Agent({ name: 'nested', model: 'm1' }).asTool({
+      toolName: 'clerk',
+      toolDescription: 'asks nested',
+      runConfig: { modelProvider },
+    });
+    const front = new Agent({ name: 'front', model: 'm1', tools: [clerk] });
+    await at.runpurse.with({ runId: 'r1' }, () => at.runpurse.runner().run(front, 'hi'));
+    expect((await at.read('r1')).counts.requests).toBe(counted);
+    expect(at.provider.requests).toHaveLength(3);
+    const told = expect.stringContaining('runpurse.models(provider)') as unknown;
+    expect(warn.mock.calls.map(([text]) => text)).toEqual(isOurs ? [] : [told]);
+  });
+});
