@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from crewai import LLM, Agent, BaseLLM, Crew, Flow, Task
 from crewai.events import crewai_event_bus
 from crewai.events.base_events import BaseEvent
 from crewai.flow import listen, start
-from crewai.hooks import HookAborted
+from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregister_hook
 from crewai.tools import BaseTool
 from pydantic import Field
 from runpurse_crewai import Problem, Run, Runpurse, refusal_of
@@ -27,9 +28,12 @@ class Lookup(BaseTool):
     description: str = "Looks something up."
     calls: list[str] = Field(default_factory=list)
     fails: bool = False
+    interrupted: bool = False
 
     def _run(self, q: str) -> str:
         self.calls.append(q)
+        if self.interrupted:
+            raise KeyboardInterrupt
         if self.fails:
             raise ValueError("login failed: Authorization: Bearer sk-live-5e1f0c2d9a8b7c6d5e4f")
         return f"found {q}"
@@ -42,7 +46,7 @@ def llm_at(place: dict[str, str], model: str, **options: Any) -> LLM:
     return LLM(model=f"{maker}/{model}", base_url=base_url, api_key=place["key"], max_tokens=1000, max_retries=0, **options)
 
 
-def agent(role: str, llm: LLM, tools: list[BaseTool] | None = None, **options: Any) -> Agent:
+def agent(role: str, llm: BaseLLM, tools: list[BaseTool] | None = None, **options: Any) -> Agent:
     return Agent(role=role, goal="Help.", backstory="You help.", llm=llm, tools=tools or [], verbose=False, **options)
 
 
@@ -62,7 +66,7 @@ def attached(place: dict[str, str], problems: list[str], **options: Any) -> Iter
         runpurse.close()
 
 
-def desk_crew(llm: LLM, tool: Lookup, **options: Any) -> Crew:
+def desk_crew(llm: BaseLLM, tool: Lookup, **options: Any) -> Crew:
     """A researcher with a tool, and a writer who goes by what the researcher found."""
     researcher, writer = agent("researcher", llm, [tool]), agent("writer", llm)
     tasks = [task("Find it: lookup", researcher), task("Write it.", writer)]
@@ -95,6 +99,123 @@ async def desk(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
                 "code": refusal.code if refusal else None,
             }
     return {**result, "problems": problems, "tool_calls": tool.calls}
+
+
+async def hooked(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A crew with a hook of the user's, which CrewAI asks after ours."""
+    problems: list[str] = []
+    tool = Lookup()
+    asked: list[str] = []
+
+    def hook(context: Any) -> object:
+        asked.append("asked")
+        if args["does"] == "raise":
+            raise HookAborted("not today", source="user")
+        if args["does"] == "change" and len(asked) > 1:
+            context.tool_input["q"] = "y"
+        return False if args["does"] == "return False" else None
+
+    point = InterceptionPoint.PRE_MODEL_CALL if args.get("of_models") else InterceptionPoint.PRE_TOOL_CALL
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}):
+        register_hook(point, hook)
+        try:
+            told = llm_at(args["model_at"], args.get("model", "desk"))
+            crew = desk_crew(Scripted(model="desk", max_tokens=100) if args.get("by_text") else told, tool, cache=args.get("cache", False))
+            result: dict[str, Any] = {"output": str((await asyncio.to_thread(crew.kickoff)).raw)}
+        except Exception as error:
+            result = {"error": type(error).__name__}
+        finally:
+            unregister_hook(point, hook)
+    return {**result, "problems": problems, "tool_calls": tool.calls}
+
+
+async def interrupted(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A crew that Ctrl-C or a timeout ends, then two more and a lone model call in the same thread, or the same task."""
+    problems: list[str] = []
+    ends: list[str] = []
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}):
+        llm = llm_at(args["model_at"], "desk")
+
+        def work() -> None:
+            try:
+                desk_crew(llm, Lookup(interrupted=True)).kickoff()
+            except KeyboardInterrupt:
+                ends.append("interrupted")
+            for _ in range(2):
+                ends.append(str(desk_crew(llm, Lookup()).kickoff().raw))
+            ends.append(str(llm.call("Write it.")))
+
+        async def work_in_a_task() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+
+            class Cancelling(Lookup):
+                def _run(self, q: str) -> str:
+                    asyncio_loop.call_soon_threadsafe(task.cancel)
+                    time.sleep(0.1)
+                    return super()._run(q)
+
+            asyncio_loop = asyncio.get_running_loop()
+            try:
+                await desk_crew(llm, Cancelling()).akickoff()
+            except asyncio.CancelledError:
+                ends.append("interrupted")
+            for _ in range(2):
+                ends.append(str((await desk_crew(llm, Lookup()).akickoff()).raw))
+            ends.append(str(await llm.acall("Write it.")))
+
+        await (asyncio.create_task(work_in_a_task()) if args["is_async"] else asyncio.to_thread(work))
+    return {"ends": ends, "problems": problems}
+
+
+async def paused(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """One crew kicked off three times in a run: as it is, while the run is paused, and after it goes on."""
+    problems: list[str] = []
+    place = args["gateway"]
+    ends: list[str] = []
+
+    def say(what: str) -> None:
+        url = f"{place['url']}/v1/runs/paused/{what}"
+        request = urllib.request.Request(url, b"{}", {"authorization": f"Bearer {place['key']}", "content-type": "application/json"})
+        urllib.request.urlopen(request).close()
+
+    with attached(place, problems) as runpurse:
+        crew = desk_crew(llm_at(place, "desk"), Lookup())
+
+        def work() -> None:
+            with runpurse.run(run_id="paused"):
+                for first in (None, "pause", "resume"):
+                    if first is not None:
+                        say(first)
+                    try:
+                        ends.append(str(crew.kickoff().raw))
+                    except Exception as error:
+                        refusal = refusal_of(error)
+                        ends.append(refusal.code if refusal else type(error).__name__)
+
+        await asyncio.to_thread(work)
+    return {"ends": ends, "problems": problems}
+
+
+async def smaller(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """The same call twice in a run, through the gateway: with a longer answer than its cap allows, and with a shorter one."""
+    problems: list[str] = []
+    ends: list[str] = []
+    with attached(args["gateway"], problems) as runpurse:
+
+        def work() -> None:
+            with runpurse.run(limit_usd="0.0015"):
+                for longest in (1000, 600):
+                    llm = llm_at(args["gateway"], "desk")
+                    llm.max_tokens = longest
+                    try:
+                        ends.append(str(llm.call("Write it.")))
+                    except Exception as error:
+                        refusal = refusal_of(error)
+                        ends.append(refusal.code if refusal else type(error).__name__)
+
+        await asyncio.to_thread(work)
+    return {"ends": ends, "problems": problems}
 
 
 async def side_by_side(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
@@ -176,7 +297,7 @@ class Scripted(BaseLLM):
     """A model of the user's own: no events, no usage, no function calling."""
 
     def call(self, messages: Any, *_args: Any, **_options: Any) -> str:
-        if any("found x" in str(message["content"]) for message in messages):
+        if any(known in str(message["content"]) for message in messages for known in ("found x", "blocked by hook", "Write it.")):
             return "Thought: I know.\nFinal Answer: done"
         return 'Thought: I look it up.\nAction: lookup\nAction Input: {"q": "x"}'
 

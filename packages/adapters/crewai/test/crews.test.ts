@@ -162,12 +162,64 @@ describe('a crew of two agents', () => {
     expect(run).toMatchObject({ status: 'completed', cost: { total_usd: '0.01006' } });
   });
 
-  it('asks for nothing that it remembers, and pays for it once', async () => {
+  it('asks for what it remembers too, and pays for it once', async () => {
     const options = { context: { session_id: 's-1' } };
     const result = await python.call('desk', { gateway: at(gateway), model_at: at(provider), model: 'again', cache: true, options });
     expect(result).toMatchObject({ output: 'done', problems: [], tool_calls: ['x'] });
     const [run] = await runsOf('s-1');
-    expect(run).toMatchObject({ cost: { tool_usd: '0.002' }, counts: { requests: 4, tool_calls: 1 } });
+    expect(run).toMatchObject({ cost: { tool_usd: '0.002' }, counts: { requests: 4, tool_calls: 2 }, budgets: [{ held_usd: '0' }] });
+    expect(run?.tools.map(({ cost_usd }) => cost_usd)).toEqual(['0.002', '0']);
+  });
+
+  it.each([
+    ['through the gateway', false],
+    ['past it, in a task', true],
+  ])('that Ctrl-C or a timeout ends is a run by itself, and so is what comes after it, %s', async (_title, is_async) => {
+    await gateway.remove();
+    gateway = await start({ budgets: [] });
+    const how = { gateway: at(gateway), model_at: at(is_async ? provider : gateway), session_id: 's-1', is_async };
+    expect(await python.call('interrupted', how)).toEqual({ ends: ['interrupted', 'done', 'done', 'done'], problems: [] });
+    const runs = (await runsOf('s-1')).toSorted((one, other) => one.started_at.localeCompare(other.started_at));
+    expect(runs.slice(0, 3).map(({ status, counts }) => [status, counts.tool_calls])).toEqual([
+      ['stopped', 1],
+      ['completed', 1],
+      ['completed', 1],
+    ]);
+    for (const run of runs.slice(1, 3)) {
+      expect(steps(run)).toEqual(DESK);
+      expect(run).toMatchObject({ cost: { total_usd: '0.00503' } });
+    }
+    expect(runs.slice(3).map(({ cost }) => cost.total_usd)).toEqual([CALL_USD]);
+  });
+});
+
+describe("a hook of the user's own", () => {
+  it.each([
+    ['raise', false],
+    ['return False', false],
+    ['raise', true],
+  ])('that keeps a tool from running, by %s, keeps it from being charged (asked for in text: %s)', async (does, by_text) => {
+    const how = { gateway: at(gateway), model_at: at(provider), session_id: 's-1', does, by_text };
+    expect(await python.call('hooked', how)).toEqual({ output: 'done', problems: [], tool_calls: [] });
+    const [run] = await runsOf('s-1');
+    expect(run?.tools.length).toBeGreaterThan(0);
+    for (const tool of run?.tools ?? []) expect(tool).toMatchObject({ status: 'failed', cost_usd: '0' });
+    expect(run).toMatchObject({ status: 'completed', cost: { tool_usd: '0' } });
+    expect(run?.budgets).toMatchObject([{ held_usd: '0' }]);
+  });
+
+  it.each(['raise', 'return False'])('that keeps a model from being called, by %s, keeps it from being charged', async (does) => {
+    const how = { gateway: at(gateway), model_at: at(provider), session_id: 's-1', does, of_models: true };
+    expect(await python.call('hooked', how)).toMatchObject({ error: expect.any(String), problems: [], tool_calls: [] });
+    const [run] = await runsOf('s-1');
+    expect(run).toMatchObject({ status: 'failed', cost: { total_usd: '0' }, budgets: [{ held_usd: '0' }] });
+  });
+
+  it('that gives a tool an input the crew does not remember has it asked for and charged', async () => {
+    const how = { gateway: at(gateway), model_at: at(provider), model: 'again', session_id: 's-1', does: 'change', cache: true };
+    expect(await python.call('hooked', how)).toEqual({ output: 'done', problems: [], tool_calls: ['x', 'y'] });
+    const [run] = await runsOf('s-1');
+    expect(run).toMatchObject({ cost: { tool_usd: '0.004' }, counts: { tool_calls: 2 } });
   });
 });
 
@@ -219,6 +271,16 @@ describe('a refusal', () => {
     const [run] = await runsOf('s-1');
     expect(run).toMatchObject({ status: 'failed', cost: { total_usd: '0' }, counts: { requests: 0 } });
     expect(run?.decisions).toHaveLength(1);
+  });
+
+  it('of a call that may cost too much is not one of a smaller call', async () => {
+    const result = await python.call('smaller', { gateway: at(gateway) });
+    expect(result).toEqual({ ends: ['budget_exceeded', 'done'], problems: [] });
+  });
+
+  it('of a paused run is over when the run goes on', async () => {
+    const result = await python.call('paused', { gateway: at(gateway) });
+    expect(result).toEqual({ ends: ['done', 'run_paused', 'done'], problems: [] });
   });
 
   it.each([

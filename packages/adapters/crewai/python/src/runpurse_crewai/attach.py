@@ -16,17 +16,20 @@ from urllib.parse import urlsplit
 from crewai.events import crewai_event_bus
 from crewai.events.types.llm_events import LLMCallCompletedEvent, LLMCallFailedEvent, LLMCallStartedEvent
 from crewai.events.types.tool_usage_events import ToolUsageErrorEvent, ToolUsageFinishedEvent
+from crewai.execution import get_execution_uuid
 from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregister_hook
 
 from .client import Client, FailurePolicy, Problem
 from .decision import GatewayUnavailable, Refused, or_raise, refusal_of
-from .interceptor import NOTHING, RunpurseInterceptor
-from .run import OPEN_RUNS, ModelCall, Run, ToolCall, check_context
-from .state import LAST_TOOL, MODEL, RUN, TOOL
+from .interceptor import RunpurseInterceptor
+from .run import NOTHING, OPEN_RUNS, ModelCall, Run, ToolCall, check_context
+from .state import LAST_TOOL, MODEL, RUN, TOOL, current_run
 from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
 
 #: Where failing open would let a call be made that nobody allowed.
 _ASKING = frozenset({InterceptionPoint.EXECUTION_START, InterceptionPoint.PRE_MODEL_CALL, InterceptionPoint.PRE_TOOL_CALL})
+#: The result CrewAI gives a tool that a hook kept from running.
+_BLOCKED = "Tool execution blocked by hook. Tool: "
 _CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt, GeneratorExit)
 _BASE_URL_VARIABLES = {"openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "anthropic": ("ANTHROPIC_BASE_URL",)}
 
@@ -168,13 +171,14 @@ class Runpurse:
         return guarded
 
     def _execution_start(self, context: Any) -> None:
-        outer = RUN.get()
+        outer = current_run()
         if outer is not None and not outer.is_ended:
             return  # A crew inside a run, another crew or a flow is part of it.
         owner = context.crew if context.crew is not None else context.flow
         run = self._new_run({"agent_id": _agent_of(owner)}, None, None)
         or_raise(run.start())
         run.owner = owner
+        run.execution = get_execution_uuid()
         run.outer = outer
         OPEN_RUNS.add(run)
         RUN.set(run)
@@ -205,6 +209,7 @@ class Runpurse:
         asking = {"max_output_tokens": max_output_tokens(llm), "input_tokens_max": input_tokens_max(context.messages, tools)}
         call = ModelCall(run, model, self._place(context), asking)
         call.key = (*key, model)
+        call.will_be_told_of = context.executor is not None and _is_crewais(llm)
         run.open(call)
         run.last_model[key] = call
         MODEL.set(call)
@@ -216,11 +221,13 @@ class Runpurse:
 
     def _before_tool(self, context: Any) -> None:
         run = self._run_of(context)
-        if run is None or _is_cached(context):
-            return  # What the crew remembers is not asked for again, and costs nothing.
+        if run is None:
+            return
         self._catch_up(run, run.last_model.get((_id_of(context.agent), _id_of(context.task))))
         call = ToolCall(run, context.tool_name, self._place(context))
         call.outer = TOOL.get()
+        call.input = context.tool_input
+        call.cached_as = _cached_as(context)
         run.open(call)
         TOOL.set(call)
         LAST_TOOL.set(call)
@@ -236,11 +243,23 @@ class Runpurse:
         TOOL.set(call.outer)
         LAST_TOOL.set(call)
         call.is_over = True
-        return f"{call.name} was not run: {call.denial}" if call.denial is not None else None
+        if call.denial is not None:
+            return f"{call.name} was not run: {call.denial}"
+        if context.tool_input is call.input:
+            self._settle_unrun(call, context)
+        return None
+
+    @staticmethod
+    def _settle_unrun(call: ToolCall, context: Any) -> None:
+        """Hooks of the user's come after ours: one may have kept the tool from running, or given it another input than we saw."""
+        if str(context.raw_tool_result).startswith(_BLOCKED):
+            call.run.settle_tool(call, "blocked by another hook: it was not run", is_free=True)
+        elif call.cached_as is not None and call.cached_as == _cache_key(context.tool_input):
+            call.run.settle_tool(call, is_free=True)
 
     def _run_of(self, context: Any) -> Run | None:
         """The run a call belongs to; outside of any, a model call or tool is a run of its own."""
-        run = RUN.get()
+        run = current_run()
         if run is None:
             lone = self._new_run({"agent_id": _role_of(context.agent)}, None, None)
             lone.is_lone = True
@@ -265,7 +284,7 @@ class Runpurse:
         """The end of what came before must be told before the next question, or its hold would still count."""
         if last_model is not None and not last_model.is_settled.is_set():
             last_model.is_settled.wait(last_model.patience_s)
-            run.record_model(last_model)  # Its end was never told: charged at its hold.
+            run.record_unheard(last_model)
         run.wait_settled()
 
     def _is_at_gateway(self, llm: Any) -> bool:
@@ -347,7 +366,7 @@ class Runpurse:
         call = LAST_TOOL.get()
         if call is not None and call.run.client is self.client and call.name == event.tool_name:
             failure = event.failure
-            call.run.settle_tool(call, None if failure is None else failure.message)
+            call.run.settle_tool(call, None if failure is None else failure.message, is_free=event.from_cache)
             if call.run.is_lone:
                 call.run.end("completed")
 
@@ -385,13 +404,22 @@ def _agent_of(owner: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _is_cached(context: Any) -> bool:
-    """Will the crew answer this tool call from its cache?"""
+def _is_crewais(llm: Any) -> bool:
+    """Is it called by code of CrewAI's, which tells that a call begins? A model of the user's own may tell nothing."""
+    return all(str(getattr(getattr(llm, name, None), "__module__", "")).startswith("crewai.") for name in ("call", "acall"))
+
+
+def _cached_as(context: Any) -> str | None:
+    """The key under which the crew's cache holds the answer to this tool call; None when it holds none."""
     cache = getattr(getattr(context.agent, "tools_handler", None), "cache", None)
-    if cache is None:
-        return False
+    key = _cache_key(context.tool_input)
+    if cache is None or key is None or cache.read(tool=context.tool_name, input=key) is None:
+        return None
+    return key
+
+
+def _cache_key(tool_input: Any) -> str | None:
     try:
-        arguments = json.dumps(context.tool_input) if context.tool_input else ""
+        return json.dumps(tool_input) if tool_input else ""
     except (TypeError, ValueError, RecursionError):
-        return False  # CrewAI makes its key the same way, so nothing of this input can be in there.
-    return cache.read(tool=context.tool_name, input=arguments) is not None
+        return None  # CrewAI makes its key the same way, so nothing of this input can be in there.

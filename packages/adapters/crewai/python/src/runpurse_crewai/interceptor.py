@@ -13,15 +13,15 @@ from crewai.llms.hooks.base import BaseInterceptor
 
 from .client import Client, Problem
 from .decision import or_raise, refusal_in
-from .run import ModelCall
-from .state import MODEL, RUN, TOOL
+from .run import NOTHING, ModelCall
+from .state import MODEL, TOOL, current_run
 from .translate import HEADER_BY_FIELD, headers_of
 
-#: A provider that answers with an error bills nothing.
-NOTHING = {"input_tokens": 0, "output_tokens": 0}
 _PORTS = {"http": 80, "https": 443}
 #: What a model call is posted to; the same clients also count tokens and list models.
 _MODEL_PATH = re.compile(r"/(?:chat/completions|completions|responses|messages|embeddings)/?$")
+#: What may be allowed the next time: a run goes on, a budget is raised, a smaller call fits.
+_PASSING = frozenset({"rate_limited", "run_paused", "budget_exceeded"})
 #: CrewAI's id of the call under way; without it a late end of a failed try could be taken for the next one's.
 _CALL_ID = getattr(base_llm, "_current_call_id", None)
 
@@ -109,7 +109,7 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         call = MODEL.get()
         if call is not None and call.run.client is self.client and not call.has_answer:
             return call
-        run = RUN.get() if call is None else call.run
+        run = current_run() if call is None else call.run
         if run is None or run.client is not self.client or run.is_lone or run.is_ended:
             return None
         tool = TOOL.get()
@@ -144,7 +144,7 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
                 call.cut()
         elif call.is_carried and "x-runpurse-refusal" in response.headers:
             refusal = refusal_in(json.loads(response.content))
-            if refusal is not None and refusal.code != "rate_limited":
+            if refusal is not None and refusal.code not in _PASSING:
                 call.run.refused[call.key] = refusal
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from crewai.events import crewai_event_bus
 from crewai.hooks import HookAborted
 
 from .client import Client
@@ -19,6 +20,9 @@ from .decision import Decision, Refusal
 from .translate import error_text, usable_id
 
 RunStatus = Literal["completed", "failed", "stopped"]
+
+#: The usage of a call that was not made, or that a provider answered with an error: it bills nothing then.
+NOTHING = {"input_tokens": 0, "output_tokens": 0}
 
 
 def _new_id(prefix: str) -> str:
@@ -59,6 +63,8 @@ class ModelCall(Call):
         """Its client waits for the answer."""
         self.is_told_of = False
         """CrewAI told that it began, so it will tell its end."""
+        self.will_be_told_of = False
+        """CrewAI tells when such a call begins: where it told nothing, a hook of the user's kept it from being made."""
         self.is_redirected = False
         """Its client follows a redirect: the next request is the same try."""
         self.has_answer = False
@@ -76,6 +82,13 @@ class ModelCall(Call):
     def patience_s(self) -> float:
         return super().patience_s if self.is_told_of else 0.5
 
+    def was_never_made(self) -> bool:
+        """Waits for what CrewAI may still be telling: only then is silence a sign."""
+        return self._is_unheard_of() and crewai_event_bus.flush(timeout=5.0) and self._is_unheard_of()
+
+    def _is_unheard_of(self) -> bool:
+        return self.will_be_told_of and not self.is_told_of and self.requests == 0
+
     def cut(self) -> None:
         """Ends the transfer: the thread that reads it is told that the stream is over."""
         if self.socket is not None:
@@ -87,6 +100,10 @@ class ToolCall(Call):
     is_denied = False
     denial: str | None = None
     """Why, for the model."""
+    input: object = None
+    """The very object CrewAI asked with, which it settles with too."""
+    cached_as: str | None = None
+    """The input's key in the crew's cache, when the answer was in there as we asked."""
     outer: ToolCall | None = None
     """The tool it was called inside of."""
 
@@ -125,6 +142,8 @@ class Run:
         """What the run earned; set it before the run ends."""
         self.owner: object = None
         """The crew or flow whose end is the run's; none when the user says where it ends."""
+        self.execution: str | None = None
+        """CrewAI's id of the kickoff that the run began with."""
         self.outer: Run | None = None
         self.is_lone = False
         """A single call that belongs to no run."""
@@ -176,6 +195,13 @@ class Run:
                 self._close(call)
         return True
 
+    def record_unheard(self, call: ModelCall) -> None:
+        """A call whose end was never told: charged at its hold, and at nothing where it was never made."""
+        if call.was_never_made():
+            self.record_model(call, error="blocked by another hook: it was not made", usage=NOTHING)
+        else:
+            self.record_model(call)
+
     def _tell_model(self, call: ModelCall, usage: Mapping[str, object] | None, error: object, is_aborted: bool) -> None:
         status = "aborted" if is_aborted else "completed" if error is None else "failed"
         metadata = {
@@ -196,13 +222,14 @@ class Run:
         self.forget(call)
         return decision
 
-    def settle_tool(self, call: ToolCall, error: object = None) -> None:
-        """Once per call that was allowed."""
+    def settle_tool(self, call: ToolCall, error: object = None, *, is_free: bool = False) -> None:
+        """Once per call that was allowed. `is_free`: the tool did not run, so it costs nothing."""
         if not self._take(call):
             return
         kind = "tool.call.completed" if error is None else "tool.call.failed"
         metadata = {
             "tool_name": call.name,
+            "from_cache": is_free or None,
             "status": "completed" if error is None else "failed",
             "message": None if error is None else error_text(error),
         }
@@ -252,8 +279,8 @@ class Run:
             self.is_ended = True
             left = list(self._open.values())
         for call in left:
-            if isinstance(call, ModelCall) and status == "completed":
-                self.record_model(call)  # Its end was never told: charged at its hold.
+            if isinstance(call, ModelCall) and (status == "completed" or (status == "failed" and call.was_never_made())):
+                self.record_unheard(call)
             elif isinstance(call, ModelCall):
                 # Told before it is cut off: what its client then makes of that is no end of its own.
                 if self.record_model(call, error=reason or "the run ended before the call did", is_aborted=True):
