@@ -1,6 +1,6 @@
 import type { NodeData, RunData, TaskData, WorkflowData } from './n8n.ts';
 import { at } from './usage.ts';
-import { OURS, nodesOf, usersOf } from './wiring.ts';
+import { OURS, endsOf, hasModel, nodesOf, usersOf } from './wiring.ts';
 
 const OUR_MODEL = `${OURS}runpurseChatModel`;
 
@@ -24,12 +24,23 @@ export function askedFor(run: RunData | undefined, workflow: WorkflowData): (too
       .map((task) => ({ node, task })),
   );
   const isWired = (agent: string): boolean =>
-    nodes.some((node) => node.disabled !== true && usersOf(workflow, node.name, 'ai_languageModel').includes(agent) && asks({ node }));
+    nodes.some((node) => node.disabled !== true && asks({ node }) && endsOf(workflow, node.name, 'ai_languageModel').includes(agent));
+  /** A person's approval stands between an agent and its tool: it is a tool that has tools and no model. */
+  const agentsAbove = (caller: string, runIndex = 0, depth = 0): readonly string[] => {
+    const users = usersOf(workflow, caller, 'ai_tool');
+    if (users.length === 0 || hasModel(workflow, caller) || depth > nodes.length) return [caller];
+    const source = runData[caller]?.[runIndex]?.source?.[0];
+    if (source?.previousNode !== undefined) return agentsAbove(source.previousNode, source.previousNodeRun, depth + 1);
+    return users.flatMap((user) => agentsAbove(user, 0, depth + 1));
+  };
   return (tool, task) => {
-    const caller = task.source?.[0]?.previousNode;
-    const agents = caller === undefined ? usersOf(workflow, tool, 'ai_tool') : [caller];
+    const source = task.source?.[0];
+    const callers = source?.previousNode === undefined ? usersOf(workflow, tool, 'ai_tool') : [source.previousNode];
+    const agents = callers.flatMap((caller) => agentsAbove(caller, source?.previousNodeRun));
+    const isOfAgent = ({ source: lent }: TaskData): boolean =>
+      endsOf(workflow, lent?.[0]?.previousNode ?? '', 'ai_languageModel').some((agent) => agents.includes(agent));
     const answered = calls
-      .filter((call) => agents.includes(call.task.source?.[0]?.previousNode ?? '') && isBefore(call.task, task))
+      .filter((call) => isOfAgent(call.task) && isBefore(call.task, task))
       .reduce<Lent | undefined>((last, call) => (last !== undefined && isBefore(call.task, last.task) ? last : call), undefined);
     return answered === undefined ? agents.some(isWired) : asks(answered);
   };

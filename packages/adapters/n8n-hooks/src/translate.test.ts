@@ -106,6 +106,38 @@ describe('what an execution did', () => {
     expect(eventsOf(run, { nodes: ungated, connections }, 'r', 'ai').map(({ name }) => name)).toContain('lookup');
   });
 
+  it.each([
+    [true, []],
+    [false, ['Approve', 'refund', 'refund']],
+  ])("takes a tool behind a person's approval for one of the approval's agent (asked before: %p)", (asksBeforeTools, told) => {
+    const wire = (kind: string, to: string) => ({ [kind]: [[{ node: to }]] });
+    const nodes = [
+      { name: 'Agent', type: '@n8n/n8n-nodes-langchain.agent' },
+      { name: 'Ours', type: 'n8n-nodes-runpurse.runpurseChatModel', parameters: {} },
+      { name: 'Approve', type: 'n8n-nodes-base.slackHitlTool' },
+      { name: 'refund', type: 'n8n-nodes-base.httpRequestTool' },
+    ];
+    const connections = {
+      Ours: wire('ai_languageModel', 'Agent'),
+      Approve: wire('ai_tool', 'Agent'),
+      refund: wire('ai_tool', 'Approve'),
+    };
+    const by = (previousNode: string, executionIndex: number, data: TaskData): TaskData => ({
+      ...data,
+      executionIndex,
+      source: [{ previousNode, previousNodeRun: 0 }],
+    });
+    const tool = task({ data: { ai_tool: [[{ json: {} }]] } });
+    const answer = said({ response: { generations: [[{ generationInfo: { asksBeforeTools } }]] } });
+    const run = runOf({
+      Ours: [by('Agent', 1, answer)],
+      Approve: [by('Agent', 2, tool)],
+      refund: [by('Approve', 3, tool), { ...by('', 4, tool), source: [{ previousNode: 'Approve', previousNodeRun: 7 }] }],
+    });
+    const events = eventsOf(run, { nodes, connections }, 'r', 'ai').filter(({ type }) => type.startsWith('tool.'));
+    expect(events.map(({ name }) => name)).toEqual(told);
+  });
+
   it('takes the name that an expression for the model came to from the call, and no path for a name', () => {
     const expression = model('M', { model: '={{ $json.m }}' });
     const inputOverride = { ai_languageModel: [[{ json: { options: { model: 'models/gemini-x' } } }]] };

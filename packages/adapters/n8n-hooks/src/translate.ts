@@ -4,7 +4,7 @@ import { isCarried, madeWith, type Carried } from './carried.ts';
 import type { NodeData, RunData, TaskData, WorkflowData } from './n8n.ts';
 import { at, hasToolsOfProvider, usageOfModel, type CallStatus, type ModelCall } from './usage.ts';
 import { providerOfVendor, vendorCallsOf } from './vendors.ts';
-import { OURS, hasTools, isToolOf, nodesOf } from './wiring.ts';
+import { OURS, hasTools, isToolOf, nodesOf, toolNameOf } from './wiring.ts';
 
 /** Which nodes become steps: every one, or only models and tools. */
 export type StepsOf = 'all' | 'ai';
@@ -179,7 +179,9 @@ function stepIdOf({ name }: NodeData, index: number): string {
   return index === 0 ? name : `${name} #${index + 1}`;
 }
 
-function toolEvents({ stepId, node: { name }, task }: Placed): readonly Numbered[] {
+/** The tool is priced by the name that its agent's model knows. */
+function toolEvents({ stepId, node, task }: Placed): readonly Numbered[] {
+  const name = toolNameOf(node.name);
   return [
     {
       id: `${stepId}/tool`,
@@ -188,7 +190,7 @@ function toolEvents({ stepId, node: { name }, task }: Placed): readonly Numbered
       step_id: stepId,
       tool_call_id: stepId,
       step_kind: 'tool_call',
-      graph_node: name,
+      graph_node: node.name,
       name,
       timestamp: timeOf(task, true),
       metadata: { tool_name: name, status: statusOf(task), ...messageOf(task) },

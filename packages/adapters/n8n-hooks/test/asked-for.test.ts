@@ -31,10 +31,21 @@ interface Agent {
   readonly gatesTools?: unknown;
   readonly isDisabled?: boolean;
   readonly hasFallback?: boolean;
+  /** Runpurse's model is lent by n8n's Model Selector. */
+  readonly isSelected?: boolean;
+  readonly tool?: string;
 }
 
 /** n8n's AI Agent with a tool, Runpurse's model, and, if it has a fallback or the first is disabled, one at the provider. */
-function agentOf({ version = 3.1, model = 'gpt-x', gatesTools = true, isDisabled = false, hasFallback = false }: Agent): WorkflowFile {
+function agentOf({
+  version = 3.1,
+  model = 'gpt-x',
+  gatesTools = true,
+  isDisabled = false,
+  hasFallback = false,
+  isSelected = false,
+  tool = 'order_lookup',
+}: Agent): WorkflowFile {
   const as = credentialOf(stage.gateway);
   const nodes: NodeSpec[] = [
     { name: 'Start', type: 'n8n-nodes-base.manualTrigger' },
@@ -51,7 +62,7 @@ function agentOf({ version = 3.1, model = 'gpt-x', gatesTools = true, isDisabled
       disabled: isDisabled,
     },
     {
-      name: 'order_lookup',
+      name: tool,
       type: 'n8n-nodes-base.httpRequestTool',
       version: 4.2,
       parameters: {
@@ -68,20 +79,34 @@ function agentOf({ version = 3.1, model = 'gpt-x', gatesTools = true, isDisabled
       ...credential('openAiApi', { apiKey: 'sk-x', url: `${stage.provider.url}/v1` }),
     },
   ];
-  const lent = (index: number) => ({ ai_languageModel: [[{ node: 'Agent', type: 'ai_languageModel', index }]] });
+  const lent = (index: number, node = 'Agent') => ({ ai_languageModel: [[{ node, type: 'ai_languageModel', index }]] });
+  if (isSelected) nodes.push(selector);
   return {
     id: 'beside',
     name: 'Beside',
     nodes: nodes.map((node) => nodeOf(as, node)),
     connections: {
       Start: { main: [[{ node: 'Agent', type: 'main', index: 0 }]] },
-      Ours: lent(0),
-      order_lookup: { ai_tool: [[{ node: 'Agent', type: 'ai_tool', index: 0 }]] },
+      Ours: lent(0, isSelected ? 'Selector' : 'Agent'),
+      ...(isSelected && { Selector: lent(0), GPT: lent(1, 'Selector') }),
+      [tool]: { ai_tool: [[{ node: 'Agent', type: 'ai_tool', index: 0 }]] },
       ...((hasFallback || isDisabled) && { GPT: lent(hasFallback ? 1 : 0) }),
     },
     settings: { executionOrder: 'v1' },
   };
 }
+
+const isAlways = { id: '1', leftValue: '={{ 1 }}', rightValue: 1, operator: { type: 'number', operation: 'equals' } };
+const conditions = {
+  options: { caseSensitive: true, leftValue: '', typeValidation: 'strict', version: 2 },
+  combinator: 'and',
+  conditions: [isAlways],
+};
+const selector: NodeSpec = {
+  name: 'Selector',
+  type: '@n8n/n8n-nodes-langchain.modelSelector',
+  parameters: { numberInputs: 2, rules: { rule: [{ modelIndex: 1, conditions }] } },
+};
 
 async function play(workflow: WorkflowFile, more: { isStreamed?: boolean; signal?: AbortSignal } = {}): Promise<Played & { id: string }> {
   const executionId = `beside-${(executions += 1)}`;
@@ -108,6 +133,10 @@ describe('a tool of an agent is charged once', () => {
     ['when the model is disabled beside another', { isDisabled: true }],
     ['when the model is not to ask', { gatesTools: false }],
     ['when the model is not to ask by an expression', { gatesTools: '={{ false }}' }],
+    ['that a model behind a Model Selector asked for', { isSelected: true }],
+    ['when a model behind a Model Selector is not to ask', { isSelected: true, gatesTools: false }],
+    ['whose name n8n changes for the model, when that is not to ask', { tool: 'order lookup', gatesTools: false }],
+    ['whose name n8n changes for the model, when that asked', { tool: 'order lookup' }],
     ['when the model of an older agent is not to ask by an expression', { version: 2.2, gatesTools: '={{ false }}' }],
   ])('%s', async (_, agent) => {
     for (const isStreamed of [false, true]) {

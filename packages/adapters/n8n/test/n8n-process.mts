@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { setTimeout as after } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type * as Core from 'n8n-core';
 import type * as Flow from 'n8n-workflow';
 import type { FromN8n, HooksFile, NodeFailure, Played, ToN8n } from './n8n.mts';
@@ -45,14 +48,17 @@ class ScriptedTool {
     inputs: ['main'],
     outputs: ['main'],
     usableAsTool: true as const,
-    properties: [{ displayName: 'Arguments', name: 'args', type: 'json', default: '{}' }],
+    properties: [
+      { displayName: 'Arguments', name: 'args', type: 'json', default: '{}' },
+      { displayName: 'Result Field', name: 'field', type: 'string', default: 'result' },
+    ],
   };
 
   async execute(this: Flow.IExecuteFunctions): Promise<Flow.INodeExecutionData[][]> {
     const said = this.getNodeParameter('args', 0) as unknown;
     const args = (typeof said === 'string' ? JSON.parse(said) : said) as Record<string, unknown>;
     const result = await runTool(this.getExecutionId(), this.getNode().name, args);
-    return [[{ json: { result }, pairedItem: { item: 0 } }]];
+    return [[{ json: { [String(this.getNodeParameter('field', 0))]: result }, pairedItem: { item: 0 } }]];
   }
 }
 
@@ -240,6 +246,7 @@ async function execute(message: Extract<ToN8n, { kind: 'execute' }>): Promise<Pl
   const run = await execution.finally(() => running.delete(message.executionId));
   for (const hook of external?.workflow?.postExecute ?? []) await hook(run, data, message.executionId, {});
   const { resultData } = run.data;
+  ended.push(new WeakRef(run.data));
   return {
     status: run.status,
     ...(resultData.error && { error: failureOf(resultData.error) }),
@@ -254,6 +261,45 @@ async function execute(message: Extract<ToN8n, { kind: 'execute' }>): Promise<Pl
       ]),
     ),
   };
+}
+
+function decline({ callId, tool, words }: Extract<ToN8n, { kind: 'decline' }>): unknown {
+  const path = join(
+    dirname(require.resolve('@n8n/n8n-nodes-langchain/package.json')),
+    'dist/utils/agent-execution/processHitlResponses.js',
+  );
+  const { processHitlResponses } = require(path) as { processHitlResponses: (response: object, item: number) => Processed };
+  const action = {
+    id: callId,
+    nodeName: 'Approve',
+    input: {},
+    metadata: { itemIndex: 0, hitl: { gatedToolNodeName: tool, toolName: tool } },
+  };
+  const data = { data: { ai_tool: [[{ json: { data: { approved: false, chatInput: words } } }]] } };
+  const { processedResponse } = processHitlResponses({ metadata: {}, actionResponses: [{ action, data }] }, 0);
+  return processedResponse.actionResponses[0]?.data.data.ai_tool[0]?.[0]?.json.output;
+}
+
+interface Processed {
+  readonly processedResponse: {
+    readonly actionResponses: readonly { readonly data: { readonly data: { readonly ai_tool: readonly DeclinedItem[][] } } }[];
+  };
+}
+
+interface DeclinedItem {
+  readonly json: { readonly output: string };
+}
+
+const ended: WeakRef<object>[] = [];
+
+async function held(): Promise<number> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let times = 0; times < 5; times += 1) {
+    await after(20);
+    collect();
+  }
+  return ended.filter((each) => each.deref() !== undefined).length;
 }
 
 let hookFiles = 0;
@@ -406,6 +452,10 @@ async function handle(message: ToN8n): Promise<unknown> {
       return running.get(message.executionId)?.cancel();
     case 'describe':
       return ours.types.nodes.map(({ name, version, usableAsTool, iconUrl, group }) => ({ name, version, usableAsTool, iconUrl, group }));
+    case 'decline':
+      return decline(message);
+    case 'held':
+      return held();
     case 'tool-answer':
       waiting.get(message.call)?.(message);
       return waiting.delete(message.call);

@@ -63,6 +63,10 @@ export type ToN8n = { readonly id: number } & (
   | { readonly kind: 'test-credential'; readonly type: string; readonly data: object }
   | { readonly kind: 'cancel'; readonly executionId: string }
   | { readonly kind: 'describe' }
+  /** The text that the agent makes of a person's no to a tool call. */
+  | { readonly kind: 'decline'; readonly callId: string; readonly tool: string; readonly words?: string | undefined }
+  /** How many executions that have ended are still in memory. */
+  | { readonly kind: 'held' }
   | { readonly kind: 'tool-answer'; readonly call: number; readonly result?: string; readonly error?: string }
 );
 

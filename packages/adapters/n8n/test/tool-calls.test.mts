@@ -32,7 +32,8 @@ interface Asked {
   readonly tools?: readonly { readonly function: { readonly name: string } }[];
 }
 
-type Script = (results: number, asked: Asked) => Partial<Message>;
+/** A streamed answer that `breaksOff` ends behind its first piece, as a lost connection does. */
+type Script = (results: number, asked: Asked) => Partial<Message> & { readonly breaksOff?: boolean };
 
 let gateway: RunningGateway;
 let n8n: N8n;
@@ -49,7 +50,7 @@ const provider = createServer((request, response) => {
     const asked = JSON.parse(text) as Asked;
     heard.push(asked);
     const results = asked.messages.filter(({ role }) => role === 'tool').length;
-    const { tool_calls: calls, content = null } = scripts[asked.model]?.(results, asked) ?? {};
+    const { tool_calls: calls, content = null, breaksOff = false } = scripts[asked.model]?.(results, asked) ?? {};
     const usage = { prompt_tokens: 1000, completion_tokens: 100, total_tokens: 1100 };
     const common = { id: 'x', model: asked.model };
     const finish_reason = calls === undefined ? 'stop' : 'tool_calls';
@@ -69,6 +70,7 @@ const provider = createServer((request, response) => {
       { ...common, choices: [{ index: 0, delta: {}, finish_reason }] },
       { ...common, choices: [], usage },
     ];
+    if (breaksOff) return response.end(`data: ${JSON.stringify(chunks[0])}\n\n`);
     return response.end(`${chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`).join('')}data: [DONE]\n\n`);
   });
 });
@@ -133,11 +135,11 @@ const WIRES: readonly Wire[] = [
   ['lookup', 'ai_tool', 'Agent'],
 ];
 
-function flow(nodes: readonly NodeSpec[], wires: readonly Wire[] = WIRES): WorkflowFile {
+function flow(nodes: readonly NodeSpec[], wires: readonly Wire[] = WIRES, as: Credential = credential): WorkflowFile {
   return {
     id: 'desk',
     name: 'Desk',
-    nodes: [{ name: 'Start', type: 'n8n-nodes-base.manualTrigger' }, ...nodes].map((spec) => nodeOf(credential, spec)),
+    nodes: [{ name: 'Start', type: 'n8n-nodes-base.manualTrigger' }, ...nodes].map((spec) => nodeOf(as, spec)),
     connections: Object.fromEntries(wires.map(([from, kind, node]) => [from, { [kind]: [[{ node, type: kind, index: 0 }]] }])),
     settings: { executionOrder: 'v1' },
   };
@@ -145,12 +147,16 @@ function flow(nodes: readonly NodeSpec[], wires: readonly Wire[] = WIRES): Workf
 
 async function play(
   workflow: WorkflowFile,
-  { isStreamed = false, input = [{ json: {} }] }: { isStreamed?: boolean; input?: { json: object }[] } = {},
+  {
+    isStreamed = false,
+    input = [{ json: {} }],
+    answer = String,
+  }: { isStreamed?: boolean; input?: { json: object }[]; answer?: (times: number, executionId: string) => unknown } = {},
 ): Promise<{ played: Played; ran: unknown[]; run: RunShape; output: unknown }> {
   const executionId = `calls-${(executions += 1)}`;
   const ran: unknown[] = [];
   heard.length = 0;
-  const runTool = async (name: string, args: Record<string, unknown>) => String(ran.push([name, args['id']]));
+  const runTool = async (name: string, args: Record<string, unknown>) => String(await answer(ran.push([name, args['id']]), executionId));
   const played = await n8n.execute({ workflow, executionId, mode: 'webhook', isStreamed, input, runTool });
   const run = await gateway.readRun(executionId);
   if (run === undefined) throw new Error('no run');
@@ -194,7 +200,10 @@ describe('a tool call', () => {
   it('is known to its provider by the id that this gave it, and to n8n by one of its own', async () => {
     scripts['outer'] = (results) => (results < 2 ? { tool_calls: [call('call_0', 'lookup')] } : { content: 'Done.' });
     const { run } = await play(flow([agent(), model('Model', 'outer'), lookup]));
-    expect(new Set(run.tools.map(({ tool_call_id: id }) => id)).size).toBe(2);
+    const own = run.tools.map(({ tool_call_id: id }) => id);
+    expect(new Set(own).size).toBe(2);
+    // Any provider takes it: a fallback model is handed it as it is.
+    expect(own.every((id) => /^[\w-]{1,40}$/.test(id))).toBe(true);
     expect(heard.at(-1)?.messages.flatMap(({ tool_call_id: id }) => id ?? [])).toEqual(['call_0', 'call_0']);
   });
 
@@ -280,4 +289,77 @@ describe('a denied tool', () => {
     );
     expect(played.nodes['Agent']?.[0]?.items.map(({ json }) => json['output'])).toEqual(Array.from({ length: 3 }, () => 'told 1 times'));
   });
+});
+
+describe('an answer that is not whole', () => {
+  const parts = () => [agent(), model('Model', 'outer'), lookup];
+
+  it('of a stream that breaks off fails, and its tool does not run', async () => {
+    scripts['outer'] = () => ({ tool_calls: [call('a', 'lookup', '{"id":"1')], breaksOff: true });
+    const { played, ran, run } = await play(flow(parts()), { isStreamed: true });
+    expect(played.error?.message).toContain('The model broke off');
+    expect([ran, run.tools, run.cost.tool_usd]).toEqual([[], [], '0']);
+  });
+
+  it.each([false, true])('of which the arguments are no JSON is told to the model, and nothing runs (streamed: %s)', async (isStreamed) => {
+    scripts['outer'] = (results) => (results === 0 ? { tool_calls: [call('a', 'lookup', '{"id":"1')] } : { content: 'Sorry.' });
+    const { ran, run, output } = await play(flow(parts()), { isStreamed });
+    expect([output, ran, run.tools]).toEqual(['Sorry.', [], []]);
+    expect(heard.at(-1)?.messages.at(-1)).toMatchObject({ tool_call_id: 'a', content: expect.stringContaining('arguments are no JSON') });
+    expect(heard.at(-1)?.messages.at(-2)?.tool_calls).toMatchObject([{ id: 'a', function: { name: 'lookup', arguments: '{}' } }]);
+  });
+});
+
+describe('a tool that a person declines', () => {
+  const declined = async (id: string, words?: string): Promise<string> =>
+    String(await n8n.ask({ kind: 'decline', callId: id, tool: 'lookup', words }));
+
+  it.each<readonly [string, (id: string) => Promise<string>, string, string]>([
+    ['costs nothing', (id) => declined(id), 'failed', '0'],
+    ['with words of theirs costs nothing', (id) => declined(id, 'not now'), 'failed', '0'],
+    ['in a text about another call costs as it is', () => declined('rp_0'), 'completed', '0.001'],
+    ['in a text that only quotes it costs as it is', async (id) => `He said: ${await declined(id)}`, 'completed', '0.001'],
+  ])('%s', async (_, said, status, cost) => {
+    scripts['outer'] = (results) => (results === 0 ? { tool_calls: [call('a', 'lookup')] } : { content: 'As you wish.' });
+    const tool = { ...lookup, parameters: { ...lookup.parameters, field: 'output' } };
+    const answer = async (_times: number, id: string) => said((await gateway.readRun(id))?.tools[0]?.tool_call_id ?? '');
+    const { run, output } = await play(flow([agent(), model('Model', 'outer'), tool]), { answer });
+    expect(output).toBe('As you wish.');
+    expect([statuses(run), run.cost.tool_usd]).toEqual([[['lookup', status]], cost]);
+  });
+});
+
+it('a tool that never ran because the next of its answer could not be asked for costs nothing', async () => {
+  const door = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      if (request.url?.includes('enforce=true') === true && body.includes('"helper"')) return void request.socket.destroy();
+      const headers = Object.fromEntries(
+        Object.entries(request.headers).flatMap(([name, value]) =>
+          ['host', 'connection', 'content-length', 'transfer-encoding'].includes(name) ? [] : [[name, String(value)]],
+        ),
+      );
+      void fetch(`${gateway.url}${request.url}`, { method: request.method ?? 'GET', headers, ...(body !== '' && { body }) }).then(
+        async (reply) => response.writeHead(reply.status, { 'content-type': 'application/json' }).end(await reply.text()),
+      );
+    });
+  }).listen(0, '127.0.0.1');
+  await once(door, 'listening');
+  const baseUrl = `http://127.0.0.1:${(door.address() as AddressInfo).port}`;
+  scripts['outer'] = () => ({ tool_calls: [call('a', 'lookup'), call('b', 'helper')] });
+  const nodes = [agent(), model('Model', 'outer'), lookup, { ...lookup, name: 'helper' }];
+  const { played, ran, run } = await play(
+    flow(nodes, [...WIRES, ['helper', 'ai_tool', 'Agent']], { ...credential, baseUrl, failurePolicy: 'closed' }),
+  );
+  door.closeAllConnections();
+  door.close();
+  expect([played.status, ran]).toEqual(['error', []]);
+  expect([statuses(run), run.cost.tool_usd]).toEqual([[['lookup', 'failed']], '0']);
+});
+
+it('executions that have ended do not stay in memory', async () => {
+  scripts['outer'] = (results) => (results === 0 ? { tool_calls: [call('a', 'lookup')] } : { content: 'Done.' });
+  for (let times = 0; times < 12; times += 1) await play(flow([agent(), model('Model', 'outer'), lookup]));
+  expect(await n8n.ask({ kind: 'held' })).toBeLessThan(6);
 });

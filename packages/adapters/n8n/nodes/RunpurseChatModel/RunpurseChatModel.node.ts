@@ -9,7 +9,7 @@ import { CREDENTIAL, jsonOf, settingsOf, uncancelled, type Caller, type Settings
 import { GatewayChatModel, type PostedCall, type PostedReply } from './chat-model.ts';
 import { callerOf } from './caller.ts';
 import { keepingImages } from './images.ts';
-import { liveRunOf } from './live-run.ts';
+import { leave, liveRunOf } from './live-run.ts';
 import { onePlaceOf } from './one-place.ts';
 import { tellingHooks } from './telling-hooks.ts';
 import { chatModelProperties, FIELDS } from './properties.ts';
@@ -77,7 +77,7 @@ export class RunpurseChatModel implements INodeType {
     const supplied = supplyModel(this as unknown as Parameters<typeof supplyModel>[0], model as Parameters<typeof supplyModel>[1]);
     return {
       response: tellingHooks(keepingImages(supplied.response), gatesTools),
-      closeFunction: async () => void (await live.client.flush()),
+      closeFunction: () => leave(live, this),
     };
   }
 }

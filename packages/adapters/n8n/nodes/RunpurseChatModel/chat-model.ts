@@ -2,17 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { BaseChatModel, parseSSEStream, type ChatModelConfig, type GenerateResult, type Message, type StreamChunk } from '@n8n/ai-node-sdk';
 import type { CallPlace, Decision } from '@runpurse/core';
 import { OperationalError, sleep } from 'n8n-workflow';
-import { isObject, type GatewayReply } from '../shared/transport.ts';
+import { isObject, jsonOf, type GatewayReply } from '../shared/transport.ts';
 import type { LiveRun } from './live-run.ts';
+import { forget, release, settle } from './tool-calls.ts';
 import {
   answerOf,
   collector,
-  failureIn,
   finishOf,
-  givenId,
   messageOf,
   ownId,
-  toolResults,
   toolsOnWire,
   toWire,
   type Answer,
@@ -98,18 +96,22 @@ export class GatewayChatModel extends BaseChatModel {
 
   /** Asks the model until its answer holds no denied tool; yields text as it comes. */
   async *#turns(messages: Message[], config: ChatModelConfig | undefined, isStreamed: boolean): AsyncGenerator<string, Answer> {
-    const { live } = this.#ports;
-    settle(live, messages);
-    const conversation = messages.flatMap((message) => [...toldBefore(live, message), ...toWire(message)]);
+    const { live, place } = this.#ports;
+    settle(live, place, messages);
+    const conversation = messages.flatMap((message) => [...toldBefore(live, message), ...toWire(message, live.given)]);
     const told: WireMessage[] = [];
     for (let round = 1; ; round += 1) {
       const answer = yield* this.#call([...conversation, ...told], config, isStreamed);
-      const { allowed, denied } = await this.#asked(answer.toolCalls.map((call) => ({ ...call, id: ownId(call.id) })));
+      const { allowed, denied } = await this.#asked(answer.toolCalls.map((call) => ({ ...call, id: ownId(), given: call.id })));
       if (denied.length > 0) told.push(...toldOf(denied));
       const [seen] = allowed;
       if (seen !== undefined && told.length > 0) live.told.set(seen.id, told);
+      for (const { id, given } of allowed) if (given !== '') live.given.set(id, given);
+      if (seen === undefined && denied.length > 0 && round < INSISTS_MAX) continue;
+      if (allowed.every(({ function: { name } }) => name === FINAL_ANSWER))
+        forget(live, [...messages, messageOf({ ...answer, toolCalls: allowed })]);
       if (seen !== undefined || denied.length === 0) return { ...answer, toolCalls: allowed };
-      if (round >= INSISTS_MAX) return { ...answer, toolCalls: [], text: answer.text || denied.map(({ reason }) => reason).join('\n') };
+      return { ...answer, toolCalls: [], text: answer.text || denied.map(({ reason }) => reason).join('\n') };
     }
   }
 
@@ -140,26 +142,32 @@ export class GatewayChatModel extends BaseChatModel {
   }
 
   /** Tells apart what n8n is to run, and what it never hears of: the model is told why. */
-  async #asked(calls: readonly WireToolCall[]): Promise<{ readonly allowed: readonly WireToolCall[]; readonly denied: readonly Denied[] }> {
-    const names = this.tools.map(({ name }) => name);
-    if (!this.#ports.gatesTools || names.length === 0) return { allowed: calls, denied: [] };
-    const allowed: WireToolCall[] = [];
+  async #asked(calls: readonly AskedCall[]): Promise<{ readonly allowed: readonly AskedCall[]; readonly denied: readonly Denied[] }> {
+    const allowed: AskedCall[] = [];
     const denied: Denied[] = [];
-    for (const call of calls) {
-      const { name } = call.function;
-      const reason = names.includes(name)
-        ? await this.#refusalOf(call)
-        : `There is no tool of this name. There are: ${names.filter((known) => known !== FINAL_ANSWER).join(', ')}`;
-      if (reason === undefined) allowed.push(call);
-      else denied.push({ call, reason });
+    let isWhole = false;
+    try {
+      for (const call of calls) {
+        const reason = unreadableIn(call) ?? (await this.#refusalOf(call));
+        if (reason === undefined) allowed.push(call);
+        else denied.push({ call, reason });
+      }
+      isWhole = true;
+    } finally {
+      const { live, place } = this.#ports;
+      const why = 'another tool of the same answer could not be asked for, so that none ran';
+      for (const { id } of isWhole ? [] : allowed) release(live, place, id, why);
     }
     return { allowed, denied };
   }
 
   /** Puts a call to the gateway; undefined if it may run. */
   async #refusalOf({ id, function: called }: WireToolCall): Promise<string | undefined> {
-    if (called.name === FINAL_ANSWER) return undefined;
-    const { live, place, unavailable } = this.#ports;
+    const { live, place, gatesTools, unavailable } = this.#ports;
+    const names = this.tools.map(({ name }) => name);
+    if (!gatesTools || names.length === 0 || (called.name === FINAL_ANSWER && names.includes(FINAL_ANSWER))) return undefined;
+    if (!names.includes(called.name))
+      return `There is no tool of this name. There are: ${names.filter((known) => known !== FINAL_ANSWER).join(', ')}`;
     const open = { tool: called.name, stepId: `step_${randomUUID()}` };
     const decision = await live.run.authorizeTool({ ...place, ...open, toolCallId: id, input: called.arguments });
     if (decision.type === 'denied') return `Not allowed: ${decision.refusal.message}`;
@@ -172,16 +180,31 @@ export class GatewayChatModel extends BaseChatModel {
 /** How n8n's agent has a model hand over an answer in a given form. It runs nothing and costs nothing. */
 const FINAL_ANSWER = 'format_final_json_response';
 
+/** A call by its own id, and the one its provider gave it. */
+interface AskedCall extends WireToolCall {
+  readonly given: string;
+}
+
 /** A call that n8n never hears of, and why. */
 interface Denied {
-  readonly call: WireToolCall;
+  readonly call: AskedCall;
   readonly reason: string;
 }
 
+/** Cut or garbled arguments would be completed by n8n, and run as something that nobody asked for. */
+function unreadableIn({ function: { arguments: given } }: WireToolCall): string | undefined {
+  if (given === '' || jsonOf(given) !== undefined) return undefined;
+  return `It did not run: its arguments are no JSON: ${given.slice(0, 200)}`;
+}
+
 function toldOf(denied: readonly Denied[]): WireMessage[] {
+  const calls = denied.map(({ call: { id, given, function: called, type }, reason }) => ({
+    call: { id: given || id, type, function: { ...called, arguments: jsonOf(called.arguments) === undefined ? '{}' : called.arguments } },
+    reason,
+  }));
   return [
-    { role: 'assistant', content: null, tool_calls: denied.map(({ call }) => ({ ...call, id: givenId(call.id) })) },
-    ...denied.map(({ call, reason }) => ({ role: 'tool' as const, tool_call_id: givenId(call.id), content: reason })),
+    { role: 'assistant', content: null, tool_calls: calls.map(({ call }) => call) },
+    ...calls.map(({ call, reason }) => ({ role: 'tool' as const, tool_call_id: call.id, content: reason })),
   ];
 }
 
@@ -190,22 +213,11 @@ function toldBefore(live: LiveRun, { content }: Message): readonly WireMessage[]
   return content.flatMap((part) => (part.type === 'tool-call' ? (live.told.get(part.toolCallId ?? '') ?? []) : []));
 }
 
-/** Results that came since the last round settle their calls. */
-function settle(live: LiveRun, messages: readonly Message[]): void {
-  for (const result of messages.flatMap(toolResults)) {
-    if (!live.open.delete(result.toolCallId)) continue;
-    const error = failureIn(result);
-    live.run.settleTool({
-      toolCallId: result.toolCallId,
-      status: error === undefined ? 'completed' : 'failed',
-      ...(error !== undefined && { error }),
-    });
-  }
-}
-
 async function* read(stream: AsyncIterableIterator<Buffer>): AsyncGenerator<string, Answer> {
   const collected = collector();
+  let isDone = false;
   for await (const { data } of parseSSEStream(stream)) {
+    if (data === '[DONE]') isDone = true;
     if (data === undefined || data === '[DONE]') continue;
     const chunk = JSON.parse(data) as unknown;
     if (isObject(chunk) && isObject(chunk['error']))
@@ -213,6 +225,9 @@ async function* read(stream: AsyncIterableIterator<Buffer>): AsyncGenerator<stri
     const text = collected.add(chunk);
     if (text !== '') yield text;
   }
+  // What came may be half of a tool call.
+  if (!isDone && !collected.hasFinished())
+    throw new OperationalError('The model broke off: its answer ended before it was whole, and no tool of it was run. Run it again.');
   return collected.answer();
 }
 

@@ -7,8 +7,7 @@ import {
   type TokenUsage,
   type Tool,
 } from '@n8n/ai-node-sdk';
-import { usableId } from '@runpurse/core';
-import { isObject, textOf } from '../shared/transport.ts';
+import { isObject, jsonOf, textOf } from '../shared/transport.ts';
 
 /** n8n's messages as OpenAI's chat completions, and back. Pure. */
 
@@ -43,13 +42,13 @@ const isPart =
   (part: MessageContent): part is Part<Type> =>
     part.type === type;
 
-export function toWire({ role, content }: Message): WireMessage[] {
+export function toWire({ role, content }: Message, given: GivenIds): WireMessage[] {
   if (role === 'tool')
     return content
       .filter(isPart('tool-result'))
-      .map(({ toolCallId, result }) => ({ role, tool_call_id: givenId(toolCallId), content: textOfResult(result) }));
+      .map(({ toolCallId, result }) => ({ role, tool_call_id: givenOf(given, toolCallId), content: textOfResult(result) }));
   const calls = content.filter(isPart('tool-call')).map(({ toolCallId, toolName, input }): WireToolCall => ({
-    id: givenId(toolCallId ?? ''),
+    id: givenOf(given, toolCallId ?? ''),
     type: 'function',
     function: { name: toolName, arguments: input },
   }));
@@ -121,26 +120,24 @@ function idIn({ id }: Readonly<Record<string, unknown>>): string {
   return typeof id === 'number' ? String(id) : textOf(id);
 }
 
-const OWN = /~rp-[\da-f-]{36}$/;
-/** With it an id still fits into a header. */
-const GIVEN_BYTES_MAX = 200;
-
 /**
  * A tool call's id in n8n and in the gateway. Providers number their calls anew in each answer, or give them no id, and
- * agents and items of one run share its ledger; so each call has an id of its own, which ends in what makes it one.
+ * agents and items of one run share its ledger; so each call has an id of its own, short and plain enough for any provider,
+ * since n8n may hand the conversation to another model.
  */
-export function ownId(given: string): string {
-  const isKept = usableId(given) === given && Buffer.byteLength(given) <= GIVEN_BYTES_MAX;
-  return `${isKept ? given : ''}~rp-${randomUUID()}`;
+export function ownId(): string {
+  return `rp_${randomUUID().replaceAll('-', '')}`;
 }
 
-/** The id as its provider gave it, where it gave one. */
-export function givenId(own: string): string {
-  return own.replace(OWN, '') || own;
+/** The ids as providers gave them, by our own. */
+export type GivenIds = ReadonlyMap<string, string>;
+
+function givenOf(given: GivenIds, own: string): string {
+  return given.get(own) ?? own;
 }
 
 /** Puts the pieces of a stream together; hands on what can be shown at once. */
-export function collector(): { add(chunk: unknown): string; answer(): Answer } {
+export function collector(): { add(chunk: unknown): string; hasFinished(): boolean; answer(): Answer } {
   let [text, finishReason, id, model] = ['', '', '', ''];
   let usage: TokenUsage | undefined;
   const calls: { id: string; name: string; arguments: string }[] = [];
@@ -159,6 +156,7 @@ export function collector(): { add(chunk: unknown): string; answer(): Answer } {
       text += more;
       return more;
     },
+    hasFinished: () => finishReason !== '',
     answer: () => ({
       text,
       toolCalls: calls
@@ -234,19 +232,26 @@ export function usageOf(usage: unknown): TokenUsage | undefined {
   };
 }
 
-/** n8n tells the model of a tool that failed in the tool's result. */
-export function failureIn({ result, isError }: Part<'tool-result'>): string | undefined {
+/** How a call ended: n8n tells the model in the call's result that its tool failed, or that a person declined it. */
+export type Outcome = { readonly type: 'completed' } | { readonly type: 'failed' | 'declined'; readonly message: string };
+
+export function outcomeOf({ toolCallId, result, isError }: Part<'tool-result'>): Outcome {
   const text = textOfResult(result);
-  if (isError === true) return text;
-  let said: unknown;
-  try {
-    said = JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
+  if (isError === true) return { type: 'failed', message: text };
+  const said = jsonOf(text);
   const [only] = Array.isArray(said) && said.length === 1 ? (said as unknown[]) : [said];
-  if (!isObject(only) || typeof only['error'] !== 'string') return undefined;
-  return Object.keys(only).every((key) => key === 'error' || key === 'errorType') ? only['error'] : undefined;
+  const output = isObject(only) ? (only['output'] ?? only['response']) : only;
+  if (isDenial(textOf(output) || text, toolCallId)) return { type: 'declined', message: 'a person declined it, so that it did not run' };
+  if (!isObject(only) || typeof only['error'] !== 'string') return { type: 'completed' };
+  const isFailure = Object.keys(only).every((key) => key === 'error' || key === 'errorType');
+  return isFailure ? { type: 'failed', message: only['error'] } : { type: 'completed' };
+}
+
+/** n8n's own two texts. They name this call, which a tool does not know. */
+function isDenial(text: string, toolCallId: string): boolean {
+  const [before = '', ...after] = text.split(` (id: ${toolCallId})`);
+  if (before.startsWith('User rejected the tool call to ')) return after[0]?.startsWith('.') === true;
+  return before.startsWith('The user reviewed your planned tool call to ') && after[0]?.startsWith(' and provided feedback') === true;
 }
 
 export const toolResults = (message: Message): Part<'tool-result'>[] => message.content.filter(isPart('tool-result'));
