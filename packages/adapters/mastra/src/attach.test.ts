@@ -875,7 +875,7 @@ describe('what nobody tells the end of', () => {
         traced: new Map(),
         runs: new Map(),
       };
-      await beginExecution({ host, id: 'support', carried: undefined, endpoints: new Map() }, undefined);
+      await beginExecution({ host, id: 'support', carried: undefined }, undefined);
     })();
     for (let tries = 0; tries < 50 && !stage.types().includes('run.failed'); tries += 1) {
       collect();

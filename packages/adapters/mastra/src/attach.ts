@@ -3,12 +3,13 @@ import type { ObservabilityExporter } from '@mastra/core/observability';
 import type { GatewayClient, Run, RunOptions } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import { beginRun, endRun, frames, type Host, type Live } from './live.ts';
+import { beginExecution } from './execution.ts';
 import { exporterOf } from './exporter.ts';
 import { attachmentOf, overheard } from './processor.ts';
-import type { Guard } from './tools.ts';
+import { guardOf, type Guard } from './tools.ts';
 import { workflowsOf, type Gate, type GateOptions, type StepLike, type WorkflowLike } from './workflow.ts';
 import { isCancellation } from '@runpurse/core/language-model';
-import { defined, endpointOf, modelKey } from './translate.ts';
+import { defined, noteEndpoint, type Context } from './translate.ts';
 
 /** What belongs to no run in particular (`workflowId`, `limitUsd`, …) is the default of each run. */
 export interface RunpurseOptions extends Omit<RunOptions, 'runId'>, Pick<NodeClientOptions, 'failurePolicy' | 'dialect' | 'onProblem'> {
@@ -29,6 +30,8 @@ export interface Runpurse {
    * whether its models' calls go through the gateway, for models that hide their address.
    */
   withRunpurse<Options extends AttachableOptions>(options: Options, more?: { readonly carried?: boolean | undefined }): Options;
+  /** Tools that something else calls than an agent's model, such as Code Mode's: each call asks first, in the run around it. */
+  tools<Tools extends object>(tools: Tools): Tools;
   /** A workflow's options (for `createWorkflow`): each of its runs is a run here, and one that may not begin does not. */
   withWorkflow<Options extends WorkflowLike>(options: Options): Options;
   /** A workflow's step that is told of, and what agents and tools inside it do, in the workflow's run. */
@@ -64,6 +67,8 @@ export function createRunpurse(options: RunpurseOptions): Runpurse {
   const workflows = workflowsOf(host);
   return {
     client,
+    tools: (tools) =>
+      guardOf(({ requestContext }) => beginExecution({ host }, requestContext as Context | undefined)).tools(tools) as never,
     withWorkflow: workflows.attach,
     step: workflows.step,
     gate: workflows.gate,
@@ -83,15 +88,14 @@ interface Attached {
 
 function attached<Options extends AttachableOptions>(host: Host, options: Options, carried: boolean | undefined): Options {
   if ((options as Attached)[IS_ATTACHED] === true) return options; // twice is once
-  const endpoints = new Map<string, string>();
-  const { processor, guard } = attachmentOf({ host, id: options.id, carried, endpoints });
+  const { processor, guard } = attachmentOf({ host, id: options.id, carried });
   host.attached.add(`agent_run ${options.id}`);
   warnOfUnattached(host, options);
   const { inputProcessors: inputs = [], outputProcessors: outputs = [] } = options;
   return {
     ...options,
     [IS_ATTACHED]: true,
-    model: noted(options.model, endpoints),
+    model: noted(options.model),
     ...(options.tools !== undefined && { tools: guardedTools(options.tools, guard) }),
     // Last of all before the model, first after it: what another processor stops has not been asked for.
     inputProcessors:
@@ -124,16 +128,13 @@ function warnOfUnattached(host: Host, { id, agents }: AttachableOptions): void {
 }
 
 /** Notes where a provider's models send their requests, before Mastra wraps and hides them. */
-function noted(model: unknown, endpoints: Map<string, string>): unknown {
+function noted(model: unknown): unknown {
   if (typeof model === 'function') {
     const resolve = model as (...args: readonly unknown[]) => unknown;
-    return async (...args: readonly unknown[]) => noted(await resolve(...args), endpoints);
+    return async (...args: readonly unknown[]) => noted(await resolve(...args));
   }
-  if (Array.isArray(model)) return model.map((each: { readonly model: unknown }) => ({ ...each, model: noted(each.model, endpoints) }));
-  const endpoint = endpointOf(model);
-  const named = model as { readonly provider?: string; readonly modelId?: string } | undefined;
-  if (endpoint !== undefined && named?.provider !== undefined && named.modelId !== undefined)
-    endpoints.set(modelKey({ provider: named.provider, modelId: named.modelId }), endpoint);
+  if (Array.isArray(model)) return model.map((each: { readonly model: unknown }) => ({ ...each, model: noted(each.model) }));
+  noteEndpoint(model);
   return model;
 }
 

@@ -9,8 +9,6 @@ export interface AttachedAgent {
   readonly id: string;
   /** Whether its models' calls go through the gateway; read off each model's address when it is not stated. */
   readonly carried: boolean | undefined;
-  /** Addresses of models that Mastra wraps, by `modelKey`. */
-  readonly endpoints: ReadonlyMap<string, string>;
 }
 
 /** One execution of an agent: `generate` or `stream`, and what resumes it. */
@@ -24,12 +22,25 @@ export interface Execution extends Part {
   readonly strangers: Strangers;
 }
 
-/** Begins an execution, in the run around it or in a run of its own. Throws when that run may not begin. */
-export async function beginExecution(agent: AttachedAgent, context: Context | undefined, sessionId?: string): Promise<Execution> {
-  const { host, id } = agent;
-  const part = await beginPart(host, { agentId: id, ...host.defaults, ...defined({ sessionId }), ...contextOf(context) }, true);
+/** Begins an execution, of an agent or of tools without one, in the run around it or in a run of its own. Throws when that may not begin. */
+export async function beginExecution(
+  { host, id }: Pick<AttachedAgent, 'host'> & Partial<AttachedAgent>,
+  context: Context | undefined,
+  sessionId?: string,
+): Promise<Execution> {
+  const part = await beginPart(
+    host,
+    { ...defined({ agentId: id }), ...host.defaults, ...defined({ sessionId }), ...contextOf(context) },
+    true,
+  );
   const { live, place, isOwner } = part;
-  const execution: Execution = { live, place: isOwner ? {} : { ...place, agentId: id }, isOwner, context, strangers: { holds: new Map() } };
+  const execution: Execution = {
+    live,
+    place: isOwner ? {} : { ...place, ...defined({ agentId: id }) },
+    isOwner,
+    context,
+    strangers: { holds: new Map() },
+  };
   if (isOwner) forgotten.register(execution, live);
   return execution;
 }

@@ -89,7 +89,7 @@ export interface Frame {
   readonly live: Live;
   readonly place: Place;
   /** The tool call the code runs inside of, and what it is known by on each layer of a tool. */
-  readonly call?: { readonly key: unknown; readonly hold: Hold } | undefined;
+  readonly call?: { readonly key: unknown; readonly tool: string; readonly hold: Hold } | undefined;
 }
 
 export const frames = new AsyncLocalStorage<Frame>();

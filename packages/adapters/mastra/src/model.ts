@@ -22,6 +22,8 @@ export interface ModelStep {
   readonly modelId: string;
   readonly isCarried: boolean;
   readonly strangers: Strangers;
+  /** Marks of guarded tools made before it: those its tools bear are newer, unless they were copied. */
+  readonly marksBefore: number;
   /** Of an execution that ends the run. */
   readonly isOwners: boolean;
   /** Tries so far: Mastra's own retries, and those of error processors and fallback models. */
@@ -36,6 +38,8 @@ interface Call {
   readonly step: ModelStep;
   readonly place: CallPlace & { readonly stepId: string };
   readonly signal: AbortSignal | undefined;
+  /** Until its answer shows that the gateway did not. */
+  isCarried: boolean;
 }
 
 /** The step a prompt belongs to, by each of its messages and their parts: Mastra may still put a message to them. */
@@ -94,9 +98,9 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
   const { live, isCarried } = step;
   step.tries += 1;
   step.hasFailed = false;
-  guarded(live.host, () => noteStrangers(step.strangers, options.tools), undefined);
+  guarded(live.host, () => noteStrangers(step, options.tools), undefined);
   const place = { ...step.place, stepId: step.stepId, attempt: step.tries };
-  const call: Call = { step, place, signal: options.abortSignal };
+  const call: Call = { step, place, signal: options.abortSignal, isCarried };
   const bounds = isCarried ? {} : guarded(live.host, () => boundsOf(options), {});
   const decision = await live.run.authorizeModel({ ...place, ...bounds, model: step.modelId, carried: isCarried });
   const obstacle = obstacleOf(decision);
@@ -110,6 +114,10 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
   const headers = isCarried ? { ...options.headers, ...live.run.headers({ ...place, stepKind: 'llm_call' }) } : options.headers;
   try {
     const answer = await ask({ ...options, headers });
+    if (isCarried && isStrangers(answer)) {
+      call.isCarried = false;
+      warnOnce(live.host, PAST);
+    }
     if (answer.usage === undefined) answer.stream = metered(call, answer);
     else
       report(
@@ -153,11 +161,23 @@ type Trippable = Pick<ReadableStreamDefaultController<ModelStreamPart>, 'enqueue
 /** An answer that is read to its end, but after the call of an unguarded tool that must not run says nothing more. */
 function askingForStrangers(step: ModelStep, answer: Answered['stream']): Answered['stream'] {
   let obstacle: RunpurseError | undefined;
+  /** A stranger's arguments as they stream, by the id of its call: Mastra takes their end for the call. */
+  const waiting = new Map<string, ModelStreamPart[]>();
   const asking = new TransformStream<ModelStreamPart, ModelStreamPart>({
     async transform(part, controller) {
-      if (part.type === 'tool-call')
-        obstacle ??= (await askStranger(step, part).catch((error: unknown) => error as RunpurseError)) ?? undefined;
-      if (obstacle === undefined) controller.enqueue(part);
+      const {
+        type,
+        id = '',
+        toolName = '',
+        toolCallId = '',
+      } = part as ModelStreamPart & Partial<Record<'id' | 'toolName' | 'toolCallId', string>>;
+      if (type === 'tool-input-start' && step.strangers.guarded?.has(toolName) === false) waiting.set(id, []);
+      const inputs = type.startsWith('tool-input-') ? waiting.get(id) : undefined;
+      if (inputs !== undefined) return void inputs.push(part);
+      if (type === 'tool-call') obstacle ??= (await askStranger(step, part).catch((error: unknown) => error as RunpurseError)) ?? undefined;
+      if (obstacle !== undefined) return;
+      for (const each of [...(waiting.get(toolCallId) ?? []), part]) controller.enqueue(each);
+      waiting.delete(toolCallId);
     },
     async flush(controller) {
       if (obstacle !== undefined) await tripOver(step, obstacle, controller);
@@ -200,19 +220,28 @@ function fail(call: Call, error: unknown, { model, usage, requestId }: Answer = 
 
 /** Reports how the call ended; the first end counts. */
 function report(call: Call, answer: Answer): void {
-  const { step, place } = call;
-  const { live, isCarried } = step;
+  const { step, place, isCarried } = call;
+  const { live } = step;
   if (!live.open.delete(call)) return;
-  if (!isCarried && answer.requestId !== undefined) warnOfHidden(live.host);
+  if (!isCarried && answer.requestId !== undefined) warnOnce(live.host, HIDDEN);
   live.run.recordModel({ ...place, ...answer, model: answer.model ?? step.modelId, carried: isCarried });
 }
 
-const warned = new WeakSet<Host>();
-function warnOfHidden(host: Host): void {
-  if (warned.has(host)) return;
-  warned.add(host);
-  process.emitWarning(
-    'A model points at the gateway but hides it, so its calls count twice: here, and as runs of their own. Say withRunpurse(options, { carried: true }).',
-    'RunpurseWarning',
-  );
+/** The gateway's answers bear its request's id; one without headers says nothing. */
+function isStrangers({ response }: Answered): boolean {
+  const headers = response?.headers ?? {};
+  return Object.keys(headers).length > 0 && requestIdOf(headers) === undefined;
+}
+
+const HIDDEN =
+  'A model points at the gateway but hides it, so its calls count twice: here, and as runs of their own. Say withRunpurse(options, { carried: true }).';
+const PAST =
+  'A model of an agent attached with { carried: true } sends its calls past the gateway, so they are charged after they were made, and not asked for before. Leave out carried: true.';
+
+const warned = new WeakMap<Host, Set<string>>();
+function warnOnce(host: Host, text: string): void {
+  const told = warned.get(host) ?? new Set();
+  if (told.has(text)) return;
+  warned.set(host, told.add(text));
+  process.emitWarning(text, 'RunpurseWarning');
 }

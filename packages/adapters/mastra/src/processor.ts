@@ -4,8 +4,8 @@ import { isAtGateway, RunpurseError } from '@runpurse/core';
 import { beginExecution, failExecution, watchAbort, type AttachedAgent, type Execution } from './execution.ts';
 import { endRun, guarded, linkTrace, tripwireOf, type Live, type RunpurseTripwire } from './live.ts';
 import { announced, isAnswering, meter, type ModelStep } from './model.ts';
-import { guardOf, settleStranger, type ExecutionFor, type Guard } from './tools.ts';
-import { endpointOf, modelKey, type Context } from './translate.ts';
+import { guardOf, marksMade, settleStranger, type ExecutionFor, type Guard } from './tools.ts';
+import { endpointOf, type Context } from './translate.ts';
 
 /** Where an execution is kept: in the state that Mastra hands to all of a processor's methods, and to nobody else. */
 const EXECUTION = Symbol.for('runpurse.mastra.execution');
@@ -74,7 +74,7 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
         host,
         () => {
           const { step: last, live, place } = execution;
-          const isCarried = agent.carried ?? isAtGateway(host.gateway, endpointOf(model) ?? agent.endpoints.get(modelKey(model)));
+          const isCarried = agent.carried ?? isAtGateway(host.gateway, endpointOf(model));
           // The same step again, by an error processor or with a fallback model, is its retry.
           const isRetry = last?.hasFailed === true;
           // What the gateway carried and what it is only told of are steps of their own: it takes a step for one or the other.
@@ -86,6 +86,7 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
             modelId: model.modelId,
             isCarried,
             strangers: execution.strangers,
+            marksBefore: marksMade(),
             isOwners: execution.isOwner,
             tries: isRetry ? last.tries : 0,
             hasFailed: false,

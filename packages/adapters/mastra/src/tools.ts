@@ -59,7 +59,8 @@ export function guardOf(executionFor: ExecutionFor): Guard {
 
   async function ask(call: ToolCall, context: ToolContext, known?: Execution): Promise<Allowed> {
     const execution = await executionFor(context, known);
-    const allowed = { ...call, execution, hold: await holdFor(execution.live, execution.place, call) };
+    const hold = askedAsStranger(execution, call) ?? (await holdFor(execution.live, execution.place, call));
+    const allowed = { ...call, execution, hold };
     noteSuspension(allowed);
     return allowed;
   }
@@ -71,7 +72,7 @@ export function guardOf(executionFor: ExecutionFor): Guard {
       const context = given ?? {};
       const part = context.agent ?? context;
       const run = (): unknown => execute.call(tool, input, given);
-      if (holdAround(part) !== undefined) return run();
+      if (holdAround(part, name) !== undefined) return run();
       const byHook = taken(askedByHook, part.messages);
       let allowed = byHook?.context.toolCallId === part.toolCallId ? byHook : undefined;
       try {
@@ -94,7 +95,7 @@ export function guardOf(executionFor: ExecutionFor): Guard {
       ...theirs,
       async beforeToolCall(call) {
         const context = call.context as ToolContext;
-        const around = holdAround(context);
+        const around = holdAround(context, call.toolName);
         const skipped = await unlessSkipped(around, () => theirs?.beforeToolCall?.(call));
         if (around !== undefined || skipped?.proceed === false) return skipped;
         try {
@@ -110,7 +111,7 @@ export function guardOf(executionFor: ExecutionFor): Guard {
         const failure = call.error === undefined ? undefined : { error: call.error };
         const allowed = taken(askedByHook, context);
         if (allowed !== undefined) conclude(allowed, call.output, failure);
-        else settle(holdAround(context), call.toolName, call.output, failure); // before a hook of theirs that fails
+        else settle(holdAround(context, call.toolName), call.toolName, call.output, failure); // before a hook of theirs that fails
         await theirs?.afterToolCall?.(call);
       },
     }),
@@ -182,7 +183,11 @@ function noteSuspension({ context, hold }: Allowed): void {
 
 async function running({ execution, hold, ...call }: Allowed, run: () => unknown, endsRun: boolean): Promise<unknown> {
   const { live, place } = execution;
-  const inside = { live, place: { agentId: place.agentId, parentStepId: hold.id }, call: { key: keyOf(call.context), hold } };
+  const inside = {
+    live,
+    place: { agentId: place.agentId, parentStepId: hold.id },
+    call: { key: keyOf(call.context), tool: call.tool, hold },
+  };
   let failure: Failure | undefined;
   try {
     const output = await frames.run(inside, run);
@@ -197,10 +202,18 @@ async function running({ execution, hold, ...call }: Allowed, run: () => unknown
   }
 }
 
-/** The hold of the call that the code runs inside of, if it is this one: it was asked for further out. */
-function holdAround(context: CallContext): Hold | undefined {
+/** The hold of the call that the code runs inside of, if it is this one, and not another that has its context: it was asked for further out. */
+function holdAround(context: CallContext, tool: string): Hold | undefined {
   const call = frames.getStore()?.call;
-  return call !== undefined && call.key === keyOf(context) ? call.hold : undefined;
+  return call !== undefined && call.key === keyOf(context) && shownName(call.tool) === shownName(tool) ? call.hold : undefined;
+}
+
+/** A tool's name as Mastra writes it for models. */
+function shownName(name: string): string {
+  return name
+    .replace(/[^\w-]/g, '_')
+    .replace(/^(?=[^a-z_])/i, '_')
+    .slice(0, 63);
 }
 
 function keyOf({ messages, toolCallId }: CallContext): unknown {
@@ -234,7 +247,8 @@ function suspended(live: Live, toolCallId: string, call: SuspendedCall): void {
 function settle(hold: Hold | undefined, tool: string, output: unknown, failure: Failure | undefined): void {
   if (hold === undefined || hold.suspension !== undefined) return;
   const rejection = typeof output === 'object' && output !== null && 'validationErrors' in output ? (output as Rejection) : undefined;
-  if (failure !== undefined || rejection?.error !== true) hold.settle(failure);
+  if (tool.startsWith('agent-') && isDelegationRejected(output)) hold.release('onDelegationStart rejected it, so that it did not run');
+  else if (failure !== undefined || rejection?.error !== true) hold.settle(failure);
   else if (rejection.message?.startsWith(`Tool input validation failed for ${tool}.`) === true)
     hold.release('Mastra rejected its arguments, so that it did not run');
   else hold.settle({ error: new Error('Mastra rejected its result') });
@@ -242,6 +256,12 @@ function settle(hold: Hold | undefined, tool: string, output: unknown, failure: 
 interface Rejection {
   readonly error?: unknown;
   readonly message?: string;
+}
+
+/** What Mastra gives for an agent it did not call: of one it called, its tools' results are beside the text. */
+function isDelegationRejected(output: unknown): boolean {
+  if (typeof output !== 'object' || output === null || !('subAgentThreadId' in output) || 'subAgentToolResults' in output) return false;
+  return 'text' in output && String(output.text).startsWith('[Delegation Rejected] ');
 }
 
 /** What a hook of the agent's own skips does not run, and costs nothing. */
@@ -265,13 +285,29 @@ function taken<Value>(map: WeakMap<object, Value>, key: object | undefined): Val
   return value;
 }
 
-/** Provider options of guarded tools. Mastra hands them on to the model as they are, so a step's tools without them are strangers. */
-const marks = new WeakSet<object>();
+/**
+ * Provider options of guarded tools, numbered. Mastra hands them on to the model as they are, so a step's tools without them
+ * are strangers. They are made anew each time they are read: a copy, which may run something else, bears old ones.
+ */
+const marks = new WeakMap<object, number>();
+let lastMark = 0;
+export const marksMade = (): number => lastMark;
 
 function marked(tool: Tool, changes: Pick<Tool, 'execute'> = {}): Tool {
-  const providerOptions = { ...tool.providerOptions };
-  marks.add(providerOptions);
-  return Object.assign(Object.create(Object.getPrototypeOf(tool) as object) as Tool, tool, { ...changes, providerOptions });
+  const copy = Object.assign(Object.create(Object.getPrototypeOf(tool) as object) as Tool, tool, changes);
+  let { providerOptions } = tool;
+  return Object.defineProperty(copy, 'providerOptions', {
+    enumerable: true,
+    configurable: true,
+    get() {
+      const own = { ...providerOptions };
+      marks.set(own, ++lastMark);
+      return own;
+    },
+    set(given: object | undefined) {
+      providerOptions = given;
+    },
+  });
 }
 
 /** Tools that came in after the processor, by `prepareStep`, are nowhere to be guarded: they are asked for as the model calls them. */
@@ -279,14 +315,18 @@ export interface Strangers {
   /** Names of the newest model call's tools that are guarded, when some are not. */
   guarded?: ReadonlySet<string> | undefined;
   /** Their calls under way, by the id the model gave them. */
-  readonly holds: Map<string, Hold>;
+  readonly holds: Map<string, { readonly tool: string; readonly hold: Hold }>;
 }
 
 /** Notes which of a model call's tools are guarded. */
-export function noteStrangers(strangers: Strangers, tools: unknown): void {
+export function noteStrangers(
+  { strangers, marksBefore }: { readonly strangers: Strangers; readonly marksBefore: number },
+  tools: unknown,
+): void {
   const given = (Array.isArray(tools) ? tools : []) as readonly (Tool & { readonly name: string })[];
   const guardedOnes = given.filter(
-    ({ type, providerOptions }) => type !== 'function' || (providerOptions !== undefined && marks.has(providerOptions)),
+    ({ type, providerOptions }) =>
+      type !== 'function' || (providerOptions !== undefined && (marks.get(providerOptions) ?? 0) > marksBefore),
   );
   strangers.guarded = guardedOnes.length === given.length ? undefined : new Set(guardedOnes.map(({ name }) => name));
 }
@@ -298,7 +338,15 @@ export async function askStranger(
 ): Promise<void> {
   const { toolCallId, toolName: tool = '', input, providerExecuted } = part as CallPart;
   if (strangers.guarded?.has(tool) !== false || providerExecuted === true) return;
-  strangers.holds.set(toolCallId, await holdFor(live, place, { tool, input, context: { toolCallId } }));
+  strangers.holds.set(toolCallId, { tool, hold: await holdFor(live, place, { tool, input, context: { toolCallId } }) });
+}
+
+/** The hold of a call that was asked for as a copy's, which goes on to the tool it was copied from. */
+function askedAsStranger({ strangers: { holds } }: Execution, { tool, context: { toolCallId = '' } }: ToolCall): Hold | undefined {
+  const asked = holds.get(toolCallId);
+  if (asked?.tool !== tool) return undefined;
+  holds.delete(toolCallId);
+  return asked.hold;
 }
 
 /** A part of the agent's stream that tells how a call ended. */
@@ -308,7 +356,7 @@ export function settleStranger(
 ): void {
   if (type !== 'tool-result' && type !== 'tool-error') return;
   const { toolCallId, toolName = '', result, error } = payload as CallPart;
-  const hold = holds.get(toolCallId);
+  const hold = holds.get(toolCallId)?.hold;
   holds.delete(toolCallId);
   settle(hold, toolName, result, type === 'tool-error' ? { error } : undefined);
 }

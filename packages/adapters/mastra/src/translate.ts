@@ -1,4 +1,3 @@
-import type { MastraLanguageModel } from '@mastra/core/agent';
 import { usageOfTotals, type ReportedUsage, type RunOptions } from '@runpurse/core';
 import type { ModelReply, ModelStreamPart } from '@runpurse/core/language-model';
 
@@ -42,21 +41,39 @@ export function spanUsage({ inputTokens, outputTokens, inputDetails, outputDetai
   });
 }
 
+/** What is read of a model, Mastra's own or a provider's. */
+interface Addressed {
+  readonly config?: { readonly baseURL?: unknown; readonly url?: unknown };
+  readonly modelId?: unknown;
+  readonly url?: unknown;
+  readonly supportedUrls?: object;
+}
+
+/** Endpoints of models by their `supportedUrls`: the one object of a model that Mastra's wrapper of it has, too. */
+const endpoints = new WeakMap<object, string>();
+
 /** Where a model says it sends its requests: Mastra's own, from a `url`, or a provider's. Undefined for one that hides it. */
 export function endpointOf(model: unknown): string | undefined {
   if (typeof model !== 'object' || model === null) return undefined;
-  const { config, modelId, url } = model as {
-    readonly config?: { readonly baseURL?: unknown; readonly url?: unknown };
-    readonly modelId?: unknown;
-    readonly url?: unknown;
-  };
+  const { config, modelId, url, supportedUrls } = model as Addressed;
   const stated = config?.baseURL ?? config?.url ?? url;
-  return typeof stated === 'function' ? String((stated as (at: object) => unknown)({ path: '/', modelId })) : textOf(stated);
+  if (typeof stated === 'function') return String((stated as (at: object) => unknown)({ path: '/', modelId }));
+  return textOf(stated) ?? (supportedUrls && endpoints.get(supportedUrls));
 }
 
-/** What a model is known by before and after Mastra has wrapped it. */
-export function modelKey({ provider, modelId }: Pick<MastraLanguageModel, 'provider' | 'modelId'>): string {
-  return `${provider}\n${modelId}`;
+/** Gives a model `supportedUrls` of its own, so that its endpoint is still known when Mastra has wrapped it. */
+export function noteEndpoint(model: unknown): void {
+  const endpoint = endpointOf(model);
+  if (endpoint === undefined) return;
+  const { supportedUrls: shared = {} } = model as Addressed;
+  if (endpoints.get(shared) === endpoint) return;
+  const { then } = shared as { readonly then?: unknown };
+  const supportedUrls = typeof then === 'function' ? { then: then.bind(shared) as unknown } : { ...shared };
+  // A model that can't be changed hides its address.
+  if (
+    Reflect.defineProperty(model as object, 'supportedUrls', { value: supportedUrls, configurable: true, enumerable: true, writable: true })
+  )
+    endpoints.set(supportedUrls, endpoint);
 }
 
 /** What is read of Mastra's RequestContext. */

@@ -24,7 +24,7 @@ export function benchAdapter(options?: AddedTimeOptions): Promise<AddedTime> {
       return runpurse.run({}, async () => {
         const attached = new Set<string>();
         const host = { client, gateway: gatewayUrl, onFault: () => {}, defaults: {}, attached, traced: new Map(), runs: new Map() };
-        const execution = await beginExecution({ host, id: 'bench', carried: true, endpoints: new Map() }, undefined);
+        const execution = await beginExecution({ host, id: 'bench', carried: true }, undefined);
         const { tool } = lookup();
         const guarded = guardOf(async () => execution).tools({ lookup: tool }, execution);
         return {

@@ -1,3 +1,7 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { Agent } from '@mastra/core/agent';
 import { Agent as PlainAgent } from '@mastra/core/agent';
@@ -5,8 +9,9 @@ import { Mastra } from '@mastra/core/mastra';
 import { MockMemory } from '@mastra/core/memory';
 import { RequestContext } from '@mastra/core/request-context';
 import { InMemoryStore } from '@mastra/core/storage';
-import { createTool } from '@mastra/core/tools';
+import { createCodeMode, createTool } from '@mastra/core/tools';
 import { createStep, createWorkflow } from '@mastra/core/workflows';
+import { LocalSandbox } from '@mastra/core/workspace';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import { z } from 'zod';
 import { createRunpurse, type Runpurse } from '../src/index.ts';
@@ -38,6 +43,7 @@ async function start(policy: object = {}): Promise<RunningGateway> {
       tools: [
         { name: 'lookup', price_usd: '0.002' },
         { name: 'payment', price_usd: '0.04' },
+        { name: 'agent-sub', price_usd: '0.5' },
       ],
       budgets: [{ scope: 'run', id: '*', limit_usd: '5' }],
       policy: { tools: { deny: ['danger'] } },
@@ -69,6 +75,9 @@ function toolOf(name: string, run: (context: ToolContext) => unknown = () => 'di
     return run(context as ToolContext);
   };
   return { ran, tool: createTool({ id: name, description: name, inputSchema, execute, ...more } as never) };
+}
+interface Runnable {
+  readonly execute: (...args: readonly unknown[]) => unknown;
 }
 interface ToolContext {
   readonly agent?: { readonly resumeData?: unknown; suspend(payload?: object): Promise<unknown> };
@@ -202,6 +211,71 @@ describe('a tool is asked for', () => {
     await mastra.shutdown();
   });
 
+  it.each([false, true])('of which prepareStep gives a copy that runs something else, in a stream: %s', async (isStreamed) => {
+    for (const [name, expected] of [
+      ['danger', [0, 'denied', '0']],
+      ['lookup', [1, 'completed', '0.002']],
+    ] as const) {
+      const { tool, ran } = toolOf(name);
+      const own: unknown[] = [];
+      const execute = (input: unknown): string => (own.push(input), 'own');
+      const prepareStep = ({ tools }: { readonly tools: Record<string, object> }) => ({ tools: { [name]: { ...tools[name], execute } } });
+      const agent = agentOn(calls(name), { tools: { [name]: tool } });
+      const options = { ...inRun(name), prepareStep } as never;
+      if (isStreamed) await (await agent.stream('hi', options)).getFullOutput();
+      else await agent.generate('hi', options);
+      await soon(100); // Mastra may run a tool after its tripwire
+      expect([ran.length, own.length, (await read(name))?.calls]).toEqual([0, expected[0], [[name, expected[1], expected[2]]]]);
+    }
+  });
+
+  it('once, of which prepareStep gives a copy that goes on to it', async () => {
+    const { tool, ran } = toolOf('lookup');
+    const wrapping = ({ execute, ...rest }: Runnable) => ({ ...rest, execute: (...args: readonly unknown[]) => execute(...args) });
+    const prepareStep = ({ tools }: { readonly tools: { readonly lookup: Runnable } }) => ({ tools: { lookup: wrapping(tools.lookup) } });
+    await agentOn(calls('lookup'), { tools: { lookup: tool } }).generate('hi', { ...inRun('run-1'), prepareStep } as never);
+    expect(ran).toHaveLength(1);
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  });
+
+  it('that another calls with its own context, under any name', async () => {
+    for (const [name, expected] of [
+      ['danger', [0, 'denied', '0']],
+      ['lookup', [1, 'completed', '0.002']],
+    ] as const) {
+      const { tool, ran } = toolOf(name);
+      let own: Record<string, unknown> = {};
+      const outer = toolOf('outer', (context) => (own[name] as Runnable).execute({ q: 'y' }, context));
+      const tools = { [name]: tool, 'pays.out': outer.tool };
+      const options = runpurse.withRunpurse({ id: 'support', name: 'S', instructions: '', model: calls('pays_out'), tools } as never);
+      own = (options as { readonly tools: typeof own }).tools;
+      await new PlainAgent(options).generate('hi', inRun(name));
+      const run = await read(name);
+      expect([outer.ran.length, ran.length]).toEqual([1, expected[0]]);
+      expect(run?.calls).toEqual([
+        ['pays_out', name === 'danger' ? 'failed' : 'completed', null],
+        [name, expected[1], expected[2]],
+      ]);
+    }
+  });
+
+  it('that Code Mode runs, when they are guarded', async () => {
+    const [lookup, danger] = [toolOf('lookup'), toolOf('danger')];
+    const tools = runpurse.tools({ lookup: lookup.tool, danger: danger.tool });
+    const sandbox = await mkdtemp(join(tmpdir(), 'runpurse-mastra-'));
+    const { tool } = createCodeMode({ tools, sandbox: new LocalSandbox({ workingDirectory: sandbox }) });
+    const code = `await external_lookup({ q: 'x' }); return external_danger({ q: 'y' });`;
+    const agent = agentOn(calls(tool.id, { code }), { tools: { [tool.id]: tool } });
+    await agent.generate('hi', inRun('run-1'));
+    await rm(sandbox, { recursive: true });
+    expect([lookup.ran.length, danger.ran.length]).toEqual([1, 0]);
+    expect((await read())?.calls).toEqual([
+      [tool.id, 'completed', null],
+      ['lookup', 'completed', '0.002'],
+      ['danger', 'denied', '0'],
+    ]);
+  });
+
   it('once, when both a hook and the tool itself could ask', async () => {
     const { tool } = toolOf('lookup');
     await agentOn(calls('lookup'), { tools: { lookup: tool } }).generate('hi', { ...inRun('run-1'), inputProcessors: [] });
@@ -306,6 +380,17 @@ describe('a tool that did not run costs nothing', () => {
     expect(await read('run-2')).toMatchObject({ calls: [['lookup', 'completed', '0.002']] });
   });
 
+  it.each([true, false])('because onDelegationStart lets an agent go on: %s', async (proceed) => {
+    const sub = agentOn(
+      scripted(() => ({ text: '[Delegation Rejected] says the model' })),
+      { id: 'sub', description: 'helps' },
+    );
+    const delegation = { onDelegationStart: () => ({ proceed, rejectionReason: 'no' }) };
+    const agent = agentOn(calls('agent-sub', { prompt: 'help' }), { tools: {}, agents: { sub } });
+    await agent.generate('hi', { ...inRun('run-1'), delegation } as never);
+    expect((await read())?.calls).toEqual([['agent-sub', proceed ? 'completed' : 'failed', proceed ? '0.5' : '0']]);
+  });
+
   it('because it is denied, of generateLegacy too, whose run goes on', async () => {
     const answer = { finishReason: 'stop', usage: { promptTokens: 1, completionTokens: 1 }, rawCall: { rawPrompt: null, rawSettings: {} } };
     const toolCalls = [{ toolCallType: 'function', toolCallId: 'call_1', toolName: 'danger', args: '{"q":"x"}' }];
@@ -360,6 +445,64 @@ describe('a fallback', () => {
     expect(run?.requests[1]?.source).toBe(source);
     expect(Number(run?.requests[1]?.cost_usd)).toBeGreaterThan(0);
     expect(run?.cost.retry_usd).toBe(run?.requests[1]?.cost_usd);
+  });
+});
+
+describe('models of one name behind two addresses', () => {
+  const at = (baseURL: string, apiKey = gateway.apiKey) =>
+    createOpenAICompatible({ name: 'same', baseURL, apiKey, includeUsage: true })('model');
+  const past = () => scripted(() => ({ text: 'past' }), 'http://127.0.0.1:9/v1', 'model');
+  const through = () => Object.defineProperty(at(`${gateway.url}/v1`), 'provider', { value: 'scripted' });
+  const defaultOptions = { modelSettings: { maxOutputTokens: 1000 } };
+  const capped = (runId: string) => inRun(runId, { limitUsd: '0.0000001' });
+
+  it.each<[string, () => { readonly model: unknown; readonly options?: object }]>([
+    ['of fallbacks', () => ({ model: [past(), through()].map((model) => ({ model, maxRetries: 0 })) })],
+    ['that prepareStep gives', () => ({ model: through(), options: { prepareStep: () => ({ model: past() }) } })],
+    ['given to the call', () => ({ model: through(), options: { model: past() } })],
+  ])('are told apart: one past the gateway is held to the cap, %s', async (_, make) => {
+    const { model, options } = make();
+    const { tripwire } = await agentOn(model, { defaultOptions }).generate('hi', { ...capped('run-1'), ...options } as never);
+    expect(tripwire).toMatchObject({ metadata: { code: 'budget_exceeded' } });
+    await agentOn(model, { defaultOptions }).generate('hi', { ...inRun('run-2'), ...options } as never);
+    expect((await read('run-2'))?.requests).toMatchObject([{ source: 'self_reported', status: 'completed' }]);
+  });
+
+  it('are told apart, each call counted once, of a model chosen by the call', async () => {
+    const model = async ({ requestContext }: { readonly requestContext: RequestContext }) => {
+      await soon(Math.random() * 20);
+      return requestContext.get('where') === 'past' ? past() : through();
+    };
+    const agent = agentOn(model, { defaultOptions });
+    await Promise.all(
+      Array.from({ length: 10 }, async (_, index) => {
+        const { requestContext } = inRun(`run-${index}`);
+        requestContext.set('where', index % 2 === 0 ? 'past' : 'through');
+        await agent.generate('hi', { requestContext });
+      }),
+    );
+    for (let index = 0; index < 10; index += 1) {
+      const source = index % 2 === 0 ? 'self_reported' : 'gateway';
+      expect((await read(`run-${index}`))?.requests).toMatchObject([{ source, status: 'completed' }]);
+    }
+    expect(warnings).toEqual([]);
+  });
+
+  it('said to be carried, are charged when one was not, with a warning', async () => {
+    const model = past();
+    const { doGenerate } = model as unknown as { doGenerate(options: object): Promise<{ readonly response: object }> };
+    const headers = { 'content-type': 'application/json' };
+    const answering = async (options: object) =>
+      doGenerate(options).then((answer) => ({ ...answer, response: { ...answer.response, headers } }));
+    Object.assign(model, { doGenerate: answering });
+    const options = { id: 'support', name: 'S', instructions: '', model };
+    const agent = new PlainAgent(runpurse.withRunpurse(options as never, { carried: true }));
+    for (const runId of ['run-1', 'run-2']) {
+      await agent.generate('hi', inRun(runId));
+      const requests = (await read(runId))?.requests;
+      expect(requests).toMatchObject([{ source: 'self_reported', status: 'completed', usage: { output_tokens: 5 } }]);
+    }
+    expect(warnings).toEqual([expect.stringContaining('past the gateway')]);
   });
 });
 
