@@ -140,19 +140,7 @@ async function holdFor(live: Live, place: Execution['place'], { tool, input, con
     },
     release: (why) => {
       if (!live.open.delete(hold)) return;
-      const { agentId, parentStepId } = place;
-      live.run.record({
-        type: 'tool.call.failed',
-        tool_call_id: id,
-        step_id: id,
-        parent_step_id: parentStepId,
-        agent_id: agentId ?? live.run.context.agentId,
-        name: tool,
-        step_kind: 'tool_call',
-        event_phase: 'after',
-        policy_stage: 'post_action',
-        metadata: { tool_name: tool, status: 'failed', message: why, from_cache: true },
-      });
+      live.run.settleTool({ toolCallId: id, status: 'failed', error: why, neverRan: true });
     },
   };
   live.open.set(hold, () => hold.settle({ error: new Error('its run ended first') }));

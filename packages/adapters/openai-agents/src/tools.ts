@@ -237,19 +237,7 @@ function settle(hold: Hold, failure: Failure | undefined): void {
 
 /** Gives back what is held for a call that was allowed and not made: another guardrail rejected it, a hook threw, the run was aborted. */
 export function release(hold: Hold): void {
-  const { live, id, toolCall, isPaid } = hold;
+  const { live, id, isPaid } = hold;
   if (!live.holds.delete(hold) || isPaid) return;
-  live.host.guard(() =>
-    live.run.record({
-      type: 'tool.call.failed',
-      event_phase: 'after',
-      policy_stage: 'post_action',
-      step_kind: 'tool_call',
-      step_id: id,
-      tool_call_id: id,
-      name: toolCall.name,
-      // As for a result out of a cache: nothing was called, so it costs nothing.
-      metadata: { tool_name: toolCall.name, from_cache: true, status: 'failed', message: 'it was allowed, and not called' },
-    }),
-  );
+  live.host.guard(() => live.run.settleTool({ toolCallId: id, status: 'failed', error: 'it was allowed, and not called', neverRan: true }));
 }

@@ -10,6 +10,7 @@ import {
   type RunEnd,
   type RunOptions,
 } from '@runpurse/core';
+import { outputMax } from '@runpurse/core/language-model';
 
 /** What a run belongs to, stated per run by `runpurse.with(…)` or once for all in the options; all of it is optional. */
 export type RunpurseContext = Pick<
@@ -96,7 +97,7 @@ export function boundsOf(request: AskedModel): {
   const sent =
     isWhole && isOurs ? JSON.stringify([systemInstructions, input, tools, handoffs, outputType, ...Object.entries(extra)]) : undefined;
   return {
-    maxOutputTokens: mostOutput(modelSettings.maxTokens, extra),
+    maxOutputTokens: outputMax([modelSettings.maxTokens, ...OUTPUT_LIMITS.map((field) => extra[field])], [extra['n']]),
     inputTokensMax: sent === undefined || MEDIA.test(sent) ? undefined : Buffer.byteLength(sent),
   };
 }
@@ -105,8 +106,6 @@ type Fields = Readonly<Record<string, unknown>>;
 const KEPT = ['previous_response_id', 'conversation', 'prompt'];
 const TOOLS = ['tools', 'web_search_options'];
 const OUTPUT_LIMITS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'];
-/** More than any model writes at once. */
-const OUTPUT_TOKENS_MAX = 1_000_000;
 
 /** What goes past the SDK into the body of the request. */
 function bodyOf(providerData: Fields = {}): Fields {
@@ -114,15 +113,6 @@ function bodyOf(providerData: Fields = {}): Fields {
   return { ...fields, ...(extraBody as Fields | undefined), ...(extra_body as Fields | undefined) };
 }
 
-/** The largest of the limits that are sent, for each of the answers; one that is taken away is none. */
-function mostOutput(stated: number | undefined, extra: Fields): number | undefined {
-  const limits: unknown[] = OUTPUT_LIMITS.filter((field) => extra[field] !== undefined).map((field) => extra[field]);
-  if (stated !== undefined) limits.push(stated);
-  const isLimited = limits.length > 0 && limits.every((limit) => typeof limit === 'number');
-  const answers = typeof extra['n'] === 'number' ? Math.max(1, extra['n']) : 1;
-  if (!isLimited) return answers > 1 ? answers * OUTPUT_TOKENS_MAX : undefined;
-  return Math.max(...limits) * answers;
-}
 const MEDIA = /"type":"(?:input_image|input_file|image|audio)"/;
 
 /** The parts of the SDK's `ModelResponse`, plain or the end of a stream, that say what was answered and used. */

@@ -107,8 +107,11 @@ function enumText(text: string, values: ReadonlySet<string>): string {
   return values.has(word) ? word : 'unknown';
 }
 
+const CONTROL = /\p{Cc}/u;
+
 /** An id by which spend is looked up, on one line as in clients: dropped, the call would stand under no cap. */
 function spendId(text: string): string | undefined {
+  if (!CONTROL.test(text)) return text;
   const line = text.replace(/\p{Cc}+/gu, ' ').trim();
   return line === '' ? undefined : line;
 }

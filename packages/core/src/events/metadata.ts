@@ -76,7 +76,7 @@ export const METADATA_FIELDS = {
   usage: reportedUsage,
   /** What the call cost, as far as the sender knows. */
   cost_usd: amount,
-  /** A tool's result came out of its framework's cache: nothing was called, so it costs nothing. */
+  /** The tool was not called, so it costs nothing: its result came out of its framework's cache, or it never ran. */
   from_cache: z.boolean(),
   /** The step holds this one model call and no other, so that asked for or told again it is the same. */
   one_call: z.boolean(),

@@ -57,6 +57,7 @@ describe('the bounds of a call', () => {
     [{ openai: { maxCompletionTokens: 4_000 }, other: { max_output_tokens: 5_000 } }, 5_000],
     [{ stub: { n: 20 } }, 1_000],
     [{ stub: { max_tokens: null } }, undefined],
+    [{ stub: { max_tokens: '4000' } }, undefined],
     [{ stub: { max_tokens: null, n: 2 } }, 2_000_000],
     [{ stub: { n: 2, max_tokens: 100 } }, 200],
     [{ stub: { max_tokens: 10, n: 'x' }, odd: null }, 50],

@@ -110,12 +110,13 @@ const ANSWER_TOKENS_MAX = 1_000_000;
 
 /**
  * What the answers of a call may be together: of its limits the highest, times as many as it asks for. Of one without a
- * limit the gateway knows the model's own; null takes the limit away.
+ * limit the gateway knows the model's own; one that is stated and is no number takes the limit away.
  */
 export function outputMax(limits: readonly unknown[], answers: readonly unknown[]): number | undefined {
   const isStated = (value: unknown): value is number => typeof value === 'number' && value > 0;
-  const [stated, count] = [limits.filter(isStated), Math.max(1, ...answers.filter(isStated))];
-  if (stated.length === 0 || limits.includes(null)) return count === 1 ? undefined : count * ANSWER_TOKENS_MAX;
+  const stated = limits.filter((limit) => limit !== undefined);
+  const count = Math.max(1, ...answers.filter(isStated));
+  if (stated.length === 0 || !stated.every(isStated)) return count === 1 ? undefined : count * ANSWER_TOKENS_MAX;
   return Math.max(...stated) * count;
 }
 

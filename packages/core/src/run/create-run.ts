@@ -233,6 +233,7 @@ class ReportingRun implements Run {
         tool_name: fields.name ?? result.tool,
         status: result.status,
         cost_usd: this.#amount('costUsd', result.costUsd),
+        from_cache: result.neverRan === true || undefined,
         message: result.error === undefined ? undefined : errorText(result.error),
       },
     });

@@ -420,6 +420,20 @@ describe('ids and properties from an untyped host', () => {
   });
 });
 
+it('a tool that was allowed and never ran costs nothing, is told once, and is asked for anew', async () => {
+  const { run, transport } = openRun();
+  const call = { stepId: 's', tool: 'lookup', toolCallId: 't' };
+  await run.authorizeTool(call);
+  for (let twice = 0; twice < 2; twice += 1)
+    run.settleTool({ toolCallId: 't', status: 'failed', error: 'a hook skipped it', neverRan: true });
+  await run.authorizeTool(call);
+  expect(transport.events.map(({ type, step_id, metadata }) => [type, step_id, metadata['from_cache']])).toEqual([
+    ['tool.call.requested', 's', undefined],
+    ['tool.call.failed', 's', true],
+    ['tool.call.requested', 's', undefined],
+  ]);
+});
+
 it('a settlement does not depend on whether the error can be read', async () => {
   const { run, transport } = openRun();
   const error = new Proxy(new Error(), {

@@ -107,6 +107,8 @@ export interface ToolResult extends Told {
   /** What the tool cost, if it knows. A price configured in the gateway wins. */
   readonly costUsd?: string | undefined;
   readonly error?: unknown;
+  /** It was allowed and did not run after all: another said no, or it was cancelled first. It costs nothing. */
+  readonly neverRan?: boolean | undefined;
   /** Needed only when the call was not authorized by this handle. */
   readonly tool?: string | undefined;
   readonly place?: CallPlace | undefined;

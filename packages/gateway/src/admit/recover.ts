@@ -5,7 +5,8 @@ import type { Store } from '../store/store.ts';
 
 /**
  * Ends what a crash left open, before anything else is decided: each reservation without a settlement is charged at its
- * hold and marked unconfirmed (DESIGN §5.5); without a known price its cost stays unknown. Resolves when that is durable and in the views. Returns how many there were.
+ * hold and marked unconfirmed (DESIGN §5.5); without a known price its cost stays unknown. Resolves when that is durable
+ * and in the views. Returns how many there were.
  */
 export async function recoverReservations(store: Store, clock: Clock): Promise<number> {
   const lost = store.openReservations();

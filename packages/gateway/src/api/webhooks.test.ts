@@ -189,6 +189,18 @@ describe('webhooks', () => {
     expect(other.status).toBe(201);
   });
 
+  it('asked for again with another key live as long as that one', async () => {
+    const body = { url: address, events: ['run.ended'] };
+    await api.post('/v1/webhooks', body, { key: api.keys.bound });
+    await api.post('/v1/webhooks', body);
+    const bound = api.gateway.store.keys().find(({ agentId }) => agentId === 'writer');
+    if (bound === undefined) throw new Error('no such key');
+    await api.gateway.store.putKey({ ...bound, revokedAt: Date.now() });
+    await play('outlived');
+    await until(() => received.length === 1);
+    expect((await api.get('/v1/webhooks')).body['data']).toHaveLength(1);
+  });
+
   it('are a hundred to a workspace at most', async () => {
     for (let count = 0; count < 100; count += 1)
       expect((await api.post('/v1/webhooks', { url: `${address}${count}`, events: ['run.ended'] })).status).toBe(201);

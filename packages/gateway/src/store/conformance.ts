@@ -511,7 +511,8 @@ export function describeStore(harness: StoreHarness): void {
 
     describe('random ledgers', () => {
       const count = harness.randomEntries ?? 300;
-      const seeds = [1, 2, Math.floor(Math.random() * 1e9)];
+      // 798899469: a call whose only event is no evidence of a step.
+      const seeds = [1, 2, 798_899_469, Math.floor(Math.random() * 1e9)];
       for (const seed of seeds) {
         it(`agree with the naive model in every figure (seed ${seed})`, async () => {
           const random = createRandom(seed);

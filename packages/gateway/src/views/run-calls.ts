@@ -2,7 +2,7 @@ import { formatUsd, type Nanos, type RequestShape, type RunStatus, type ToolShap
 import { usageOf, type DecisionEntry, type EventEntry, type Usage } from '../store/entry.ts';
 import { nanosOf } from './run-fold.ts';
 import { isEnd, isFailure, type LoggedCall, type RunLog } from './run-log.ts';
-import { UNNAMED_TOOL, deniedTool, isRefusedCall, toolOfEvent } from './run-rules.ts';
+import { UNNAMED_TOOL, deniedTool, isRefusedCall, stepOfEvent, toolOfEvent } from './run-rules.ts';
 import { timeOrNull, timeText } from './time.ts';
 
 /** A run's model calls: admitted ones as they stand, refused ones with nothing charged. Released ones were never made. */
@@ -82,7 +82,7 @@ export function costOfCall(call: LoggedCall): Nanos | undefined {
 
 /** The step a call belongs to: as it said itself, else as an event about it says. */
 export function stepOfCall(call: LoggedCall): string | undefined {
-  return call.reserve.stepId ?? call.linked?.stepId;
+  return call.reserve.stepId ?? (call.linked === undefined ? undefined : stepOfEvent(call.linked));
 }
 
 /** What every call shows alike. */

@@ -96,8 +96,8 @@ export class GatewayChatModel extends BaseChatModel {
 
   /** Asks the model until its answer holds no denied tool; yields text as it comes. */
   async *#turns(messages: Message[], config: ChatModelConfig | undefined, isStreamed: boolean): AsyncGenerator<string, Answer> {
-    const { live, place } = this.#ports;
-    settle(live, place, messages);
+    const { live } = this.#ports;
+    settle(live, messages);
     const conversation = messages.flatMap((message) => [...toldBefore(live, message), ...toWire(message, live.given)]);
     const told: WireMessage[] = [];
     for (let round = 1; ; round += 1) {
@@ -154,9 +154,9 @@ export class GatewayChatModel extends BaseChatModel {
       }
       isWhole = true;
     } finally {
-      const { live, place } = this.#ports;
+      const { live } = this.#ports;
       const why = 'another tool of the same answer could not be asked for, so that none ran';
-      for (const { id } of isWhole ? [] : allowed) release(live, place, id, why);
+      for (const { id } of isWhole ? [] : allowed) release(live, id, why);
     }
     return { allowed, denied };
   }

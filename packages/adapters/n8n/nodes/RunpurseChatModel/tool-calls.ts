@@ -1,4 +1,3 @@
-import type { CallPlace } from '@runpurse/core';
 import type { Message } from '@n8n/ai-node-sdk';
 import type { LiveRun } from './live-run.ts';
 import { outcomeOf, toolResults } from './wire.ts';
@@ -6,13 +5,13 @@ import { outcomeOf, toolResults } from './wire.ts';
 /** How the calls that the gateway allowed end, there. */
 
 /** Results that came since the last round settle their calls. */
-export function settle(live: LiveRun, place: CallPlace, messages: readonly Message[]): void {
+export function settle(live: LiveRun, messages: readonly Message[]): void {
   for (const result of messages.flatMap(toolResults)) {
     const { toolCallId } = result;
     if (!live.open.has(toolCallId)) continue;
     const outcome = outcomeOf(result);
     if (outcome.type === 'declined') {
-      release(live, place, toolCallId, outcome.message);
+      release(live, toolCallId, outcome.message);
       continue;
     }
     live.open.delete(toolCallId);
@@ -21,23 +20,8 @@ export function settle(live: LiveRun, place: CallPlace, messages: readonly Messa
 }
 
 /** A call that was allowed and did not run costs nothing. */
-export function release(live: LiveRun, { agentId, parentStepId, graphNode }: CallPlace, toolCallId: string, why: string): void {
-  const open = live.open.get(toolCallId);
-  if (open === undefined) return;
-  live.open.delete(toolCallId);
-  live.run.record({
-    type: 'tool.call.failed',
-    tool_call_id: toolCallId,
-    step_id: open.stepId,
-    parent_step_id: parentStepId,
-    agent_id: agentId ?? live.run.context.agentId,
-    graph_node: graphNode,
-    name: open.tool,
-    step_kind: 'tool_call',
-    event_phase: 'after',
-    policy_stage: 'post_action',
-    metadata: { tool_name: open.tool, status: 'failed', message: why, from_cache: true },
-  });
+export function release(live: LiveRun, toolCallId: string, why: string): void {
+  if (live.open.delete(toolCallId)) live.run.settleTool({ toolCallId, status: 'failed', error: why, neverRan: true });
 }
 
 /** The agent has its answer: its calls are not spoken of again, but by a memory, which needs no provider's ids. */
