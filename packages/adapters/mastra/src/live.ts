@@ -44,8 +44,8 @@ export interface Live {
   readonly run: Run;
   /** Calls under way, and how to report one whose run ends first. */
   readonly open: Map<object, () => void>;
-  /** How often a tool call id was used: some providers number them anew in each answer. */
-  readonly toolUses: Map<string, number>;
+  /** Ids, as the model gave them, of the tool calls that began here. */
+  readonly toolCalls: Set<string>;
   /** Tool calls that wait to be resumed, by the id the model gave them. */
   readonly suspended: Map<string, SuspendedCall>;
   /** A workflow's steps that wait to be resumed. */
@@ -144,7 +144,7 @@ function makeLive(host: Host, options: RunOptions, isAgents: boolean): Live {
     host,
     run,
     open: new Map(),
-    toolUses: new Map(),
+    toolCalls: new Set(),
     suspended: new Map(),
     suspendedSteps: new Map(),
     isAgents,

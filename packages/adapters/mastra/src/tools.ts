@@ -126,10 +126,9 @@ async function holdFor(live: Live, place: Execution['place'], { tool, input, con
   const isResumed = resumeData !== undefined && (suspendPayload !== undefined || waiting?.hasPayload === false);
   if (isResumed && waiting?.tool === tool) return resumed(live, toolCallId, waiting.hold);
   // Begun in another process: it was asked for there, and is charged at its hold when nobody there says how it ended.
-  if (isResumed && !live.toolUses.has(toolCallId)) return { id: toolCallId, settle: () => {}, release: () => {} };
-  const uses = (live.toolUses.get(toolCallId) ?? 0) + 1;
-  live.toolUses.set(toolCallId, uses);
-  const id = uses === 1 ? toolCallId : `${toolCallId}~${uses}`;
+  if (isResumed && !live.toolCalls.has(toolCallId)) return { id: toolCallId, settle: () => {}, release: () => {} };
+  live.toolCalls.add(toolCallId);
+  const id = live.run.toolCallId(toolCallId);
   const obstacle = obstacleOf(await live.run.authorizeTool({ ...place, tool, toolCallId: id, stepId: id, input }));
   if (obstacle !== undefined) throw obstacle;
   const hold: Hold = {

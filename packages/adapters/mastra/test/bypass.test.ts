@@ -121,6 +121,18 @@ describe('a tool is asked for', () => {
     expect(await read()).toMatchObject({ calls: [['lookup', 'completed', '0.002']], cost: { tool_usd: '0.002' } });
   });
 
+  it('each time, though its model’s ids repeat and one looks like a repeated one', async () => {
+    const { tool, ran } = toolOf('lookup');
+    const ids = ['a', 'a~2', 'a', 'a\n'];
+    const model = scripted((count) => {
+      const id = ids[count - 1];
+      return id === undefined ? { text: 'done' } : { calls: [{ name: 'lookup', args: { q: String(count) }, id }] };
+    });
+    await agentOn(model, { tools: { lookup: tool } }).generate('hi', inRun('run-1'));
+    expect(ran).toHaveLength(4);
+    expect(await read()).toMatchObject({ cost: { tool_usd: '0.008' }, counts: { tool_calls: 4 } });
+  });
+
   it('in a network, which calls an agent’s tools by itself', async () => {
     for (const [name, expected] of [
       ['danger', [0, 'denied', '0']],
