@@ -85,6 +85,31 @@ describe('budgets by API', () => {
     expect([answer.status, answer.error.message]).toEqual([409, expect.stringMatching(/every workspace.*operator/)]);
   });
 
+  const keyed = (more: object, key = api.keys.admin) =>
+    api.post('/v1/budgets', { scope: 'run', id: 'b_7', limit_usd: '1', idempotency_key: 'nightly', ...more }, { key });
+  const listed = async (id: string) =>
+    ((await api.get('/v1/budgets')).body['data'] as { id: string; limit_usd: string }[]).filter((budget) => budget.id === id);
+
+  it('made again under an idempotency key are replaced, at the same instant too, and in this workspace alone', async () => {
+    const made = await Promise.all(Array.from({ length: 8 }, () => keyed({})));
+    expect(new Set(made.map(({ body }) => body['budget_id'])).size).toBe(1);
+    expect(await listed('b_7')).toHaveLength(1);
+    const again = await keyed({ limit_usd: '2' });
+    expect([again.status, again.body['budget_id']]).toEqual([200, made[0]?.body['budget_id']]);
+    expect(await listed('b_7')).toMatchObject([{ limit_usd: '2' }]);
+    const other = await keyed({ idempotency_key: 'weekly' });
+    expect([other.status, other.body['budget_id'] === again.body['budget_id']]).toEqual([201, false]);
+    await api.call('DELETE', `/v1/budgets/${String(again.body['budget_id'])}`, { key: api.keys.admin });
+    expect((await keyed({})).status).toBe(201);
+  });
+
+  it('are not both replaced by id and named by a key', async () => {
+    const { body } = await keyed({ id: 'b_8', idempotency_key: 'once' });
+    const answer = await keyed({ id: 'b_8', budget_id: body['budget_id'], limit_usd: '9' });
+    expect([answer.status, answer.error.code, answer.error.message]).toEqual([400, 'invalid_request', expect.stringContaining('not both')]);
+    expect(await listed('b_8')).toMatchObject([{ limit_usd: '1' }]);
+  });
+
   it('make sense of a duplicate request by the id alone: two posts without id are two budgets', async () => {
     const body = { scope: 'run', id: 'b_6', limit_usd: '1' };
     const first = await api.post('/v1/budgets', body, { key: api.keys.admin });

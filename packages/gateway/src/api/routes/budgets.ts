@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { formatUsd } from '@runpurse/core';
+import { formatUsd, type Refusal } from '@runpurse/core';
 import type { Budget } from '../../admit/types.ts';
 import { budgetBody, parseBudget } from '../../config/stored-budget.ts';
 import { BUDGET_SCOPES } from '../../config/config.ts';
@@ -8,8 +9,16 @@ import { budgetWire } from '../budget-wire.ts';
 import { answer, refused, route, type AnyRoute } from '../route.ts';
 import { amount, budgetShape, identifier, listOf } from '../shapes.ts';
 
+const IDEMPOTENCY_KEY_MAX = 2000;
+
 const budgetInput = z.strictObject({
   budget_id: identifier.optional().describe('Of an existing budget: it is replaced, its counters stay'),
+  idempotency_key: z
+    .string()
+    .min(1)
+    .max(IDEMPOTENCY_KEY_MAX)
+    .optional()
+    .describe('Names what is made: sent again with the same key, it replaces the budget it made, also at the same instant'),
   name: identifier.optional(),
   scope: z.enum(BUDGET_SCOPES),
   id: identifier.optional().describe('Default `*`: each id of the scope has its own counter'),
@@ -53,13 +62,15 @@ export function budgetRoutes(gateway: Gateway): readonly AnyRoute[] {
       answers: { 200: { description: 'Replaced', shape: budgetShape }, 201: { description: 'Made', shape: budgetShape } },
       refusals: ['not_found', 'conflict'],
       async handle({ body, caller }) {
-        const existing = body.budget_id === undefined ? undefined : find(body.budget_id, caller.workspaceId);
-        if (body.budget_id !== undefined) {
-          if (existing === undefined) return refused(budgetNotFound(body.budget_id));
+        const { budget_id: replaced, idempotency_key: key, limit_usd: limit, ...rest } = body;
+        if (replaced !== undefined && key !== undefined) return refused(NAMED_TWICE);
+        const given = replaced ?? (key === undefined ? undefined : keyedId(caller.workspaceId, key));
+        const existing = given === undefined ? undefined : find(given, caller.workspaceId);
+        if (replaced !== undefined) {
+          if (existing === undefined) return refused(budgetNotFound(replaced));
           const fixed = notOurs(existing, caller.workspaceId);
           if (fixed !== undefined) return refused(fixed);
         }
-        const { budget_id: given, limit_usd: limit, ...rest } = body;
         const parsed = parseBudget({ ...rest, limit_usd: formatUsd(limit), workspace: caller.workspaceId });
         if (parsed.type === 'invalid')
           return refused({ code: 'invalid_request', message: `The field ${parsed.path} ${parsed.message}.`, param: parsed.path });
@@ -89,6 +100,18 @@ export function budgetRoutes(gateway: Gateway): readonly AnyRoute[] {
       },
     }),
   ];
+}
+
+const NAMED_TWICE: Refusal = {
+  code: 'invalid_request',
+  message: 'A budget is replaced by its budget_id or named by an idempotency_key, not both. Leave one out. Nothing was changed.',
+  param: 'idempotency_key',
+};
+
+/** The same key of a workspace is always the same budget, so that two requests at once need not wait for each other. */
+function keyedId(workspaceId: string, key: string): string {
+  const digest = createHash('sha256').update(JSON.stringify([workspaceId, key]));
+  return `bud_${digest.digest('hex').slice(0, 32)}`;
 }
 
 function visibleTo(budget: Budget, workspaceId: string): boolean {

@@ -72,20 +72,15 @@ export const create: Operation = {
       limit_usd: limitOf(item),
       action: choice(item, 'budgetAction'),
     };
-    return oneByOne(async () => {
-      const body = stated({ budget_id: id(item, 'budgetId') || (await sameNamed(item, wanted)), ...wanted });
-      return askAccepted(item, { method: 'POST', path: '/v1/budgets', body });
-    });
+    const budgetId = id(item, 'budgetId');
+    const body = stated({ budget_id: budgetId, idempotency_key: budgetId === '' ? keyOf(wanted) : '', ...wanted });
+    return askAccepted(item, { method: 'POST', path: '/v1/budgets', body });
   },
 };
 
-let before: Promise<unknown> = Promise.resolve();
-
-/** Executions at once would each look for the budget before any of them has made it. */
-function oneByOne<Made>(make: () => Promise<Made>): Promise<Made> {
-  const made = before.then(make, make);
-  before = made.catch(() => undefined);
-  return made;
+/** One budget of a name for each it is about, so that a workflow which runs every hour makes one and not hundreds. */
+function keyOf({ name, scope, id: scopeId }: Pick<IDataObject, 'name' | 'scope' | 'id'>): string {
+  return name === '' ? '' : `n8n:${JSON.stringify([name, scope, scopeId])}`;
 }
 
 function limitOf(item: Item): string {
@@ -93,14 +88,4 @@ function limitOf(item: Item): string {
   const limit = amountIn(field);
   if (limit === undefined) throw unusable(field, 'give dollars such as 20');
   return limit;
-}
-
-/** The budget made earlier under this name, so that a workflow which runs every hour makes one and not hundreds. */
-async function sameNamed(item: Item, wanted: Pick<IDataObject, 'name' | 'scope' | 'id'>): Promise<string> {
-  if (wanted['name'] === '') return '';
-  const { data } = await askAccepted(item, { method: 'GET', path: '/v1/budgets' });
-  const found = (data as IDataObject[]).find(
-    (budget) => budget['origin'] === 'api' && (['name', 'scope', 'id'] as const).every((key) => budget[key] === wanted[key]),
-  );
-  return found === undefined ? '' : String(found['budget_id']);
 }
