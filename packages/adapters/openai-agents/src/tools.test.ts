@@ -107,7 +107,7 @@ describe('a guarded tool', () => {
     // Asked about before the approval too, but nothing is held while nobody answers: the run that calls it pays.
     const [last] = at.eventsOf('run.started').slice(-1);
     expect(ran).toEqual(['x']);
-    expect(at.eventsOf('tool.call.failed').map(({ metadata }) => metadata['from_cache'])).toEqual([true, true]);
+    expect(at.eventsOf('tool.call.failed').map(({ metadata }) => metadata['released'])).toEqual([true, true]);
     expect(at.eventsOf('tool.call.completed').map(({ run_id }) => run_id)).toEqual([last?.run_id]);
   });
 

@@ -76,8 +76,10 @@ export const METADATA_FIELDS = {
   usage: reportedUsage,
   /** What the call cost, as far as the sender knows. */
   cost_usd: amount,
-  /** The tool was not called, so it costs nothing: its result came out of its framework's cache, or it never ran. */
+  /** The tool was not called, so it costs nothing: its result came out of its framework's cache. */
   from_cache: z.boolean(),
+  /** On `tool.call.failed` and `llm.call.failed`: the call was asked for and not made after all, so its hold is given back. */
+  released: z.boolean(),
   /** The step holds this one model call and no other, so that asked for or told again it is the same. */
   one_call: z.boolean(),
   status: z.enum(EVENT_STATUSES),

@@ -150,7 +150,10 @@ class ReportingRun implements Run {
         input_tokens_max: call.inputTokensMax,
       },
     });
-    if (!decision.proceed) this.#modelPlaces.delete(call.stepId);
+    if (decision.proceed) return decision;
+    this.#modelPlaces.delete(call.stepId);
+    if (decision.type === 'unavailable' && !call.carried)
+      this.#release('llm.call.failed', { ...this.#place(place), name: call.model, step_kind: 'llm_call' }, { model: call.model });
     return decision;
   }
 
@@ -199,11 +202,18 @@ class ReportingRun implements Run {
     // Another tool under the id of an open call: the gateway refuses it, and the open one is still to be settled.
     if (open !== undefined) return asked;
     const decision = asked.then((answer) => {
-      if (!answer.proceed) this.#closeTool(key);
+      if (answer.proceed) return answer;
+      this.#closeTool(key);
+      if (answer.type === 'unavailable') this.#release('tool.call.failed', fields, { tool_name: call.tool });
       return answer;
     });
     this.#openTools.set(key, { fields, decision });
     return decision;
+  }
+
+  /** The question may have been heard, its answer was lost: what was held for a call that is not made is given back. */
+  #release(type: string, fields: EventFields, metadata: EventMetadata): void {
+    this.#record(type, { ...fields, ...AFTER, metadata: { ...metadata, status: 'failed', released: true, message: NO_ANSWER } });
   }
 
   toolCallId(given?: string): string {
@@ -233,7 +243,7 @@ class ReportingRun implements Run {
         tool_name: fields.name ?? result.tool,
         status: result.status,
         cost_usd: this.#amount('costUsd', result.costUsd),
-        from_cache: result.neverRan === true || undefined,
+        released: result.neverRan === true || undefined,
         message: result.error === undefined ? undefined : errorText(result.error),
       },
     });
@@ -365,6 +375,9 @@ class ReportingRun implements Run {
     return undefined;
   }
 }
+
+/** Why a call was not made under the failure policy `closed`. */
+const NO_ANSWER = 'the gateway gave no answer, so it was not made';
 
 const AFTER = { event_phase: 'after', policy_stage: 'post_action' } as const;
 

@@ -1,6 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
-import { createGatewayClient, orThrow, RefusedError, RunpurseError, type GatewayClientOptions, type RunOptions } from '../index.ts';
-import { accepted, refused, scriptedHost } from '../../test/scripted-host.ts';
+import {
+  createGatewayClient,
+  orThrow,
+  RefusedError,
+  RunpurseError,
+  type GatewayClientOptions,
+  type Run,
+  type RunOptions,
+} from '../index.ts';
+import { accepted, refused, scriptedHost, type Reply, type SentEvent } from '../../test/scripted-host.ts';
 
 function openRun(
   run: RunOptions = { runId: 'run-1', sessionId: 'session-1', agentId: 'agent-1' },
@@ -427,11 +435,47 @@ it('a tool that was allowed and never ran costs nothing, is told once, and is as
   for (let twice = 0; twice < 2; twice += 1)
     run.settleTool({ toolCallId: 't', status: 'failed', error: 'a hook skipped it', neverRan: true });
   await run.authorizeTool(call);
-  expect(transport.events.map(({ type, step_id, metadata }) => [type, step_id, metadata['from_cache']])).toEqual([
+  expect(transport.events.map(({ type, step_id, metadata }) => [type, step_id, metadata['released']])).toEqual([
     ['tool.call.requested', 's', undefined],
     ['tool.call.failed', 's', true],
     ['tool.call.requested', 's', undefined],
   ]);
+});
+
+describe('a question that got no answer', () => {
+  const ask = {
+    tool: (run: Run) => run.authorizeTool({ stepId: 's', tool: 'lookup', toolCallId: 't' }),
+    model: (run: Run) => run.authorizeModel({ stepId: 's', model: 'm', carried: false }),
+  };
+  /** Its questions are answered with `reply`, reports are taken. */
+  const answered = (reply: Reply, authorize: 'open' | 'closed') => {
+    const opened = openRun(undefined, { failurePolicy: { authorize } });
+    opened.transport.reply = ({ url }) => (url.includes('enforce=true') ? reply : accepted);
+    return opened;
+  };
+  const LOST = new Error('timeout of 5000ms exceeded');
+
+  it.each(['tool', 'model'] as const)('gives back what may be held, where the %s call is not made for it', async (kind) => {
+    const { run, client, transport } = answered(LOST, 'closed');
+    expect(await ask[kind](run)).toMatchObject({ type: 'unavailable', proceed: false });
+    await client.flush();
+    const { type, step_id, tool_call_id, metadata } = transport.events.at(-1) as SentEvent;
+    expect([type, step_id, tool_call_id, metadata]).toEqual([
+      kind === 'tool' ? 'tool.call.failed' : 'llm.call.failed',
+      's',
+      kind === 'tool' ? 't' : undefined,
+      expect.objectContaining({ released: true, message: 'the gateway gave no answer, so it was not made' }),
+    ]);
+  });
+
+  it.each(['tool', 'model'] as const)('releases nothing where the %s call is made all the same, or was refused', async (kind) => {
+    const open = answered(LOST, 'open');
+    expect(await ask[kind](open.run)).toMatchObject({ type: 'unavailable', proceed: true });
+    const denied = answered(refused(402, 'budget_exceeded'), 'closed');
+    expect(await ask[kind](denied.run)).toMatchObject({ type: 'denied' });
+    await Promise.all([open.client.flush(), denied.client.flush()]);
+    for (const { transport } of [open, denied]) expect(transport.events.filter(({ metadata }) => metadata['released'])).toEqual([]);
+  });
 });
 
 it('a settlement does not depend on whether the error can be read', async () => {

@@ -1,5 +1,5 @@
 import type { Nanos, Refusal } from '@runpurse/core';
-import type { AdmissionResult, CallRequest } from '../admit/types.ts';
+import type { AdmissionResult, CallRequest, Outcome } from '../admit/types.ts';
 import type { PolicyPhase } from '../policy/policy.ts';
 import { callKey, type KnownCall, type RunMemory } from './call-memory.ts';
 import type { ReadEvent } from './read-events.ts';
@@ -169,6 +169,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     const carriedId = carried(taking);
     if (carriedId !== undefined || metadata.carried === true) return nothing(SKIPPED, carriedId);
   }
+  const isRelease = metadata.released === true && byType === 'failed';
   const status = metadata.status === 'aborted' ? 'aborted' : byType;
   const call = taking.readCall(kind);
   const known = knownCall(taking, kind);
@@ -185,7 +186,9 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     return nothing(SKIPPED, known.reservationId);
   }
   if (open !== undefined) {
-    const outcome = call.outcome(metadata, status, { name: open.name, held: open.hold });
+    const outcome: Outcome = isRelease
+      ? { status: 'released', cost: 0n }
+      : call.outcome(metadata, status, { name: open.name, held: open.hold });
     const ended: KnownCall = {
       name: open.name,
       attempt: open.attempt,
@@ -213,6 +216,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     known.endedAt = read.eventAt;
     return nothing(SKIPPED, known.reservationId);
   }
+  if (isRelease) return nothing(SKIPPED); // Nothing was held for it.
   // What was denied and then "fails" was not run: the adapter reports its own no.
   if (known?.status === 'denied' && (endStatus(status) === 'failed' || metadata.status === 'denied')) return nothing(SKIPPED);
 

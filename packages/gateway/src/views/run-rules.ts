@@ -23,7 +23,7 @@ const TOOL_EVENT = /^tool\.(call|result)\./;
  * A graph node's own start and end (no kind) is no step.
  */
 export function stepOfEvent(entry: EventEntry): string | undefined {
-  if (entry.stepId === undefined) return undefined;
+  if (entry.stepId === undefined || isRelease(entry)) return undefined;
   if (CALL_EVENT.test(entry.eventType)) return entry.stepId;
   return STEP_EVENT.test(entry.eventType) && stepKind(entry) !== undefined ? entry.stepId : undefined;
 }
@@ -39,15 +39,24 @@ export const UNNAMED_TOOL = 'unknown';
 
 /** The tool call an event speaks of, when no reservation is known to stand for it. */
 export function toolOfEvent(entry: EventEntry): { readonly toolCallId: string; readonly name: string } | undefined {
-  if (entry.toolCallId === undefined || entry.reservationId !== undefined || !TOOL_EVENT.test(entry.eventType)) return undefined;
+  if (entry.toolCallId === undefined || entry.reservationId !== undefined || !TOOL_EVENT.test(entry.eventType) || isRelease(entry))
+    return undefined;
   return { toolCallId: entry.toolCallId, name: toolName(entry) ?? UNNAMED_TOOL };
+}
+
+/** It says that a call was not made: no evidence of one. */
+function isRelease(entry: EventEntry): boolean {
+  return metadataOf(entry, 'released') === true;
+}
+
+function metadataOf(entry: EventEntry, field: string): unknown {
+  const metadata = entry.event['metadata'];
+  return typeof metadata === 'object' && metadata !== null ? (metadata as Readonly<Record<string, unknown>>)[field] : undefined;
 }
 
 /** The tool's name as its event states it: `metadata.tool_name`, else the event's name. */
 export function toolName(entry: EventEntry): string | undefined {
-  const metadata = entry.event['metadata'];
-  const stated =
-    typeof metadata === 'object' && metadata !== null ? (metadata as Readonly<Record<string, unknown>>)['tool_name'] : undefined;
+  const stated = metadataOf(entry, 'tool_name');
   if (typeof stated === 'string' && stated !== '') return stated;
   const name = entry.event['name'];
   return typeof name === 'string' && name !== '' ? name : undefined;

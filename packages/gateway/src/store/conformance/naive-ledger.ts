@@ -136,14 +136,15 @@ export function createNaiveLedger(): NaiveLedger {
       .filter((entry) => entry.outcome === 'denied' && entry.phase !== 'run_update' && entry.violation === undefined);
     const deniedTools = new Set(refused.filter((entry) => entry.phase === 'tool_call').map((entry) => entry.toolCallId));
     const events = mine.filter((entry) => entry.type === 'event');
+    const evidence = events.filter((event) => (event.event['metadata'] as { released?: boolean } | undefined)?.released !== true);
     const seenTools = new Set(
-      events
+      evidence
         .filter((event) => /^tool\.(call|result)/.test(event.eventType) && event.reservationId === undefined)
         .map((event) => event.toolCallId)
         .filter((id) => id !== undefined && !reservedTools.has(id) && !deniedTools.has(id)),
     );
     const seenNames = [...seenTools].map((id) => {
-      const names = events
+      const names = evidence
         .filter((event) => event.toolCallId === id && event.reservationId === undefined && /^tool\./.test(event.eventType))
         .map((event) => (event.event['metadata'] as { tool_name?: string }).tool_name ?? event.event['name']);
       return `tool:${String(names.find((name) => name !== undefined) ?? 'unknown')}`;
@@ -151,7 +152,7 @@ export function createNaiveLedger(): NaiveLedger {
     const steps = new Set([
       ...calls.map(({ reserve }) => reserve.stepId),
       ...refused.map((entry) => entry.stepId),
-      ...events
+      ...evidence
         .filter(
           (event) =>
             /^(llm|tool|handoff)\./.test(event.eventType) ||

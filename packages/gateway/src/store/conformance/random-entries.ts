@@ -157,7 +157,7 @@ export function randomEntries(random: Random, count: number): Entry[] {
         event: {
           step_kind: random.pick(['planning', 'tool_call', 'unknown', 'handoff']),
           name: maybe(0.5, 'a name'),
-          metadata: { tool_name: maybe(0.5, 'a name') },
+          metadata: { tool_name: maybe(0.5, 'a name'), released: maybe(0.15, true) },
         },
       }),
     ],

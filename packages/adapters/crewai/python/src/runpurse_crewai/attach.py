@@ -253,7 +253,7 @@ class Runpurse:
     def _settle_unrun(call: ToolCall, context: Any) -> None:
         """Hooks of the user's come after ours: one may have kept the tool from running, or given it another input than we saw."""
         if str(context.raw_tool_result).startswith(_BLOCKED):
-            call.run.settle_tool(call, "blocked by another hook: it was not run", is_free=True)
+            call.run.release(call, "blocked by another hook: it was not run")
         elif call.cached_as is not None and call.cached_as == _cache_key(context.tool_input):
             call.run.settle_tool(call, is_free=True)
 

@@ -172,7 +172,7 @@ class Run:
             self._event("llm.call.started", self._of(call), "llm_call", BEFORE, {"model": call.name, **call.asking}, name=call.name)
         )
         if not decision.proceed:
-            self.forget(call)
+            self._leave(call, decision)
         return decision
 
     def record_model(
@@ -196,9 +196,9 @@ class Run:
         return True
 
     def record_unheard(self, call: ModelCall) -> None:
-        """A call whose end was never told: charged at its hold, and at nothing where it was never made."""
+        """A call whose end was never told: charged at its hold, and released where it was never made."""
         if call.was_never_made():
-            self.record_model(call, error="blocked by another hook: it was not made", usage=NOTHING)
+            self.release(call, "blocked by another hook: it was not made")
         else:
             self.record_model(call)
 
@@ -219,11 +219,11 @@ class Run:
         if decision.proceed:
             return decision
         call.is_denied = True
-        self.forget(call)
+        self._leave(call, decision)
         return decision
 
     def settle_tool(self, call: ToolCall, error: object = None, *, is_free: bool = False) -> None:
-        """Once per call that was allowed. `is_free`: the tool did not run, so it costs nothing."""
+        """Once per call that was allowed. `is_free`: its result came out of the crew's cache, so it costs nothing."""
         if not self._take(call):
             return
         kind = "tool.call.completed" if error is None else "tool.call.failed"
@@ -237,6 +237,25 @@ class Run:
             self.client.record(self._event(kind, self._of(call), "tool_call", AFTER, metadata, name=call.name))
         finally:
             self._close(call)
+
+    def release(self, call: ModelCall | ToolCall, why: str) -> None:
+        """It was asked for and is not made: what is held for it is given back."""
+        if not self._take(call):
+            return
+        is_model = isinstance(call, ModelCall)
+        kind, step_kind = ("llm.call.failed", "llm_call") if is_model else ("tool.call.failed", "tool_call")
+        metadata = {"model" if is_model else "tool_name": call.name, "status": "failed", "released": True, "message": why}
+        try:
+            self.client.record(self._event(kind, self._of(call), step_kind, AFTER, metadata, name=call.name))
+        finally:
+            self._close(call)
+
+    def _leave(self, call: ModelCall | ToolCall, decision: Decision) -> None:
+        """It may not be made. Where nobody answered, the question may have been heard all the same."""
+        if decision.type == "unavailable":
+            self.release(call, "the gateway gave no answer, so it was not made")
+        else:
+            self.forget(call)
 
     def forget(self, call: Call) -> None:
         """Closes a call of which nothing is to be told."""
