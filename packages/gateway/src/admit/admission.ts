@@ -84,7 +84,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   const logRefusal = (call: CallRequest, run: RunState, isNew: boolean, decided: DecidedRefused, now: number): void => {
     const { refusal } = decided;
     const { subject } = call;
-    if (refusal.code === 'rate_limited') {
+    if (refusal.code === 'rate_limited' && call.leavesEvent !== true) {
       if (now - (rateLoggedAt.get(subject.keyId) ?? 0) < RATE_LOG_MS) return;
       rateLoggedAt.set(subject.keyId, now);
     }

@@ -50,6 +50,8 @@ export interface CallRequest {
    * Returns the new worst case, at most `available`, or undefined. Called only when `hold` does not fit.
    */
   readonly fit?: ((available: Nanos, mayClamp: boolean) => Nanos | undefined) | undefined;
+  /** An event that asks stays in the ledger whatever the answer, and without a refusal beside it would read as a call that was made. */
+  readonly leavesEvent?: boolean | undefined;
   /** Fingerprint of the call's content: equal calls have equal ones. Asked only where a bound or an earlier failure needs it. */
   readonly fingerprint?: (() => string) | undefined;
 }

@@ -186,9 +186,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     return nothing(SKIPPED, known.reservationId);
   }
   if (open !== undefined) {
-    const outcome: Outcome = isRelease
-      ? { status: 'released', cost: 0n }
-      : call.outcome(metadata, status, { name: open.name, held: open.hold });
+    const outcome: Outcome = isRelease ? { status: 'released', cost: 0n } : call.outcome(metadata, status, open);
     const ended: KnownCall = {
       name: open.name,
       attempt: open.attempt,
@@ -307,6 +305,7 @@ function request(taking: Taking, call: ReportedCall, worstCase: Nanos | undefine
     name: call.name ?? '',
     provider: call.provider,
     source: 'self_reported',
+    leavesEvent: true,
     id: gateway.ids.next('auth'),
     hold: worstCase,
     fingerprint: input_hash === undefined ? undefined : () => `${call.kind}:${call.name ?? ''}:${input_hash}`,

@@ -283,6 +283,13 @@ describe('a model call that the gateway does not carry', () => {
     });
   });
 
+  it.each(['gpt-4o-mini', 'gpt-4o-mini-2024-07-18'])('answered by %s is priced by whom it was asked of', async (answered) => {
+    const { send, run } = await open({ providers: [{ name: 'openai', kind: 'openai', models: ['gpt-4o-mini'] }] });
+    await send(started({ model: 'gpt-4o-mini', provider: undefined, input_tokens_max: 2000, max_output_tokens: 1000 }));
+    await send(completed({ model: answered, provider: undefined, ...USAGE }));
+    expect((await run('r1')).requests).toMatchObject([{ provider: 'openai', cost_usd: '0.00045', unconfirmed: false }]);
+  });
+
   it.each<[string, object, object, object]>([
     [
       'without usage is charged its hold, unconfirmed',

@@ -42,6 +42,21 @@ describe('hole 1: a denial is HTTP 202 and enforce changes nothing', () => {
     },
   );
 
+  it('each call past the rate cap is a refused one, however many there are in a second', async () => {
+    const { send, run } = await open({ rate: { requests_per_minute: 1 } });
+    for (const id of ['t1', 't2', 't3', 't4']) await send(ask('refund', { tool_call_id: id }), { enforce: true });
+    await send({ type: 'tool.call.completed', run_id: 'r1', tool_call_id: 't1', metadata: { tool_name: 'refund', cost_usd: '1' } });
+    await send({ type: 'run.completed', run_id: 'r1', metadata: { revenue_usd: '2' } });
+    const { tools, margin } = await run('r1');
+    expect(tools.map(({ tool_call_id, status }) => [tool_call_id, status])).toEqual([
+      ['t1', 'completed'],
+      ['t2', 'denied'],
+      ['t3', 'denied'],
+      ['t4', 'denied'],
+    ]);
+    expect(margin).toMatchObject({ known_usd: '1', unknown: [] });
+  });
+
   it('without enforce it is a 202 with allowed false, as the protocol has it', async () => {
     const { send } = await open({ policy: { tools: { deny: ['refund'] } } });
     const result = await send(ask('refund'));

@@ -1,5 +1,5 @@
 import { parseUsd, type EventMetadata, type Nanos, type ReportedUsage } from '@runpurse/core';
-import type { Outcome } from '../admit/types.ts';
+import type { Outcome, Reservation } from '../admit/types.ts';
 import type { Gateway } from '../gateway.ts';
 import type { PriceCard, PricedProvider } from '../pricing/price-card.ts';
 import type { Usage } from '../store/entry.ts';
@@ -12,13 +12,11 @@ export interface ReportedCall {
   readonly provider: string | undefined;
   /** Worst case before the call; undefined: unknown. */
   hold(metadata: EventMetadata): Nanos | undefined;
-  /** What it cost, priced by the gateway; `held` is what was held for it, undefined when nobody asked before. */
-  outcome(
-    metadata: EventMetadata,
-    status: 'completed' | 'failed' | 'aborted',
-    asked: { readonly name: string; readonly held: Nanos } | undefined,
-  ): Outcome;
+  /** What it cost, priced by the gateway; `asked` is what was asked for before, undefined when nobody did. */
+  outcome(metadata: EventMetadata, status: 'completed' | 'failed' | 'aborted', asked: AskedCall | undefined): Outcome;
 }
+
+type AskedCall = Pick<Reservation, 'name' | 'provider' | 'hold'>;
 
 type Parts = Pick<Gateway, 'prices' | 'providers' | 'config'>;
 
@@ -62,7 +60,7 @@ function modelCall(
   metadata: EventMetadata,
   eventName: string | undefined,
 ): ReportedCall {
-  const { provider, model } = readModel(parts, providers, metadata.model ?? eventName, metadata.provider);
+  const { provider, model, isStated } = readModel(parts, providers, metadata.model ?? eventName, metadata.provider);
   const card = model === undefined || provider === undefined ? undefined : parts.prices.find(provider, model);
   const priced = card ?? parts.prices.fallback;
   return {
@@ -72,12 +70,13 @@ function modelCall(
     hold: ({ input_tokens_max, max_output_tokens }) => worstCase(priced, input_tokens_max ?? undefined, max_output_tokens ?? undefined),
     outcome(reported, status, asked) {
       // The model that ANSWERED is priced; the one that was asked for when the answer does not say.
-      const answering =
-        asked !== undefined && provider !== undefined ? (parts.prices.findAnswered(provider, asked.name, model) ?? priced) : priced;
+      // An answer's dated name is often one that no provider claims; who was asked answers.
+      const by = isStated || asked?.provider === undefined ? provider : namedProvider(providers, asked.provider);
+      const answering = asked !== undefined && by !== undefined ? (parts.prices.findAnswered(by, asked.name, model) ?? priced) : priced;
       const usage = usageOf(reported.usage);
       const exact = usage === undefined ? undefined : answering?.cost(usage);
       // What the caller says it cost stands only where nothing was held and the gateway has no price of its own.
-      const cost = exact ?? (asked !== undefined && asked.held > 0n ? undefined : reportedCost(reported));
+      const cost = exact ?? (asked !== undefined && asked.hold > 0n ? undefined : reportedCost(reported));
       return {
         status,
         cost,
@@ -97,23 +96,25 @@ function readModel(
   providers: ReadonlyMap<string, PricedProvider>,
   name: string | undefined,
   statedProvider: string | undefined,
-): { provider: PricedProvider | undefined; model: string | undefined } {
-  const stated =
-    statedProvider === undefined || statedProvider === ''
-      ? undefined
-      : (providers.get(statedProvider) ?? { name: statedProvider, kind: statedProvider });
-  if (name === undefined) return { provider: stated, model: undefined };
+): { provider: PricedProvider | undefined; model: string | undefined; isStated: boolean } {
+  const stated = statedProvider === undefined || statedProvider === '' ? undefined : namedProvider(providers, statedProvider);
+  if (name === undefined) return { provider: stated, model: undefined, isStated: stated !== undefined };
   const slash = name.indexOf('/');
   const prefixed =
     slash > 0 ? (providers.get(name.slice(0, slash)) ?? (stated?.name === name.slice(0, slash) ? stated : undefined)) : undefined;
   if (prefixed !== undefined && (stated === undefined || stated.name === prefixed.name))
-    return { provider: prefixed, model: name.slice(slash + 1) };
-  if (stated !== undefined) return { provider: stated, model: name };
+    return { provider: prefixed, model: name.slice(slash + 1), isStated: true };
+  if (stated !== undefined) return { provider: stated, model: name, isStated: true };
   for (const wireKind of ['openai', 'anthropic'] as const) {
     const resolved = parts.providers.resolve(name, wireKind);
-    if (resolved.type === 'found') return { provider: resolved.provider, model: resolved.model };
+    if (resolved.type === 'found') return { provider: resolved.provider, model: resolved.model, isStated: false };
   }
-  return { provider: undefined, model: name };
+  return { provider: undefined, model: name, isStated: false };
+}
+
+/** One that this gateway does not carry calls to is of the kind it is called. */
+function namedProvider(providers: ReadonlyMap<string, PricedProvider>, name: string): PricedProvider {
+  return providers.get(name) ?? { name, kind: name };
 }
 
 function worstCase(
