@@ -215,6 +215,8 @@ describe('ask', () => {
     ['has no ledger', refused(503, 'ledger_unavailable')],
     ['answers 500', { status: 500, headers: {}, body: 'oops' }],
     ['answers with a page', { status: 200, headers: {}, body: '<html>' }],
+    ['is behind a firewall', { status: 403, headers: {}, body: '\n<!doctype html><title>403 Forbidden</title>' }],
+    ['is behind a busy proxy', { status: 429, headers: {}, body: '<html>slow down</html>' }],
     ['redirects', { status: 302, headers: { location: 'http://elsewhere' }, body: '' }],
     ['does not know the path', refused(404, 'not_found')],
     ['finds the request malformed', refused(400, 'invalid_request')],

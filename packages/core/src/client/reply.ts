@@ -68,9 +68,16 @@ function text(value: unknown): string | undefined {
 export function readAnswer(response: TransportResponse): Answer {
   const body = parseJson(response.body);
   if (response.status >= 200 && response.status < 300) return readAccepted(body);
+  if (isPage(response.body))
+    return { type: 'fault', message: `${faultText(response.status, body)} with a page, which is no answer of a gateway` };
   const refusal = readRefusal(response.status, body, response.headers);
   if (refusal !== undefined && DENIALS.has(refusal.code)) return { type: 'denied', refusal };
   return { type: 'fault', message: faultText(response.status, body) };
+}
+
+/** A firewall's or a proxy's page before the gateway: its 403 or 429 is no decision. */
+function isPage(body: string): boolean {
+  return body.trimStart().startsWith('<');
 }
 
 function readAccepted(body: unknown): Answer {
