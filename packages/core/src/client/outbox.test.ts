@@ -50,6 +50,19 @@ describe('batches', () => {
     expect(Buffer.byteLength(JSON.stringify(transport.events[0]?.metadata))).toBeLessThanOrEqual(8_192);
   });
 
+  it.each([403, 422])('that a firewall answered %i with its page are kept: it says nothing of them', async (status) => {
+    const { options, transport, problems } = scriptedHost();
+    const client = createGatewayClient(options);
+    client.record({ type: 'step.started' });
+    transport.reply = () => ({ status, headers: {}, body: '<html>Forbidden</html>' });
+    expect(await client.flush()).toBe(1);
+    expect(problems).toMatchObject([
+      { code: 'events_delayed', message: expect.stringContaining(`the gateway answered ${status} with a page`) },
+    ]);
+    transport.reply = () => accepted;
+    expect(await client.flush()).toBe(0);
+  });
+
   it('that a login page took were not delivered: they are kept, and it is told', async () => {
     const { options, transport, problems } = scriptedHost();
     const client = createGatewayClient(options);

@@ -43,6 +43,8 @@ const CODE_BY_STATUS: Readonly<Record<number, RefusalCode>> = {
   429: 'rate_limited',
 };
 
+const TOO_LARGE = 413;
+
 /** An event's id was used before, for something else. */
 const EVENT_CONFLICT = 'event_id_conflict';
 
@@ -116,6 +118,9 @@ export function readDelivery(response: TransportResponse): Delivery {
     return { type: 'later', message: `it answered ${status} with something else than JSON; is this its address?`, afterSeconds: undefined };
   }
   const message = faultText(status, body);
+  // A proxy that takes no more at once says so with a page too: smaller bodies pass it.
+  if (isPage(response.body) && status !== TOO_LARGE)
+    return { type: 'later', message: `${message} with a page; is this its address?`, afterSeconds: retryAfter(headers) };
   const isOurs = status === 400 || status === 402 || status === 403 || status === 409 || status === 413 || status === 422 || status === 423;
   return isOurs ? { type: 'rejected', message, code: codeOf(body) } : { type: 'later', message, afterSeconds: retryAfter(headers) };
 }

@@ -139,9 +139,11 @@ class Reports(Stage):
         self.gateway.reply = lambda path, body: (503, {})
         client.record({"run_id": "a", "event_id": "e-1"})
         self.assertEqual(client.flush(), 1)
+        self.gateway.reply = lambda path, body: (403, "a firewall's page")
+        self.assertEqual(client.flush(), 1)
         self.gateway.reply = lambda path, body: ACCEPTED
         self.assertEqual(client.flush(), 0)
-        self.assertEqual([event["event_id"] for event in self.gateway.events], ["e-1", "e-1"])
+        self.assertEqual([event["event_id"] for event in self.gateway.events], ["e-1", "e-1", "e-1"])
 
     def test_that_the_gateway_refuses_do_not_hold_up_the_others(self) -> None:
         client = self.client()

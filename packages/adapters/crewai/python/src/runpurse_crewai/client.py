@@ -222,7 +222,8 @@ class Client:
             return "later"
         if 200 <= status < 300:
             return "taken"
-        if status in (400, 402, 403, 409, 413, 422, 423):
+        # What is no JSON object is a page of something before the gateway: it says nothing of the events but that they are too long.
+        if (isinstance(body, dict) or status == 413) and status in (400, 402, 403, 409, 413, 422, 423):
             if len(batch) == 1:
                 said = body.get("error", {}) if isinstance(body, dict) else {}
                 message = said.get("message", "") if isinstance(said, dict) else ""
