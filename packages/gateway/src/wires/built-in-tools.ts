@@ -25,6 +25,12 @@ const CALLERS_TOOLS: ReadonlySet<string> = new Set([
   'apply_patch',
   'namespace',
 ]);
+/** A search for tools that the caller makes; what it finds comes with a request of its own (https://developers.openai.com/api/docs/guides/tools-tool-search). */
+function isCallersSearch(tool: unknown): boolean {
+  const fields = asObject(tool);
+  return fields?.['type'] === 'tool_search' && fields['execution'] === 'client';
+}
+
 /** Tools the provider carries out, under `max_tool_calls`. */
 const PROVIDERS_TOOLS = /^(web_search|web_search_preview|file_search|code_interpreter|mcp)(_\d|$)/;
 
@@ -45,7 +51,7 @@ export function boundTools(body: JsonObject): BuiltInTools {
   let unbounded: ModelCall['unbounded'];
   for (const tool of asArray(body['tools'])) {
     const type = asText(asObject(tool)?.['type']) ?? 'function';
-    if (CALLERS_TOOLS.has(type)) continue;
+    if (CALLERS_TOOLS.has(type) || isCallersSearch(tool)) continue;
     if (!PROVIDERS_TOOLS.test(type)) {
       unbounded ??= { param: 'tools', reason: `the provider runs the tool \`${type}\` itself, and what it costs is not bounded` };
       continue;

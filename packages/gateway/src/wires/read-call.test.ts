@@ -185,6 +185,7 @@ describe('what admission must know', () => {
     ['responses', { tools: [{ type: 'mcp', server_url: 'https://example.com' }] }, 'max_tool_calls'],
     ['responses', { tools: [{ type: 'image_generation' }], max_tool_calls: 2 }, 'tools'],
     ['responses', { tools: [{ type: 'something_new' }] }, 'tools'],
+    ['responses', { tools: [{ type: 'tool_search' }] }, 'tools'],
     ['responses', { prompt: { id: 'pmpt_1' } }, 'prompt'],
     ['messages', { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, 'tools'],
     ['messages', { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] }, 'tools'],
@@ -194,6 +195,11 @@ describe('what admission must know', () => {
     const { unbounded } = call(name, some);
     expect(unbounded?.param).toBe(param);
     expect(unbounded?.reason.length).toBeGreaterThan(20);
+  });
+
+  it('tools that the caller carries out cost tokens alone', () => {
+    const tools = [{ type: 'function', name: 'f' }, { type: 'apply_patch' }, { type: 'tool_search', execution: 'client' }];
+    expect(call('responses', { tools }).unbounded).toBeUndefined();
   });
 
   it.each<[Parameters<typeof call>[0], Record<string, unknown>, readonly (string | null)[] | undefined]>([
