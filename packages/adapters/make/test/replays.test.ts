@@ -131,6 +131,46 @@ describe('a call', () => {
   });
 });
 
+describe('a tool’s cost', () => {
+  it('is told as it was booked: at the gateway’s own price before the stated one, and unknown where nobody says it', async () => {
+    const run_id = 'booked';
+    const record = (tool: string, spend_id: string, more: Bundle = {}): Promise<Bundle> =>
+      player.action('recordToolCost', { run_id, tool, spend_id, ...more });
+    for (const replayed of [false, true]) {
+      expect(await record('order_lookup', 'priced', { cost_usd: 9 })).toMatchObject({ tool: 'order_lookup', cost_usd: '0.003', replayed });
+      expect(await record('ads', 'stated', { cost_usd: 0.02 })).toMatchObject({ tool: 'ads', cost_usd: '0.02', replayed });
+      expect(await record('ads', 'unknown')).toMatchObject({ tool: 'ads', cost_usd: null, replayed });
+    }
+    await record('ads', 'again', { status: 'failed', cost_usd: 0.01 });
+    expect(await record('ads', 'again', { cost_usd: 0.04, attempt: 2 })).toMatchObject({ tool: 'ads', cost_usd: '0.04' });
+  });
+
+  it.each([
+    ['order_lookup', undefined, '$0.003'],
+    ['ads', 0.5, '$0.5'],
+    ['ads', undefined, 'at an unknown price'],
+  ])('under the Spend ID of %s (%s) is told to be charged as that, also when it is replayed', async (asked, cost_usd, price) => {
+    const run_id = `another tool ${asked} ${cost_usd}`;
+    const spend = { run_id, spend_id: 'lookup' };
+    await player.action('authorizeSpend', { ...spend, tool: asked });
+    for (let replay = 0; replay < 2; replay += 1) {
+      const error = await errorOf(player.action('recordToolCost', { ...spend, tool: 'mail', cost_usd }));
+      expect([error.type, error.message]).toEqual([
+        'DataError',
+        `Spend ID lookup was authorized as tool ${asked}: it was charged as that (${price}), and nothing was recorded for tool mail. Give each spend an ID of its own.`,
+      ]);
+    }
+    expect((await run(run_id)).tools.map(({ tool }) => tool)).toEqual([asked]);
+  });
+
+  it('has a Spend ID without a comma, at which Make takes a filter’s value apart', async () => {
+    for (const module of ['authorizeSpend', 'recordToolCost']) {
+      const error = await errorOf(player.action(module, { run_id: 'comma', tool: 'ads', spend_id: 'a,b' }));
+      expect([module, error.type]).toEqual([module, 'BundleValidationError']);
+    }
+  });
+});
+
 describe('a field', () => {
   const texts = app.components
     .filter(({ kind, id }) => kind === 'module' && id !== 'makeApiCall')

@@ -275,6 +275,7 @@ describe('a gateway that is away', () => {
     [503, 'The ledger can not be written'],
     [502, undefined],
     [504, undefined],
+    ...[501, 520, 521, 522, 523, 524, 529].map((status) => [status, undefined] as const),
   ])('or answers %i, does the same and says so', async (status, message) => {
     const server = createServer((request, response) => {
       request.resume();
@@ -285,8 +286,15 @@ describe('a gateway that is away', () => {
     try {
       const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
       const failing = await openConnection(app, { url, apiKey: 'rp_x' }, { verify: false });
-      const error = await errorOf(failing.action('authorizeSpend', { run_id: 'r', tool: 't', spend_id: 'a' }));
-      expect([error.type, error.message]).toEqual(['ConnectionError', expect.stringContaining(message ?? 'Nothing was allowed')]);
+      for (const [play, words] of [
+        [failing.action('authorizeSpend', { run_id: 'r', tool: 't', spend_id: 'a' }), 'Nothing was allowed'],
+        [failing.action('createChatCompletion', chat('r', { step_id: 's' })), 'Nothing was allowed'],
+        // Who stands before the gateway may say so while the gateway makes the call.
+        [failing.action('createChatCompletion', chat('r')), 'Whether the call was made is unknown'],
+      ] as const) {
+        const error = await errorOf(play);
+        expect([error.type, error.message]).toEqual(['ConnectionError', expect.stringContaining(message ?? words)]);
+      }
     } finally {
       server.closeAllConnections();
       server.close();

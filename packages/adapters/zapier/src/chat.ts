@@ -1,7 +1,7 @@
 import type { ZObject } from 'zapier-platform-core';
 import type { TransportResponse } from '@runpurse/core';
 import { answerError } from './errors.ts';
-import { count, flag, invalid, numberOf, required, textOf } from './inputs.ts';
+import { count, flag, invalid, numberOf, required, textOf, TOKENS_MAX } from './inputs.ts';
 
 /** A chat completion between Zapier's fields and OpenAI's wire. */
 
@@ -10,7 +10,7 @@ type Inputs = Readonly<Record<string, unknown>>;
 /** The request's body; what can't be read is told with its field's name. */
 export function requestOf(z: ZObject, input: Inputs): Readonly<Record<string, unknown>> {
   const model = required(z, input, 'model', 'Model');
-  const maxTokens = count(z, input, 'max_tokens', 'Most Output Tokens');
+  const maxTokens = count(z, input, 'max_tokens', 'Most Output Tokens', 1, TOKENS_MAX);
   const temperature = numberOf(z, input, 'temperature', 'Temperature');
   const tools = jsonList(z, input, 'tools', 'Tools');
   return {

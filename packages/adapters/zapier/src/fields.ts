@@ -67,6 +67,8 @@ export const ON_REFUSAL: Field = {
   required: false,
   default: 'halt',
   choices: { halt: 'Stop the Zap and end the run as failed', continue: 'Go on, and say so in "Allowed" and "Reason"' },
+  helpText:
+    'In a Zap with **Paths** or a loop choose to go on, and put a **Filter** on "Allowed" after this step: the other branches and rounds work on, and would find their run ended.',
 };
 
 const usd = (key: string, label: string): Field => ({ key, label, type: 'number' });
@@ -151,6 +153,7 @@ export const REFUSED_OUT: readonly Field[] = [
   text('workflow', 'Workflow'),
   text('agent', 'Agent'),
   text('step_id', 'Step ID'),
+  text('tool_call_id', 'Call ID'),
   text('kind', 'Kind of Call'),
   text('call', 'Model or Tool'),
   text('code', 'Code'),
@@ -266,6 +269,7 @@ export const REFUSED_SAMPLE = {
   workflow: 'zap_1',
   agent: 'support',
   step_id: 'call_7',
+  tool_call_id: null,
   kind: 'model',
   call: 'gpt-5-mini',
   code: 'budget_exceeded',

@@ -112,6 +112,9 @@ export function amount(z: ZObject, input: Inputs, name: string, label: string): 
   return usd;
 }
 
+/** Nothing uses more in one call; the gateway would take it for no usage at all. */
+export const TOKENS_MAX = 1_000_000_000;
+
 /** A whole number above zero, or zero where that means something. */
 export function count(z: ZObject, input: Inputs, name: string, label: string, least = 1, most?: number): number | undefined {
   const text = textOf(z, input, name, label);
@@ -129,8 +132,9 @@ export function count(z: ZObject, input: Inputs, name: string, label: string, le
 export function numberOf(z: ZObject, input: Inputs, name: string, label: string): number | undefined {
   const text = textOf(z, input, name, label);
   if (text === undefined) return undefined;
-  if (!NUMBER.test(text)) throw invalid(z, `${label} must be a number such as 0.7, not ${JSON.stringify(text)}.`);
-  return Number(text);
+  const value = NUMBER.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isFinite(value)) throw invalid(z, `${label} must be a number such as 0.7, not ${JSON.stringify(text)}.`);
+  return value;
 }
 
 /** Whom a step works for. The Zap's own id, where Zapier tells it, is the workflow unless the user says another. */

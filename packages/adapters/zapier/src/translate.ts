@@ -131,8 +131,21 @@ export function noticeRow({ id, type, created_at, data }: Notice): Row {
       };
     }
     default: {
-      const { model, tool, rule, budget, ...rest } = data as Record<string, string | null | undefined>;
-      return { ...head, ...(rest as Row), call: model ?? tool ?? null, blocked_by: budget ?? rule ?? null };
+      const told = data as Record<string, string | null | undefined>;
+      return {
+        ...head,
+        run_id: told['run_id'] ?? null,
+        session_id: told['session_id'] ?? null,
+        workflow: told['workflow'] ?? null,
+        agent: told['agent'] ?? null,
+        step_id: told['step_id'] ?? null,
+        tool_call_id: told['tool_call_id'] ?? null,
+        kind: told['kind'] ?? null,
+        call: told['model'] ?? told['tool'] ?? null,
+        code: told['code'] ?? null,
+        message: told['message'] ?? null,
+        blocked_by: told['budget'] ?? told['rule'] ?? null,
+      };
     }
   }
 }

@@ -11,6 +11,8 @@ export interface Try {
   readonly attempt: number;
   /** For a message: which call, and what it cost. */
   readonly requestId: string;
+  /** The model or tool it was booked as. */
+  readonly name: string;
   readonly costUsd: string | null;
   readonly endedAt: string | null;
   /** A model call as a step told it; undefined where the gateway carried it, and knows better. */
@@ -48,15 +50,16 @@ export function triesOf(run: RunShape | undefined, call: Call): readonly Try[] {
     status: one.status === 'open' || one.status === 'completed' ? one.status : isUntold(one) ? 'lost' : 'failed',
     attempt: one.attempt,
     requestId: 'tool' in one ? one.tool_call_id : one.request_id,
+    name: 'tool' in one ? one.tool : one.model,
     costUsd: one.cost_usd,
     endedAt: one.ended_at,
     told: 'tool' in one || one.source === 'gateway' ? undefined : one,
   }));
 }
 
-/** Was a call of another tool made under this id? */
-export function isAnotherTools(run: RunShape | undefined, call: Call): boolean {
-  return call.kind === 'tool' && toolsOf(run, call).some((tool) => !isOf(tool, call));
+/** The call of another tool that was made under this id, if any. */
+export function anotherTools(run: RunShape | undefined, call: Call): ToolShape | undefined {
+  return call.kind === 'tool' ? toolsOf(run, call).findLast((tool) => !isOf(tool, call)) : undefined;
 }
 
 function requestsOf(run: RunShape | undefined, { callId }: Call): readonly RequestShape[] {

@@ -206,6 +206,11 @@ describe('the rate cap', () => {
       message: expect.stringContaining('within a minute'),
       delay: expect.any(Number),
     });
+    const spend = { run_id: 'r', kind: 'tool', name: 'lookup' };
+    await throttled.create('authorize_spend', { ...spend, call_id: 'one', on_refusal: 'continue' }).catch(() => undefined);
+    await expect(throttled.create('authorize_spend', { ...spend, call_id: 'two', on_refusal: 'continue' })).rejects.toMatchObject({
+      name: 'ThrottledError',
+    });
     expect((await slow.readRun('r'))?.status).toBe('running');
     await slow.remove();
   });

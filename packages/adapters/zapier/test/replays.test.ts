@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import type { RunShape } from '@runpurse/core';
@@ -109,6 +111,68 @@ describe('End Run', () => {
       warning: '',
     });
   });
+
+  it('after an operator stopped the run, books its revenue and says that the status stays', async () => {
+    const run_id = fresh();
+    await zap.create('start_run', { run_id });
+    await gateway.post(`/v1/runs/${run_id}/stop`, {});
+    for (let replay = 0; replay < 2; replay += 1)
+      expect(await zap.create('end_run', { run_id, revenue_usd: '3' })).toMatchObject({
+        status: 'stopped',
+        revenue_usd: '3',
+        recorded: true,
+        already_recorded: true,
+        warning: 'The run was over before, as stopped, and stays so. Revenue of $3 is booked.',
+      });
+    expect(await zap.create('end_run', { run_id })).toMatchObject({ recorded: false, warning: expect.stringContaining('as stopped') });
+  });
+});
+
+describe('Record a Cost', () => {
+  it('says what was booked, and that the gateway’s own price stands for a stated one', async () => {
+    const run_id = fresh();
+    const record = (more: object): Promise<Row> => zap.create('record_cost', { run_id, kind: 'tool', ...more });
+    for (const already_recorded of [false, true]) {
+      expect(await record({ name: 'lookup', call_id: 'a', cost_usd: '9' })).toMatchObject({
+        name: 'lookup',
+        cost_usd: '0.002',
+        already_recorded,
+        warning: expect.stringMatching(/^\$0\.002 was booked for lookup, not the stated \$9: the gateway’s own price.* stands\.$/),
+      });
+      expect(await record({ name: 'lookup', call_id: 'b', cost_usd: '0.0020' })).toMatchObject({ cost_usd: '0.002', warning: '' });
+      expect(await record({ name: 'ads', call_id: 'c' })).toMatchObject({ name: 'ads', cost_usd: null, warning: '' });
+      expect(await record({ name: 'ads', call_id: 'd', cost_usd: '0.01', status: 'failed' })).toMatchObject({ cost_usd: '0.01' });
+      expect(await record({ name: 'ads', call_id: 'd', cost_usd: '0.04' })).toMatchObject({ cost_usd: '0.04' });
+      expect(await record({ ...MODEL, ...USED })).toMatchObject({ name: 'mini', cost_usd: '0.01', warning: '' });
+    }
+  });
+
+  it('under a Call ID that was authorized as another tool is an error, also when the run could not be read before', async () => {
+    const run_id = fresh();
+    let unread = 1;
+    // What stands before the gateway fails the first read.
+    const proxy = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const { method = 'GET', url = '/', headers } = request;
+        if (method === 'GET' && unread-- > 0) return response.writeHead(503).end();
+        const asked = { method, headers: { authorization: String(headers.authorization), 'content-type': 'application/json' } };
+        return void fetch(`${gateway.url}${url}`, method === 'GET' ? asked : { ...asked, body: Buffer.concat(chunks) }).then(
+          async (answer) => response.writeHead(answer.status, { 'content-type': 'application/json' }).end(await answer.text()),
+        );
+      });
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const behind = openZap({ baseUrl: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`, apiKey: gateway.apiKey });
+    await zap.create('authorize_spend', { run_id, ...TOOL });
+    await expect(behind.create('record_cost', { run_id, ...TOOL, name: 'mail', cost_usd: '0.4' })).rejects.toThrow(
+      /Call ID .*crm.* of run .* was authorized as tool lookup: it was charged as that \(\$0.002\).* Give each call a Call ID of its own/,
+    );
+    expect((await run(run_id)).tools).toMatchObject([{ tool: 'lookup', cost_usd: '0.002' }]);
+    proxy.closeAllConnections();
+    proxy.close();
+  });
 });
 
 describe('Zapier’s cache', () => {
@@ -175,5 +239,17 @@ describe('an input', () => {
     );
     expect(await gateway.readRun(run_id)).toBeUndefined();
     await zap.create('record_cost', { ...told, input_tokens: 1_000_000_000 });
+    const asked = { run_id: fresh(), ...MODEL };
+    const most = /Most Output Tokens must be a whole number from 1 to 1000000000, not/;
+    await expect(zap.create('authorize_spend', { ...asked, max_output_tokens: 1_000_000_001 })).rejects.toThrow(most);
+    await expect(zap.create('authorize_spend', { ...asked, max_input_tokens: 1e12 })).rejects.toThrow(/Most Input Tokens must be/);
+    const question = { run_id: asked.run_id, model: 'sandbox/echo', prompt: 'x' };
+    await expect(zap.create('chat_completion', { ...question, max_tokens: '1000000001' })).rejects.toThrow(most);
+    expect(await gateway.readRun(asked.run_id)).toBeUndefined();
+  });
+
+  it.each(['1e400', '-1e400'])('that is the temperature %j is no number anybody could send', async (temperature) => {
+    const question = { run_id: fresh(), model: 'sandbox/echo', prompt: 'x', temperature };
+    await expect(zap.create('chat_completion', question)).rejects.toThrow(/Temperature must be a number such as 0.7, not/);
   });
 });

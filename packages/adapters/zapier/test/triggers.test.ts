@@ -16,6 +16,7 @@ interface HookOperation {
   readonly performUnsubscribe: unknown;
   readonly perform: unknown;
   readonly performList: unknown;
+  readonly sample: Row;
   readonly outputFields: readonly { readonly key: string }[];
 }
 
@@ -151,8 +152,9 @@ describe('a trigger', () => {
     expect(others).toEqual([]);
     expect(row).toMatchObject({ id: expect.stringMatching(/^ntc_/), created_at: expect.any(String), ...expected });
     const fields = new Set(operation.outputFields.map((field) => field.key));
-    // A line of values, each with its name; a tool's or model's own field is one of them.
-    expect(Object.keys(row).filter((name) => !fields.has(name) && !['tool', 'model', 'tool_call_id'].includes(name))).toEqual([]);
+    // A line of values, each with its name; what the sample shows is what comes.
+    expect(Object.keys(row).sort()).toEqual([...fields].sort());
+    expect(Object.keys(operation.sample).sort()).toEqual([...fields].sort());
     expect(Object.values(row).filter((value) => typeof value === 'object' && value !== null)).toEqual([]);
     const listed = await zap.run<Row[]>(operation.performList, { inputData: { workflow: 'wf' } });
     expect(listed).toEqual([row]);
@@ -218,13 +220,21 @@ describe('a trigger', () => {
       ['run_ended', 'run.ended'],
       ['threshold_crossed', 'budget.threshold'],
     ] as const)
-      for (const data of [undefined, null, 7, {}, { run: 7, budget: 7 }])
+      for (const data of [undefined, null, 7, {}, { run: 7, budget: 7 }, { run: {}, budget: {} }])
         expect(await hear(key, asNotice(type, data as object), subscribeData)).toEqual([]);
     expect(await zap.run(operationOf('run_ended').performList, { inputData: { status: 'failed' } })).toEqual([]);
     expect(await zap.run(operationOf('run_ended').performList, { inputData: { status: 'completed' } })).toEqual([ended]);
     expect(await zap.run(operationOf('threshold_crossed').performList, { inputData: { at_least: 75 } })).toEqual([]);
     expect(await zap.run(operationOf('threshold_crossed').performList, { inputData: { at_least: 50 } })).toHaveLength(1);
     expect(await zap.run(operationOf('call_refused').performList, { inputData: { agent: 'nobody' } })).toEqual([]);
+  });
+
+  it('tells of a refused call of no agent with the same fields', async () => {
+    await zap.create('authorize_spend', { run_id: 'r1', kind: 'tool', name: 'refund', call_id: 'c1' }).catch(() => undefined);
+    const { performList, sample } = operationOf('call_refused');
+    const [row = {}] = await zap.run<Row[]>(performList, { inputData: {} });
+    expect(row).toMatchObject({ agent: null, session_id: null, tool_call_id: 'c1', call: 'refund' });
+    expect(Object.keys(row).sort()).toEqual(Object.keys(sample).sort());
   });
 
   it('refuses a filter it can not read when it is turned on, and reads a choice in any case', async () => {

@@ -53,5 +53,6 @@ export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>
       )
       .map((item) => field(item, key)),
   contains: (within, value) => (Array.isArray(within) ? within.includes(value) : text(within).includes(text(value))),
+  last: (array) => list(array).at(-1),
   join: (array, separator) => list(array).map(text).join(text(separator)),
 };

@@ -46,6 +46,8 @@ describe('an expression, as Make documents it', () => {
     ["map(body.data, 'prop')", ['a', 'b']],
     ["map(body.data, 'prop', 'prop', 'b')", ['b']],
     ["contains(map(body.data, 'prop'), 'b')", true],
+    ["last(map(body.data, 'prop'))", 'b'],
+    ["last(map(body.data, 'prop', 'prop', 'c'))", undefined],
     ["encodeURL('a b/c?')", 'a%20b%2Fc%3F'],
     ["substring('/v1', 1, 3)", 'v1'],
     ['true && null', null],

@@ -1,8 +1,9 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
 import type { Decision } from '@runpurse/core';
 import { attach, mayGoOn } from '../attach.ts';
+import { isHalting } from '../errors.ts';
 import { CALL_ID, DECISION_OUT, KIND, ON_REFUSAL, outText, outUsd, PARENT_STEP, PLACE, RUN_ID } from '../fields.ts';
-import { amount, contextOf, count, goesOn, kindOf, nameOf, placeOf, requiredId, textOf } from '../inputs.ts';
+import { amount, contextOf, count, goesOn, kindOf, nameOf, placeOf, requiredId, textOf, TOKENS_MAX } from '../inputs.ts';
 import { tightest } from '../translate.ts';
 import { ANOTHER_CALL, attemptOf, questionIdOf, readRun, readRunIfReachable, triesOf, usedBefore, type Call } from '../tries.ts';
 
@@ -29,8 +30,8 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
       ? await run.authorizeModel({
           ...place,
           model: name,
-          maxOutputTokens: count(z, input, 'max_output_tokens', 'Most Output Tokens'),
-          inputTokensMax: count(z, input, 'max_input_tokens', 'Most Input Tokens'),
+          maxOutputTokens: count(z, input, 'max_output_tokens', 'Most Output Tokens', 1, TOKENS_MAX),
+          inputTokensMax: count(z, input, 'max_input_tokens', 'Most Input Tokens', 1, TOKENS_MAX),
           carried: false,
         })
       : await run.authorizeTool({
@@ -42,7 +43,7 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
         }),
   );
   const said = { id: callId, call_id: callId, run_id: run.runId, name };
-  if (decision.type === 'denied' && isGoingOn)
+  if (decision.type === 'denied' && isGoingOn && isHalting(decision.refusal))
     return {
       ...said,
       allowed: false,

@@ -24,21 +24,26 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const unsent = await deliver();
   if (unsent !== undefined) return { id: run.runId, run_id: run.runId, recorded: false, already_recorded: false, warning: unsent };
   const shape = await readRunIfReachable(z, bundle, run.runId);
-  const warning = shape === undefined ? '' : contradiction(shape, status, revenueUsd);
-  return {
-    ...(shape === undefined ? { id: run.runId, run_id: run.runId } : runRow(shape)),
-    recorded: warning === '',
-    already_recorded: wasOver,
-    warning,
-  };
+  if (shape === undefined) return { id: run.runId, run_id: run.runId, recorded: true, already_recorded: wasOver, warning: '' };
+  return { ...runRow(shape), ...standing(shape, status, revenueUsd), already_recorded: wasOver };
 }
 
-/** A run ends once, by whoever was first: what stands otherwise than this step says was not recorded. */
-function contradiction({ status, revenue_usd }: RunShape, said: string, revenueUsd: string | undefined): string {
-  const isBooked = revenueUsd === undefined || (revenue_usd !== null && parseUsd(revenue_usd) === parseUsd(revenueUsd));
-  if (isBooked && status === said) return '';
-  const revenue = isBooked ? '' : ` Revenue of $${revenueUsd} was not booked: ${revenue_usd === null ? 'none' : `$${revenue_usd}`} stands.`;
-  return `The run was over before, as ${status}; what ended it first stands.${revenue}`;
+/**
+ * A run ends once, by whoever was first: what stands otherwise than this step says was not recorded. Revenue that is told after
+ * an end that told none is booked all the same.
+ */
+function standing(
+  { status, revenue_usd }: RunShape,
+  said: string,
+  revenueUsd: string | undefined,
+): { readonly recorded: boolean; readonly warning: string } {
+  const isBooked = revenueUsd !== undefined && revenue_usd !== null && parseUsd(revenue_usd) === parseUsd(revenueUsd);
+  const isLost = revenueUsd !== undefined && !isBooked;
+  if (status === said && !isLost) return { recorded: true, warning: '' };
+  const over = `The run was over before, as ${status}`;
+  if (isBooked) return { recorded: true, warning: `${over}, and stays so. Revenue of $${revenueUsd} is booked.` };
+  const lost = isLost ? ` Revenue of $${revenueUsd} was not booked: ${revenue_usd === null ? 'none' : `$${revenue_usd}`} stands.` : '';
+  return { recorded: false, warning: `${over}; what ended it first stands.${lost}` };
 }
 
 export const endRun: Create = {

@@ -1,14 +1,14 @@
 import type { Bundle, Create, ZObject } from 'zapier-platform-core';
-import { usageOfTotals, type ReportedUsage } from '@runpurse/core';
+import { parseUsd, usageOfTotals, type ReportedUsage, type ToolShape } from '@runpurse/core';
 import { attach } from '../attach.ts';
-import { CALL_ID, KIND, outText, PARENT_STEP, PLACE, RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
-import { amount, choice, contextOf, count, kindOf, nameOf, placeOf, requiredId, textOf } from '../inputs.ts';
+import { CALL_ID, KIND, outText, outUsd, PARENT_STEP, PLACE, RECORDED_OUT, RUN_ID, RUN_OUT, RUN_SAMPLE } from '../fields.ts';
+import { amount, choice, contextOf, count, kindOf, nameOf, placeOf, requiredId, textOf, TOKENS_MAX } from '../inputs.ts';
 import { runRow } from '../translate.ts';
 import {
   ANOTHER_CALL,
+  anotherTools,
   attemptOf,
   endIdOf,
-  isAnotherTools,
   readRunIfReachable,
   triesOf,
   untoldOf,
@@ -33,14 +33,14 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
   const call: Call = { runId, callId, kind, name };
   const conflict = new z.errors.Error(usedBefore(call, RECORDED_OTHERWISE), 'conflict', 409);
   const before = await readRunIfReachable(z, bundle, runId);
-  if (isAnotherTools(before, call)) throw new z.errors.Error(usedBefore(call, ANOTHER_CALL), 'conflict', 409);
+  if (anotherTools(before, call) !== undefined) throw new z.errors.Error(usedBefore(call, ANOTHER_CALL), 'conflict', 409);
   const tries = triesOf(before, call);
   const earlier = recordedBefore(tries, status);
   if (earlier !== undefined && kind === 'model' && contradicts(earlier, status, name, usage)) throw conflict;
+  const attempt = (earlier ?? untoldOf(tries))?.attempt ?? attemptOf(tries);
   const said = { id: callId, call_id: callId, run_id: runId, already_recorded: earlier !== undefined };
   // A tool's end is told again: its id keeps it from being charged twice, and the gateway knows whether it is the same.
   if (earlier === undefined || kind === 'tool') {
-    const attempt = (earlier ?? untoldOf(tries))?.attempt ?? attemptOf(tries);
     const place = placeOf(z, input, callId, attempt);
     const end = { status, eventId: endIdOf(call, attempt), ...(error === undefined ? {} : { error }) };
     if (kind === 'model') run.recordModel({ ...place, ...end, model: name, usage });
@@ -49,7 +49,28 @@ async function perform(z: ZObject, bundle: Bundle): Promise<object> {
     if (warning !== undefined) return { ...said, recorded: false, warning };
   }
   const shape = await readRunIfReachable(z, bundle, runId);
-  return { ...(shape === undefined ? {} : runRow(shape)), ...said, recorded: true, warning: '' };
+  if (shape === undefined) return { ...said, recorded: true, warning: '' };
+  // Asked for in the meantime, or before the run could be read.
+  const other = anotherTools(shape, call);
+  if (other !== undefined) throw new z.errors.Error(usedBefore(call, chargedAs(other, name)), 'conflict', 409);
+  const booked = triesOf(shape, call).findLast((one) => one.attempt === attempt);
+  return { ...runRow(shape), ...said, ...bookedRow(booked, kind === 'tool' ? costUsd : undefined), recorded: true };
+}
+
+function chargedAs({ tool, cost_usd }: ToolShape, said: string): string {
+  const price = cost_usd === null ? 'at an unknown price' : `$${cost_usd}`;
+  return `authorized as tool ${tool}: it was charged as that (${price}), and nothing was recorded for tool ${said}.`;
+}
+
+/** What the gateway made of the report: its own price wins over a stated one, and a hold that ran out stands as it was charged. */
+function bookedRow(booked: Try | undefined, statedUsd: string | undefined): object {
+  if (booked === undefined) return { warning: '' };
+  const { name, costUsd } = booked;
+  const isOther = statedUsd !== undefined && (costUsd === null || parseUsd(costUsd) !== parseUsd(statedUsd));
+  const warning = isOther
+    ? `${costUsd === null ? 'An unknown cost' : `$${costUsd}`} was booked for ${name}, not the stated $${statedUsd}: the gateway’s own price, or a hold that ran out before, stands.`
+    : '';
+  return { name, cost_usd: costUsd, warning };
 }
 
 const RECORDED_OTHERWISE =
@@ -68,9 +89,6 @@ function contradicts({ status, told }: Try, said: Status, name: string, usage: R
   if (told === undefined) return false;
   return !`/${name}`.endsWith(`/${told.model}`) || TOKENS.some((token) => (told.usage?.[token] ?? null) !== (usage?.[token] ?? null));
 }
-
-/** Nothing uses more in one call; the gateway would take it for no usage at all. */
-const TOKENS_MAX = 1_000_000_000;
 
 /** As AI apps tell tokens, totals that contain their parts. Unknown is unknown: then the gateway charges what was held, not nothing. */
 function usageOf(z: ZObject, input: Bundle['inputData']) {
@@ -123,13 +141,21 @@ export const recordCost: Create = {
       ...RUN_SAMPLE,
       id: 'call_7',
       call_id: 'call_7',
+      name: 'customer_lookup',
+      cost_usd: '0.002',
       status: 'running',
       ended_at: null,
       recorded: true,
       already_recorded: false,
       warning: '',
     },
-    outputFields: [...RUN_OUT, outText('call_id', 'Call ID'), ...RECORDED_OUT] as Create['operation']['outputFields'] & object,
+    outputFields: [
+      ...RUN_OUT,
+      outText('call_id', 'Call ID'),
+      outText('name', 'Booked as Model or Tool'),
+      outUsd('cost_usd', 'Booked Cost (USD)'),
+      ...RECORDED_OUT,
+    ] as Create['operation']['outputFields'] & object,
   },
 };
 

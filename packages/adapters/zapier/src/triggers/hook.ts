@@ -1,5 +1,5 @@
 import type { Bundle, Trigger, ZObject } from 'zapier-platform-core';
-import { verifyWebhook } from '@runpurse/core';
+import { runShape, verifyWebhook } from '@runpurse/core';
 import { call } from '../attach.ts';
 import { cached } from '../cache.ts';
 import { idOf } from '../inputs.ts';
@@ -124,8 +124,9 @@ export function noticeTriggers({ event, wanted = () => () => true, ...told }: To
 
 /** Where no signature could be checked anybody may have sent it. */
 function tellsOf({ type, data }: Notice): boolean {
-  const about: unknown = type === 'run.ended' ? data?.['run'] : type === 'budget.threshold' ? data?.['budget'] : data;
-  return typeof about === 'object' && (about !== null || type === 'run.ended');
+  if (type === 'run.ended') return data?.['run'] === null || runShape.safeParse(data?.['run']).success;
+  const about: unknown = type === 'budget.threshold' ? data?.['budget'] : data;
+  return typeof about === 'object' && about !== null;
 }
 
 /** Of which workflow and agent the gateway shall tell. */
