@@ -2,6 +2,7 @@ import {
   getDefaultModel,
   OpenAIProvider,
   Runner,
+  RunState,
   setDefaultModelProvider,
   type Agent,
   type Model,
@@ -9,12 +10,12 @@ import {
   type RunConfig,
   type TracingProcessor,
 } from '@openai/agents';
-import { isAtGateway, orThrow, type GatewayClient } from '@runpurse/core';
+import { isAtGateway, orThrow, refusalOf, RefusedError, RunpurseError, type GatewayClient } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import OpenAI from 'openai';
 import { failed, MeteredModel, runpurseFetch } from './carry.ts';
 import { attachHost, frames, liveHere, makeLive, statedInside, traceHere, type Host, type Live } from './live.ts';
-import { agentsFrom, endTools, guardAgent, type AgentLike } from './tools.ts';
+import { agentsFrom, endTools, guardAll, guardState, type AgentLike, type Unguarded } from './tools.ts';
 import { keepInTrace } from './traces.ts';
 import { addProcessor, processor } from './tracing.ts';
 import { endOf, isSameRun, runOf, thrown, waitingIn, type Failure, type RunpurseContext, type SdkRun } from './translate.ts';
@@ -71,14 +72,20 @@ export class Runpurse implements Host {
       const frame = frames.getStore();
       if (frame !== undefined) frame.agentName = name;
     });
-    const ours = (agent: Agent<unknown>, ...rest: readonly unknown[]): Promise<Result> =>
-      this.#run({ workflowName: config.workflowName, groupId: config.groupId, agentName: agent.name }, signalOf(rest[1]), () => {
+    // An agent that an `onInvokeHandoff` of the host's makes is known by this event only.
+    runner.on('agent_handoff', (_context, _from, next) => this.#guardTools(() => guardAll(next)));
+    const ours = async (agent: Agent<unknown>, ...rest: readonly unknown[]): Promise<Result> => {
+      const [input] = rest;
+      this.#guardTools(() => [...guardAll(agent), ...(input instanceof RunState ? guardState(input) : [])]);
+      const sdk = { workflowName: config.workflowName, groupId: config.groupId, agentName: agent.name };
+      return this.#run(sdk, input instanceof RunState, signalOf(rest[1]), () => {
         this.guard(() => {
-          warnOfOwnModels(guardAgent(agent));
-          for (const call of waitingIn(rest[0])) liveHere()?.waitingTools.add(call);
+          warnOfOwnModels(agent);
+          for (const call of waitingIn(input)) liveHere()?.waitingTools.add(call);
         });
         return run(agent, ...rest);
       });
+    };
     return Object.assign(runner, { run: ours as unknown as Runner['run'] });
   }
 
@@ -138,8 +145,10 @@ export class Runpurse implements Host {
     endTools(live);
     try {
       // Someone is asked for approval; the answer comes as another run of the session, so this one stays open.
-      const isPaused = failure === undefined && (result?.interruptions?.length ?? 0) > 0;
-      await (isPaused ? run.pause('interrupted, waiting for an approval') : run.end(endOf(failure)));
+      if (failure === undefined && (result?.interruptions?.length ?? 0) > 0) await run.pause('interrupted, waiting for an approval');
+      // Paused at the gateway, it waits for whoever resumes it there.
+      else if (refusalOf(failure?.error)?.code === 'run_paused') await this.client.flush();
+      else await run.end(endOf(failure));
     } catch (fault) {
       this.#report(fault);
     }
@@ -153,6 +162,16 @@ export class Runpurse implements Host {
       this.#report(error);
       return undefined;
     }
+  }
+
+  insist([unguarded]: Unguarded): void {
+    if (unguarded === undefined || this.#options.failurePolicy?.authorize !== 'closed') return;
+    throw new RunpurseError('adapter_fault', `${unguarded} failurePolicy.authorize is "closed", so it does not run unasked.`);
+  }
+
+  /** What stays unguarded, by a fault of ours too, is let run unless the user wants it closed. */
+  #guardTools(work: () => Unguarded): void {
+    this.insist(this.guard(work) ?? ["The tools of an agent can't be guarded."]);
   }
 
   #report(fault: unknown): void {
@@ -174,9 +193,20 @@ export class Runpurse implements Host {
     return makeLive(this.client.run(options), options, this, this.#gateway);
   }
 
-  async #run(sdk: SdkRun, signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
+  /** A run resumed under its own id: paused, it takes no call, and those that were approved would be told as denied. */
+  async #refusePaused(): Promise<void> {
+    const { runId } = { ...this.#defaults, ...frames.getStore()?.stated };
+    // A gateway that can't say is asked again by the run's start, which knows the failure policy.
+    const run = runId === undefined ? undefined : await this.client.readRun(runId).catch(() => undefined);
+    if (run?.status !== 'paused') return;
+    const message = `Run ${run.run_id} is paused. Resume it as another run, without its runId; to go on with it, first POST /v1/runs/${run.run_id}/resume.`;
+    throw new RefusedError({ code: 'run_paused', message, details: { run_id: run.run_id, run_status: run.status } });
+  }
+
+  async #run(sdk: SdkRun, isResumed: boolean, signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
     // A runner used inside a run (in a tool, in a trace of the host's) is part of it while it lasts.
     if (liveHere()?.isEnded === false) return work();
+    if (isResumed) await this.#refusePaused();
     const live = this.#open(sdk);
     orThrow(await live.run.start());
     const failure = (error: unknown): Failure => (signal?.aborted === true ? CANCELLED : thrown(error));

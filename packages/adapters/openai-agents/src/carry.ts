@@ -12,6 +12,7 @@ import {
   modelOfFrame,
   thrown,
   turnOf,
+  unreadableCallsOf,
   usageOf,
   usageOfFrame,
   usageOfText,
@@ -141,6 +142,7 @@ function answered(call: Call, answer: Answer, streamedModel?: string): void {
   live.failure = undefined;
   const model = modelOf(answer) ?? streamedModel ?? asked.model;
   live.run.recordModel({ ...place, attempt: attemptOf(call), carried, requestId, model, usage: usageOf(answer) });
+  live.unreadable.push(...unreadableCallsOf(answer.output));
   // Tools that ran at the provider: part of the call, priced with it, and shown as steps inside it.
   for (const { name, failed: hasFailed } of hostedToolsOf(answer.output)) {
     const step = live.run.step({ name, kind: 'tool_call', parentStepId: place.stepId, agentId: place.agentId });

@@ -12,6 +12,8 @@ export interface Host {
   end(live: Live, failure?: Failure): Promise<void>;
   /** Faults of ours end here. */
   guard<Value>(work: () => Value): Value | undefined;
+  /** Throws for what can't be guarded where nothing may run unasked, under the failure policy `closed`. */
+  insist(unguarded: readonly string[]): void;
   readonly isClosed: boolean;
 }
 export type EndAfter = (failure: Failure | undefined) => Promise<void>;
@@ -29,6 +31,8 @@ export interface Live {
   readonly calls: Set<Call>;
   /** Tool calls asked about and not yet settled. */
   readonly holds: Set<Hold>;
+  /** Tool calls that were never made, as `unreadableCallsOf` tells them. */
+  readonly unreadable: string[];
   /** Agents behind tools that wait to be resumed, as `waitingIn` tells them. */
   readonly waitingTools: Set<string>;
   /** The SDK's traces it was seen in. */
@@ -47,7 +51,7 @@ export interface Hold {
   readonly live: Live;
   /** What the call is known by in its run, and what the model calls it. */
   readonly id: string;
-  readonly toolCall: { readonly name: string; readonly callId: string };
+  readonly toolCall: { readonly name: string; readonly callId: string; readonly arguments: string };
   readonly spanId: string | undefined;
   /** Asked for and charged by the run that was interrupted in it. */
   readonly isPaid: boolean;
@@ -114,6 +118,7 @@ export function makeLive(run: Run, options: RunOptions, host: Host, gateway: str
     gateway,
     calls: new Set(),
     holds: new Set(),
+    unreadable: [],
     waitingTools: new Set(),
     traces: new Set(),
     failed: new WeakMap(),

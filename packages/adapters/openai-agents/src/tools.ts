@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   attachClientToolSearchExecutor,
   defineToolInputGuardrail,
@@ -19,11 +20,10 @@ const isOurs = (what: object): boolean => (what as { readonly [IS_OURS]?: boolea
 const ours = <What extends object>(what: What): What => Object.assign(what, { [IS_OURS]: true });
 
 const guardedSpans = new WeakSet<object>();
-const guardedNames = new Set<string>();
 
-/** Is a tool's span told from here? One that failed before any guardrail, over its arguments, is known by its name only. */
-export function isGuarded(span: object, name: string, hasFailed: boolean): boolean {
-  return guardedSpans.has(span) || (hasFailed && guardedNames.has(name));
+/** Is a tool's span told from here? */
+export function isGuarded(span: object): boolean {
+  return guardedSpans.has(span);
 }
 
 /**
@@ -32,30 +32,42 @@ export function isGuarded(span: object, name: string, hasFailed: boolean): boole
  * harmless. A tool search that runs here has what it finds guarded; other hosted tools run at the provider and stay as they
  * are.
  */
-export function guardTools<Tools extends readonly { readonly type: string }[]>(tools: Tools): Tools {
-  for (const tool of tools)
-    if (tool.type === 'function') guardTool(tool as unknown as FunctionTool);
-    else if (tool.type === 'hosted_tool') guardSearch(tool as unknown as HostedTool);
+export function guardTools<Tools extends readonly AnyTool[]>(tools: Tools): Tools {
+  guardEach(tools);
   return tools;
 }
 
 /**
  * Guards an agent and every agent it can hand over to: its function tools and the tools of its MCP servers, those it gets
  * later and those of its copies too. `runner()` does it for the agents it runs; an agent behind `asTool()` can't be reached
- * from there and is guarded by this.
+ * from there and is guarded by this. Of a frozen agent only the tools it has now are guarded.
  */
 export function guardAgent<Guarded extends AgentLike>(agent: Guarded): Guarded {
-  for (const each of agentsFrom(agent)) {
-    guardTools(each.tools);
-    const { getAllTools, clone } = each;
-    if (!isOurs(getAllTools)) each.getAllTools = ours(async (...args) => guardTools(await getAllTools.apply(each, args)));
-    if (isOurs(clone)) continue;
-    // A sandbox agent runs as a copy of itself that has more tools.
-    each.clone = ours((config) => guardAgent(clone.call(each, config)));
-    const handedOver = (_context: unknown, next: AgentLike): void => void guardAgent(next);
-    each.on('agent_handoff' as never, handedOver as never);
-  }
+  guardAll(agent);
   return agent;
+}
+
+/** The same; tells what can't be guarded, which is warned of. */
+export function guardAll(agent: AgentLike): Unguarded {
+  return [...agentsFrom(agent)].flatMap((each) => [...guardEach(each.tools), ...guardLater(each)]);
+}
+
+/** What is kept of a run's state to be resumed: tools that its agents gave before anybody guarded them. */
+export function guardState({ currentAgent, _lastProcessedResponse: response }: StateLike): Unguarded {
+  return [...guardAll(currentAgent), ...guardEach((response?.functions ?? []).map(({ tool }) => tool))];
+}
+
+/** In words, for a warning. */
+export type Unguarded = readonly string[];
+
+function guardEach(tools: readonly AnyTool[]): Unguarded {
+  return tools.filter((tool) => !guardOne(tool)).map((tool) => warnOfFrozen(`The tool "${(tool as FunctionTool).name}"`));
+}
+
+/** Tools that come up in the middle of a run. */
+function guardHere(tools: readonly AnyTool[]): void {
+  const unguarded = guardEach(tools);
+  liveHere()?.host.insist(unguarded);
 }
 
 /** An agent and all it can hand over to. */
@@ -66,30 +78,75 @@ export function agentsFrom(agent: AgentLike, found: Set<AgentLike> = new Set()):
   return found;
 }
 
+interface AnyTool {
+  readonly type: string;
+}
+
 /** The parts of the SDK's `Agent` that are looked at, whatever its context and output. */
 export interface AgentLike {
   readonly name: string;
   readonly model: unknown;
-  readonly tools: readonly { readonly type: string }[];
+  readonly tools: readonly AnyTool[];
   readonly handoffs: readonly (AgentLike | { readonly agent: AgentLike })[];
-  getAllTools: (...args: never[]) => Promise<{ readonly type: string }[]>;
+  getAllTools: (...args: never[]) => Promise<AnyTool[]>;
   clone: (config: never) => AgentLike;
   on(event: never, listener: never): unknown;
+  off(event: never, listener: never): unknown;
 }
 
-/** Again and again: who sets a tool's guardrails later, or copies it, would take ours away. */
-function guardTool(tool: FunctionTool): void {
+/** The same of its `RunState`. */
+export interface StateLike {
+  readonly currentAgent: AgentLike;
+  readonly _lastProcessedResponse?: { readonly functions: readonly { readonly tool: AnyTool }[] } | undefined;
+}
+
+/** Tools that an agent gives later: its MCP servers', its copies' and those of whom it hands over to. */
+function guardLater(agent: AgentLike): Unguarded {
+  listen(agent, 'agent_handoff', handedOver);
   try {
-    const guardrails = tool.inputGuardrails ?? [];
-    // We ask last: what another one rejects is not asked about, nor held.
-    if (!guardrails.some(isOurs)) tool.inputGuardrails = [mark, ...guardrails, guardrail];
-    const { invoke } = tool;
-    if (!isOurs(invoke))
-      tool.invoke = ours(async (context, input, details) => inside(holdOf(details?.toolCall), () => invoke(context, input, details)));
-    guardedNames.add(tool.name);
+    const { getAllTools, clone } = agent;
+    if (!isOurs(getAllTools))
+      agent.getAllTools = ours(async (...args) => {
+        const tools = await getAllTools.apply(agent, args);
+        guardHere(tools);
+        return tools;
+      });
+    // A sandbox agent runs as a copy of itself that has more tools.
+    if (!isOurs(clone)) agent.clone = ours((config) => guardAgent(clone.call(agent, config)));
+    return [];
   } catch {
-    warnOfFrozen(tool);
+    return [warnOfFrozen(`What the agent "${agent.name}" gets later, as the tools of its MCP servers,`)];
   }
+}
+
+const handedOver = (_context: unknown, next: AgentLike): void => {
+  (liveHere()?.host ?? newestHost())?.guard(() => guardAll(next));
+};
+
+/** Each listener once, and after those of the host: what a hook of theirs stops has not begun. */
+function listen(agent: Pick<AgentLike, 'on' | 'off'>, event: string, listener: object): void {
+  agent.off(event as never, listener as never);
+  agent.on(event as never, listener as never);
+}
+
+function guardOne(tool: AnyTool): boolean {
+  try {
+    if (tool.type === 'function') guardFunction(tool as FunctionTool);
+    else if (tool.type === 'hosted_tool') guardSearch(tool as HostedTool);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Again and again: who sets a tool's guardrails later, or copies it, would take ours away. `invoke` stays the SDK's own: it knows
+ * by it how a tool's input is parsed, and which MCP server an approval was given for.
+ */
+function guardFunction(tool: FunctionTool): void {
+  const guardrails = tool.inputGuardrails ?? [];
+  // We ask last: what another one rejects is not asked about, nor held.
+  if (!guardrails.some(isOurs)) tool.inputGuardrails = [mark, ...guardrails, guardrail];
 }
 
 /** The tools a search finds are of no agent: they are reached where it finds them. */
@@ -98,18 +155,16 @@ function guardSearch(search: HostedTool): void {
   if (find === undefined || isOurs(find)) return;
   const guarded: typeof find = async (args) => {
     const found = await find(args);
-    guardTools([found ?? []].flat());
+    guardHere([found ?? []].flat());
     return found;
   };
-  try {
-    attachClientToolSearchExecutor(search, ours(guarded));
-  } catch {
-    warnOfFrozen(search);
-  }
+  attachClientToolSearchExecutor(search, ours(guarded));
 }
 
-function warnOfFrozen({ name }: { readonly name: string }): void {
-  warnOnce(`The tool "${name}" can't be guarded, because it can't be changed. Hand over one that is not frozen.`);
+function warnOfFrozen(whose: string): string {
+  const text = `${whose} can't be guarded, because it can't be changed. Hand over one that is not frozen.`;
+  warnOnce(text);
+  return text;
 }
 
 const ALLOWED = { behavior: { type: 'allow' } } as const;
@@ -128,7 +183,7 @@ const mark = ours(
 
 const guardrail = ours(defineToolInputGuardrail({ name: 'runpurse', run: askForTool }));
 
-async function askForTool({ agent, toolCall }: ToolInputGuardrailData): ReturnType<typeof guardrail.run> {
+async function askForTool({ agent, context, toolCall }: ToolInputGuardrailData): ReturnType<typeof guardrail.run> {
   const host = liveHere()?.host ?? newestHost();
   if (host === undefined) {
     warnOnce('A guarded tool runs unasked: no Runpurse is attached. Make one, or call attachRunpurse(), before the first run.');
@@ -140,7 +195,11 @@ async function askForTool({ agent, toolCall }: ToolInputGuardrailData): ReturnTy
     forgetTraced(live);
     return refused(live, started);
   }
-  const hold = host.guard(() => openHold(live, toolCall) ?? takeHold(live, toolCall, endAfter));
+  const hold = host.guard(() => {
+    listen(agent, 'agent_tool_start', begin);
+    listen(agent, 'agent_tool_end', finish);
+    return openHold(live.holds, toolCall) ?? takeHold(live, toolCall, context, endAfter);
+  });
   if (hold === undefined || hold.isPaid) return ALLOWED;
   const decision = await live.run.authorizeTool({
     stepId: hold.id,
@@ -152,6 +211,7 @@ async function askForTool({ agent, toolCall }: ToolInputGuardrailData): ReturnTy
   });
   if (decision.proceed) return ALLOWED;
   live.holds.delete(hold);
+  alone.get(context)?.delete(hold);
   await endAfter?.(undefined);
   return refused(live, decision);
 }
@@ -167,52 +227,62 @@ function refused(live: Live, decision: Exclude<Decision, { readonly type: 'allow
 
 type ToolCall = Hold['toolCall'];
 
-/** Holds of calls that no run is around, as with tracing off. */
-const alone = new WeakMap<ToolCall, Hold>();
+/** Holds of calls that no run is around, as with tracing off, by the SDK's own run context. */
+const alone = new WeakMap<object, Set<Hold>>();
 
-function takeHold(live: Live, toolCall: ToolCall, endAfter: EndAfter | undefined): Hold {
+function takeHold(live: Live, toolCall: ToolCall, context: object, endAfter: EndAfter | undefined): Hold {
   const { name, callId } = toolCall;
   const isPaid = live.waitingTools.delete(`${name}:${callId}`);
   const id = live.run.toolCallId(callId);
   const hold: Hold = { live, id, toolCall, spanId: getCurrentSpan()?.spanId, isPaid, endAfter, isStarted: false };
   live.holds.add(hold);
-  if (endAfter !== undefined) alone.set(toolCall, hold);
+  if (endAfter !== undefined) alone.set(context, new Set(alone.get(context)).add(hold));
   return hold;
 }
 
+const holdsHere = (context: object): ReadonlySet<Hold> => liveHere()?.holds ?? alone.get(context) ?? new Set();
+
 /** Models repeat ids, and runs share contexts: a call is known by itself. */
-function openHold(live: Live, toolCall: ToolCall): Hold | undefined {
-  return [...live.holds].find((hold) => !hold.isStarted && hold.toolCall === toolCall);
+function openHold(holds: ReadonlySet<Hold>, toolCall: ToolCall): Hold | undefined {
+  return [...holds].find((hold) => hold.toolCall === toolCall);
 }
 
-function holdOf(toolCall: ToolCall | undefined): Hold | undefined {
-  if (toolCall === undefined) return undefined;
-  const live = liveHere();
-  return live === undefined ? alone.get(toolCall) : openHold(live, toolCall);
+/** Of a call whose arguments don't fit, which it answers itself, the SDK shows each of us another copy, without them. */
+function openCopy(holds: ReadonlySet<Hold>, toolCall: ToolCall): Hold | undefined {
+  return toolCall.arguments === '' ? [...holds].find(({ toolCall: held }) => isDeepStrictEqual(held, toolCall)) : undefined;
 }
 
-/** Runs a tool inside its call, so that an agent behind it belongs to it, and says how it ended. */
-async function inside<Output>(hold: Hold | undefined, run: () => Promise<Output>): Promise<Output> {
-  if (hold === undefined) return run();
-  hold.isStarted = true;
-  const { live, id, endAfter } = hold;
-  const span = getCurrentSpan();
-  const { stated, ...outer } = frames.getStore() ?? {};
-  const frame = { ...outer, live, stated: statedInside(stated), parentStepId: id, agentName: undefined, call: undefined };
-  let failure: Failure | undefined;
-  try {
-    const output = await frames.run(frame, run);
+interface CallDetails {
+  readonly toolCall: ToolCall;
+}
+
+/**
+ * A tool begins. The SDK says so right before, in the async context of this call alone: from here on it is inside its call, so that an
+ * agent behind it belongs to it.
+ */
+function begin(context: object, _tool: unknown, { toolCall }: CallDetails): void {
+  const hold = openHold(holdsHere(context), toolCall);
+  hold?.live.host.guard(() => {
+    hold.isStarted = true;
+    const { stated, ...outer } = frames.getStore() ?? {};
+    const { live, id } = hold;
+    frames.enterWith({ ...outer, live, stated: statedInside(stated), parentStepId: id, agentName: undefined, call: undefined });
+  });
+}
+
+/** It ended, or never began: its arguments did not fit, or a hook of the host's threw. */
+function finish(context: object, _tool: unknown, _result: unknown, { toolCall }: CallDetails): void {
+  const holds = holdsHere(context);
+  const hold = openHold(holds, toolCall) ?? openCopy(holds, toolCall);
+  hold?.live.host.guard(() => {
     // The SDK answers a tool's error to the model by itself, and notes it on the span only.
-    const told = spanError(span?.error ?? null);
-    if (told !== undefined) failure = thrown(told);
-    return output;
-  } catch (error) {
-    failure = thrown(error);
-    throw error;
-  } finally {
-    settle(hold, failure);
-    await endAfter?.(failure);
-  }
+    const told = spanError(getCurrentSpan()?.error ?? null);
+    const failure = told === undefined ? undefined : thrown(told);
+    if (hold.isStarted) settle(hold, failure);
+    else release(hold);
+    alone.get(context)?.delete(hold);
+    void hold.endAfter?.(failure);
+  });
 }
 
 /** The run is over or waits: what has not begun does not, and what runs on is told as failed. */

@@ -88,7 +88,7 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
     case 'function': {
       for (const hold of live.holds) if (hold.spanId === spanId && !hold.isStarted) release(hold);
       const failure = spanError(error);
-      if (isGuarded(span, data.name, failure !== undefined) || isRejection(failure)) return;
+      if (isGuarded(span) || (failure !== undefined && takeUnreadable(live, data.name)) || isRejection(failure)) return;
       warnOnce(`The tool "${data.name}" is reported but can't be denied. Guard it with guardTools([…]) or guardAgent(agent).`);
       const place = { stepId: spanId, parentStepId };
       run.settleTool({
@@ -102,6 +102,13 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
     }
     default:
   }
+}
+
+/** Is it one of the calls that were never made? Each is so once. */
+function takeUnreadable({ unreadable }: Live, name: string): boolean {
+  const index = unreadable.indexOf(name);
+  if (index >= 0) unreadable.splice(index, 1);
+  return index >= 0;
 }
 
 /** The model of an agent behind `asTool()`, say, that is an object or of the tool's own provider: it asks no provider of ours. */

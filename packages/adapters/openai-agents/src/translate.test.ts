@@ -254,6 +254,15 @@ describe('a span', () => {
   it.each([
     [{ message: 'Error in agent run', data: { error: 'Error: too long' } }, 'Error: too long'],
     [{ message: 'Error in agent run' }, 'Error in agent run'],
+    [
+      { message: 'x', data: { error: 'ModelRefusalError: Model refused to produce output: I\nwill not' } },
+      'ModelRefusalError: Model refused to produce output',
+    ],
+    [{ message: 'x', data: { error: 'Error: Input guardrail triggered: {"text":"SECRET"}' } }, 'Error: Input guardrail triggered'],
+    [
+      { message: 'x', data: { error: 'Error: Tool input guardrail triggered: no-secrets' } },
+      'Error: Tool input guardrail triggered: no-secrets',
+    ],
     [null, undefined],
   ])('%j says what went wrong', (error, expected) => expect(spanError(error)).toBe(expected));
 });

@@ -61,12 +61,24 @@ export function thrown(error: unknown): Failure {
 
 /** In words. */
 export function reasonOf({ error }: Failure): string {
-  return runEndOf(error).reason ?? 'failed';
+  return withoutContent(runEndOf(error).reason ?? 'failed', error);
 }
 
 /** How a run ended: completed, stopped by its caller, or failed. */
 export function endOf(failure: Failure | undefined): RunEnd {
-  return failure === undefined ? { status: 'completed' } : runEndOf(failure.error, isCancellation(failure.error));
+  if (failure === undefined) return { status: 'completed' };
+  const end = runEndOf(failure.error, isCancellation(failure.error));
+  return { ...end, ...(end.status === 'failed' && { reason: reasonOf(failure) }) };
+}
+
+/** The SDK's own messages that go on with what a guardrail says of the text it read, or with what a model answered. */
+const WITH_CONTENT = /((?:Input|Output) guardrail triggered|Model refused to produce output): .*/s;
+
+/** The guardrail's name instead, where the error knows it. */
+function withoutContent(message: string, error?: unknown): string {
+  const { result } = (error ?? {}) as { readonly result?: { readonly guardrail?: { readonly name?: unknown } } };
+  const name = text(result?.guardrail?.name);
+  return message.replace(WITH_CONTENT, (_, what: string) => (name === undefined ? what : `${what}: ${name}`));
 }
 
 /** The parts of the SDK's `ModelRequest` that bound a call's worst case. */
@@ -213,6 +225,25 @@ interface McpCall {
   readonly error?: unknown;
 }
 
+/** Tools an answer calls with what is no JSON, as their spans name them: the SDK answers such a call itself, before any guardrail. */
+export function unreadableCallsOf(output: readonly object[]): readonly string[] {
+  return output.flatMap((item) => {
+    const { type, name, namespace, arguments: args } = item as Record<'type' | 'name' | 'namespace' | 'arguments', unknown>;
+    return type === 'function_call' && !isJson(String(args))
+      ? [[namespace, name].filter((part) => text(part) !== undefined).join('.')]
+      : [];
+  });
+}
+
+function isJson(told: string): boolean {
+  try {
+    JSON.parse(told);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** How a failed call ended. A provider that answered with an error bills nothing; what a lost or broken one did is unknown. */
 export function failureOf(error: unknown, isAborted: boolean): Pick<ModelResult, 'error' | 'status' | 'usage'> {
   if (isAborted || isCancellation(error)) return { error, status: 'aborted' };
@@ -244,7 +275,7 @@ export function turnOf(span: Spanned | null): Pick<CallPlace, 'agentId' | 'itera
 export function spanError(
   error: { readonly message: string; readonly data?: Readonly<Record<string, unknown>> } | null,
 ): string | undefined {
-  return error === null ? undefined : (text(error.data?.['error']) ?? error.message);
+  return error === null ? undefined : withoutContent(text(error.data?.['error']) ?? error.message);
 }
 
 /** What the SDK keeps of agents behind tools that wait for an approval: their own state, by tool and call. */

@@ -250,7 +250,7 @@ describe('a tool that was allowed and not called', () => {
     expect(toolsOf(await at.read('r2'))).toEqual(isRun ? ['lookup completed 0.002'] : []);
   });
 
-  it.each(['its run was aborted', "the host's hook threw"])('costs nothing when %s', async (why) => {
+  it.each(['its run was aborted', 'a hook of the runner threw', 'a hook of the agent threw'])('costs nothing when %s', async (why) => {
     const at = await stage(callOnce('lookup'));
     const ran: string[] = [];
     const controller = new AbortController();
@@ -264,12 +264,14 @@ describe('a tool that was allowed and not called', () => {
           run: async () => (setTimeout(() => controller.abort(), 0), { behavior: { type: 'allow' } as const }),
         },
       ];
-    else
-      runner.on('agent_tool_start', () => {
-        throw new Error('broken hook');
-      });
-    await caught(at.runpurse.with({ runId: 'r1' }, () => runner.run(agentWith(lookup), 'hi', { signal: controller.signal })));
-    expect([ran, toolsOf(await at.read('r1'))]).toEqual([[], ['lookup failed 0']]);
+    const agent = agentWith(lookup);
+    const hook = () => {
+      throw new Error('broken hook');
+    };
+    if (why === 'a hook of the runner threw') runner.on('agent_tool_start', hook);
+    if (why === 'a hook of the agent threw') guardAgent(agent).on('agent_tool_start', hook);
+    await caught(at.runpurse.with({ runId: 'r1' }, () => runner.run(agent, 'hi', { signal: controller.signal })));
+    expect([ran, toolsOf(await at.read('r1'))]).toEqual([[], []]);
     expect(await at.read('r1')).toMatchObject({ cost: { total_usd: '0.000582' }, budgets: [{ held_usd: '0' }] });
   });
 });

@@ -2,9 +2,11 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import {
   Agent,
   getClientToolSearchExecutor,
+  handoff,
   OpenAIProvider,
   Runner,
   toolSearchTool,
+  type Handoff,
   type HostedTool,
   type MCPServer,
 } from '@openai/agents';
@@ -161,6 +163,63 @@ describe('a denied tool does not run', () => {
     expect(await getClientToolSearchExecutor(found)?.({} as never)).toBeUndefined();
     expect(getClientToolSearchExecutor(hosted)).toBeUndefined();
   });
+});
+
+describe('an agent that is frozen', () => {
+  const answer: Answering = (request) => {
+    const offered = JSON.stringify(request.body.tools ?? []);
+    if (/did x|Policy rule/.test(JSON.stringify(request.body))) return { content: 'done' };
+    if (offered.includes('refund')) return { toolCalls: [{ id: 'c2', name: 'refund', args: { q: 'x' } }] };
+    return offered.includes('transfer_to_back') ? { toolCalls: [{ id: 'c1', name: 'transfer_to_back', args: {} }] } : { content: 'done' };
+  };
+  const twoAgents = (ran: string[], frozen: string): { readonly front: Agent; readonly back: Agent } => {
+    const back = new Agent({ name: 'back', model: 'm1', tools: [toolNamed('refund', ran)] });
+    const beside = new Agent({ name: 'beside', model: 'm1' });
+    const front = new Agent({ name: 'front', model: 'm1', handoffs: [beside, back] });
+    for (const agent of [front, beside, back]) if (agent.name === frozen) Object.freeze(agent);
+    return { front, back };
+  };
+
+  it.each(['front', 'back', 'beside'])('leaves the tools it has, and every other agent, guarded: %s', async (frozen) => {
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const at = await stage(answer, DENIED);
+    const ran: string[] = [];
+    const { front } = twoAgents(ran, frozen);
+    const { finalOutput } = await at.runpurse.with({ runId: 'r1' }, () => at.runpurse.runner().run(front, 'hi'));
+    expect([ran, finalOutput, toolsOf(await at.read('r1')), at.faults]).toEqual([[], 'done', ['refund denied 0'], []]);
+    expect(warn.mock.calls.map(([text]) => text)).toEqual([expect.stringContaining(`"${frozen}" gets later`)]);
+  });
+
+  it('is guarded as far as it can be by guardAgent() too', async () => {
+    jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const at = await stage(answer, DENIED);
+    const ran: string[] = [];
+    const { back } = twoAgents(ran, 'back');
+    await at.runpurse.with({ runId: 'r1' }, () => new Runner({ modelProvider: at.runpurse.models() }).run(guardAgent(back), 'hi'));
+    expect([ran, toolsOf(await at.read('r1'))]).toEqual([[], ['refund denied 0']]);
+  });
+
+  it.each<[string, (agents: ReturnType<typeof twoAgents>) => void, number]>([
+    ['is run', () => {}, 0],
+    ['is what a handoff makes', ({ front, back }) => void (front.handoffs = [makes(back)]), 1],
+  ])('does not run when nothing may run unasked and it %s', async (_, arrange, calls) => {
+    jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const at = await stage(answer, PRICES, { failurePolicy: { authorize: 'closed' } });
+    const ran: string[] = [];
+    const agents = twoAgents(ran, 'back');
+    arrange(agents);
+    const error: unknown = await at.runpurse
+      .runner()
+      .run(agents.front, 'hi')
+      .catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'adapter_fault' });
+    expect([ran, at.provider.requests.length, (await at.runs()).length]).toEqual([[], calls, calls]);
+  });
+  const makes = (made: Agent): Handoff => {
+    const transfer = handoff(new Agent({ name: 'named', model: 'm1' }), { toolNameOverride: 'transfer_to_back' });
+    transfer.onInvokeHandoff = async () => made;
+    return transfer;
+  };
 });
 
 describe('an agent behind a tool that brings a model provider', () => {

@@ -1,0 +1,153 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { Agent, getAllMcpTools, OpenAIProvider, Runner, RunState, tool, type MCPServer, type Tool } from '@openai/agents';
+import { refusalOf } from '@runpurse/core';
+import { z } from 'zod';
+import { guardTools } from '../src/index.ts';
+import { callOnce, isAnswered, setRealStage, toolNamed, toolsOf, type RealStage } from './real-stage.ts';
+
+// The SDK's own approvals beside ours: each is played by the real SDK against a real gateway.
+
+const stages: RealStage[] = [];
+async function stage(...args: Parameters<typeof setRealStage>): Promise<RealStage> {
+  const made = await setRealStage(...args);
+  stages.push(made);
+  return made;
+}
+afterEach(async () => {
+  await Promise.all(stages.splice(0).map((made) => made.close()));
+});
+
+const NO_REFUNDS = { policy: { tools: { deny: ['refund'] } } };
+const plainly = (at: RealStage) => new Runner({ modelProvider: new OpenAIProvider({ openAIClient: at.direct(), useResponses: false }) });
+const caught = (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+/** The state as another process has it, everything in it approved. */
+async function readBack(agent: Agent, state: { toString(): string }): Promise<RunState<unknown, Agent>> {
+  const kept = await RunState.fromString<unknown, Agent>(agent, state.toString());
+  for (const interruption of kept.getInterruptions()) kept.approve(interruption);
+  return kept;
+}
+
+const serverOf = (name: string, ran: string[]): MCPServer => ({
+  name,
+  cacheToolsList: false,
+  connect: async () => {},
+  close: async () => {},
+  invalidateToolsCache: async () => {},
+  listTools: async () => [
+    {
+      name: 'refund',
+      description: 'refunds',
+      inputSchema: { type: 'object', properties: { q: { type: 'string' } }, required: ['q'], additionalProperties: false },
+    },
+  ],
+  callTool: async () => {
+    ran.push(name);
+    return [{ type: 'text', text: 'did x' }];
+  },
+});
+
+describe("a guarded tool's approval", () => {
+  const normalized = z.object({ action: z.string().trim().toLowerCase() });
+  const defaulted = z.object({ id: z.string(), force: z.boolean().default(true) });
+
+  it.each<[string, z.ZodObject, object, (args: Record<string, unknown>) => boolean]>([
+    ['normalized', normalized, { action: ' DELETE' }, ({ action }) => action === 'delete'],
+    ['filled in', defaulted, { id: 'x' }, ({ force }) => force === true],
+  ])('is asked for with the arguments as its schema has %s them', async (_, parameters, args, isDangerous) => {
+    const at = await stage((request) =>
+      isAnswered(request) ? { content: 'done' } : { toolCalls: [{ id: 'c1', name: 'refund', args: args }] },
+    );
+    const ran: unknown[] = [];
+    const refund = tool({
+      name: 'refund',
+      description: 'refunds',
+      parameters,
+      strict: true,
+      needsApproval: async (_context, given) => isDangerous(given),
+      execute: async (given) => void ran.push(given),
+    });
+    const { interruptions } = await at.runpurse.runner().run(new Agent({ name: 'support', model: 'm1', tools: [refund as Tool] }), 'hi');
+    expect([ran, interruptions.length]).toEqual([[], 1]);
+  });
+
+  it.each(['by the runner', 'at once'])('is of one MCP server and serves no other, guarded %s', async (when) => {
+    const at = await stage(callOnce('refund'));
+    const ran: string[] = [];
+    const agentOn = async (server: string): Promise<Agent> => {
+      const tools = (await getAllMcpTools([serverOf(server, ran)])).map((each) => ({ ...each, needsApproval: async () => true }));
+      return new Agent({ name: 'support', model: 'm1', tools: when === 'at once' ? guardTools(tools as Tool[]) : tools });
+    };
+    const runner = at.runpurse.runner();
+    const { state } = await runner.run(await agentOn('bank'), 'hi');
+    const other = await agentOn('other bank');
+    const error = await caught(readBack(other, state).then((kept) => runner.run(other, kept)));
+    expect(String(error)).toContain('MCP recipient binding');
+    const again = await agentOn('bank');
+    await runner.run(again, await readBack(again, state));
+    expect(ran).toEqual(['bank']);
+  });
+});
+
+describe('a denied tool of a run that is resumed does not run', () => {
+  class Dynamic extends Agent {
+    readonly #ran: string[];
+    constructor(ran: string[]) {
+      super({ name: 'support', model: 'm1' });
+      this.#ran = ran;
+    }
+    override async getAllTools(): Promise<never> {
+      return [toolNamed('refund', this.#ran, { needsApproval: true })] as never;
+    }
+  }
+  class Served extends Agent {
+    override async getMcpTools(...args: Parameters<Agent['getMcpTools']>): Promise<never> {
+      return (await super.getMcpTools(...args)).map((each) => ({ ...each, needsApproval: async () => true })) as never;
+    }
+  }
+
+  it.each<[string, (ran: string[]) => Agent]>([
+    ['an own getAllTools made', (ran) => new Dynamic(ran)],
+    ['an MCP server has', (ran) => new Served({ name: 'support', model: 'm1', mcpServers: [serverOf('bank', ran)] })],
+  ])('that %s, read back before anybody guarded the agent', async (_, agentOf) => {
+    const at = await stage(callOnce('refund'), NO_REFUNDS);
+    const ran: string[] = [];
+    const { state } = await plainly(at).run(agentOf(ran), 'hi');
+    const again = agentOf(ran);
+    const kept = await readBack(again, state);
+    await at.runpurse.with({ runId: 'r2' }, () => at.runpurse.runner().run(again, kept));
+    expect([ran, toolsOf(await at.read('r2'))]).toEqual([[], ['refund denied 0']]);
+  });
+});
+
+describe('a run that waits for an approval, resumed under its own id', () => {
+  it('is refused before anything is asked, and goes on once the gateway was told to', async () => {
+    const at = await stage(callOnce('lookup'));
+    const ran: string[] = [];
+    const agent = new Agent({ name: 'support', model: 'm1', tools: [toolNamed('lookup', ran, { needsApproval: true })] });
+    const runner = at.runpurse.runner();
+    const again = (input: Parameters<typeof runner.run>[1]) => at.runpurse.with({ runId: 'r1' }, () => runner.run(agent, input as 'hi'));
+    const { state } = await again('hi');
+    const error = await caught(again(await readBack(agent, state)));
+    expect(refusalOf(error)).toMatchObject({ code: 'run_paused', message: expect.stringContaining('/v1/runs/r1/resume') });
+    expect(await at.read('r1')).toMatchObject({ status: 'paused', tools: [], requests: [{ status: 'completed' }] });
+    const headers = { authorization: `Bearer ${at.gateway.apiKey}` };
+    expect((await fetch(`${at.gateway.url}/v1/runs/r1/resume`, { method: 'POST', headers })).status).toBe(200);
+    await again(await readBack(agent, state));
+    expect([ran, toolsOf(await at.read('r1'))]).toEqual([['x'], ['lookup completed 0.002']]);
+    expect(await at.read('r1')).toMatchObject({ status: 'completed' });
+  });
+
+  it('is not ended by a call that is refused because the gateway paused it', async () => {
+    const at = await stage(callOnce('lookup'));
+    const headers = { authorization: `Bearer ${at.gateway.apiKey}` };
+    const pause = async () => String((await fetch(`${at.gateway.url}/v1/runs/r1/pause`, { method: 'POST', headers })).status);
+    const agent = new Agent({ name: 'support', model: 'm1', tools: [toolNamed('lookup', [], { execute: pause })] });
+    const error = await caught(at.runpurse.with({ runId: 'r1' }, () => at.runpurse.runner().run(agent, 'hi')));
+    expect(refusalOf(error)).toMatchObject({ code: 'run_paused' });
+    expect(await at.read('r1')).toMatchObject({ status: 'paused', budgets: [{ held_usd: '0' }] });
+  });
+});
