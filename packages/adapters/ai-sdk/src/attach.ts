@@ -22,7 +22,8 @@ export interface Runpurse {
   readonly client: GatewayClient;
   /**
    * Does work as one run. Throws RefusedError when the run may not begin; otherwise resolves and rejects as `work` does. The
-   * run ends with it, or, when it returns what `streamText` returned, a `Response` or a stream, when that has been read.
+   * run ends with it, or, when it returns what `streamText` returned, a `Response`, a stream or what else is iterated
+   * (an async generator), when that has been read.
    */
   run<Result>(context: RunOptions, work: (run: AgentRun) => Result | PromiseLike<Result>): Promise<Result>;
 }

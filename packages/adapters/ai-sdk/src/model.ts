@@ -1,7 +1,17 @@
 import { orThrow, REFUSALS, RefusedError, refusalOf, RunpurseError, type CallPlace } from '@runpurse/core';
 import type { LanguageModelMiddleware } from 'ai';
 import { guarded, insideTool, placeNow, type Live, type Place } from './live.ts';
-import { answerOf, answerWith, boundsOf, failureOf, requestIdOf, watched, type Answer, type Failure } from '@runpurse/core/language-model';
+import {
+  answerOf,
+  answerWith,
+  boundsOf,
+  failureOf,
+  isUnsent,
+  requestIdOf,
+  watched,
+  type Answer,
+  type Failure,
+} from '@runpurse/core/language-model';
 import { fingerprintOf, type CallOptions, type StreamPart } from './translate.ts';
 
 /** One try of a model call, from the question to the report. */
@@ -104,7 +114,7 @@ function fail(call: Call, error: unknown): unknown {
   const { live, place } = call;
   const refusal = refusalOf(error);
   if (refusal === undefined && !RunpurseError.isInstance(error)) {
-    breakOff(call, error, {});
+    breakOff(call, error, isUnsent(error) ? { usage: { input_tokens: 0, output_tokens: 0 } } : {}); // a call is one request
     return error;
   }
   // Refused or not asked for: there was no call to report.

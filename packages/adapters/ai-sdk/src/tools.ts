@@ -1,6 +1,7 @@
 import { orThrow } from '@runpurse/core';
-import type { ToolSet } from 'ai';
+import type { experimental_toolCaller, toolSearch, ToolSet } from 'ai';
 import type { Failure } from '@runpurse/core/language-model';
+import { isIterable } from './iterated.ts';
 import { guarded, insideTool, placeNow, type Live, type Place } from './live.ts';
 
 type Tool = ToolSet[string];
@@ -15,8 +16,20 @@ interface Running {
   settle(failure: Failure | undefined): void;
 }
 
+/** Where the SDK keeps the search of a `toolSearch` of the user's, which it runs in place of the tool's `execute`. */
+const SEARCH = Symbol.for('vercel.ai.toolSearch.search');
+type Search = NonNullable<NonNullable<Parameters<typeof toolSearch>[0]>['search']>;
+
+/** What the SDK runs of a tool, and what it makes of a tool that calls others: another one that it runs in its place. */
+interface Runnable {
+  readonly execute?: Tool['execute'];
+  readonly [SEARCH]?: Search | undefined;
+  readonly experimental_toolCaller?: Parameters<typeof experimental_toolCaller>[1];
+}
+
 /** What a guard guards: a tool that is guarded again, by another agent perhaps, asks once. */
 const executeOf = new WeakMap<object, Execute>();
+const searchOf = new WeakMap<object, Search>();
 
 /** Tools that ask before they run. A denied one throws, and the AI SDK tells the model so. */
 export function guardTools<Tools extends ToolSet>(live: Live, place: Place, tools: Tools): Tools {
@@ -24,31 +37,75 @@ export function guardTools<Tools extends ToolSet>(live: Live, place: Place, tool
 }
 
 function guardTool(live: Live, place: Place, name: string, tool: Tool): Tool {
-  if (tool.execute === undefined) return tool; // its provider runs it, or the user's own code after the run
-  const execute = executeOf.get(tool.execute) ?? (tool.execute.bind(tool) as Execute);
+  const { execute, [SEARCH]: search, experimental_toolCaller: caller } = tool as Runnable;
+  const isCaller = caller?.type === 'local';
+  if (execute === undefined && !isCaller) return tool; // its provider runs it, or the user's own code after the run
+  const ask: Ask = (execution) => begin(live, place, name, execution);
+  return standIn<Tool & Runnable>(tool, {
+    ...(execute && { execute: guardExecute(ask, executeOf.get(execute) ?? (execute.bind(tool) as Execute)) }),
+    ...(search && { [SEARCH]: guardSearch(ask, searchOf.get(search) ?? search) }),
+    ...(isCaller && {
+      experimental_toolCaller: standIn(caller, {
+        bind: (tools) => guardTool(live, place, name, caller.bind(tools)) as ReturnType<typeof caller.bind>,
+      }),
+    }),
+  });
+}
+
+type Ask = (execution: Asked) => Promise<Running>;
+type Asked = readonly [input: unknown, options: Partial<Pick<Execution[1], 'toolCallId'>>];
+
+function guardExecute(ask: Ask, execute: Execute): NonNullable<Tool['execute']> {
   const plain = async (...execution: Execution): Promise<unknown> => {
-    const running = await begin(live, place, name, execution);
-    try {
-      const output = await running.inside(() => execute(...execution));
-      const whole = isIterable(output) ? await lastOf(each(running, output)) : output;
-      running.settle(undefined);
-      return whole;
-    } catch (error) {
-      running.settle({ error });
-      throw error;
-    }
+    const running = await ask(execution);
+    return settled(running, async () => {
+      const output = await execute(...execution);
+      return isIterable(output) ? lastOf(each(running, output)) : output;
+    });
   };
   const streaming = async function* (...execution: Execution): AsyncGenerator {
-    const running = await begin(live, place, name, execution);
-    yield* each(running, execute(...execution) as AsyncIterable<unknown>);
+    yield* each(await ask(execution), execute(...execution) as AsyncIterable<unknown>);
   };
   // The SDK asks of what is returned, before it is awaited, whether it streams.
   const guard = isGenerator(execute) ? streaming : plain;
   executeOf.set(guard, execute);
-  return { ...tool, execute: guard };
+  return guard;
 }
 
-async function begin(live: Live, at: Place, tool: string, [input, { toolCallId: given }]: Execution): Promise<Running> {
+/** The SDK tells a search no id of its call, so it gets one. */
+function guardSearch(ask: Ask, search: Search): Search {
+  const guard: Search = async (options) => settled(await ask([{ query: options.query }, {}]), () => search(options));
+  searchOf.set(guard, search);
+  return guard;
+}
+
+async function settled<Result>(running: Running, work: () => Result | PromiseLike<Result>): Promise<Result> {
+  try {
+    const result = await running.inside(work);
+    running.settle(undefined);
+    return result;
+  } catch (error) {
+    running.settle({ error });
+    throw error;
+  }
+}
+
+/** A thing with some properties of ours. Methods of its class are still called on itself, where their state is. */
+function standIn<Thing extends object>(thing: Thing, ours: Partial<Thing>): Thing {
+  const own = Object.getOwnPropertyDescriptors<object>(thing) as Record<PropertyKey, PropertyDescriptor>;
+  for (const key of Reflect.ownKeys(ours)) {
+    const enumerable = own[key]?.enumerable ?? true;
+    own[key] = { value: Reflect.get(ours, key), enumerable, writable: true, configurable: true };
+  }
+  return new Proxy(Object.create(Object.getPrototypeOf(thing) as object | null, own) as Thing, {
+    get(copy, key) {
+      const value: unknown = Reflect.get(Object.hasOwn(copy, key) ? copy : thing, key);
+      return typeof value === 'function' && !Object.hasOwn(copy, key) ? (value.bind(thing) as unknown) : value;
+    },
+  });
+}
+
+async function begin(live: Live, at: Place, tool: string, [input, { toolCallId: given }]: Asked): Promise<Running> {
   const toolCallId = live.run.toolCallId(given);
   const place = placeNow(live, at);
   orThrow(await live.run.authorizeTool({ ...place, tool, toolCallId, stepId: toolCallId, input }));
@@ -90,10 +147,6 @@ async function lastOf(pieces: AsyncIterable<unknown>): Promise<unknown> {
   let last: unknown;
   for await (const piece of pieces) last = piece;
   return last;
-}
-
-function isIterable(value: unknown): value is AsyncIterable<unknown> {
-  return typeof (value as { readonly [Symbol.asyncIterator]?: unknown } | null | undefined)?.[Symbol.asyncIterator] === 'function';
 }
 
 function isGenerator(execute: unknown): boolean {

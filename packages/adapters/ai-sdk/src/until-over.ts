@@ -1,8 +1,10 @@
+import { finished, Readable } from 'node:stream';
 import { watched, type Failure, type Over } from '@runpurse/core/language-model';
+import { isIterable, leftByReader, watchIterable } from './iterated.ts';
 
 /**
  * Does work and tells when it is over: when it settles, or, when it settled for a stream (what `streamText` or
- * `streamObject` returned, a `Response` or a `ReadableStream`), when that ended.
+ * `streamObject` returned, a `Response`, a stream of the web or of Node, or what else is iterated), when that ended.
  */
 export async function untilOver<Result>(work: () => Result | PromiseLike<Result>, over: Over): Promise<Result> {
   let result: Result;
@@ -16,6 +18,8 @@ export async function untilOver<Result>(work: () => Result | PromiseLike<Result>
   if (result instanceof Response && isUnread(result.body)) return new Response(watched(result.body, over), result) as Result;
   if (typeof result === 'object' && result !== null && ('baseStream' in result || 'consumeStream' in result))
     watchResult(result as StreamingResult, over);
+  else if (result instanceof Readable) watchNodeStream(result, over);
+  else if (isIterable(result) && !(result instanceof ReadableStream) && Object.isExtensible(result)) watchIterable(result, over);
   else await over(undefined);
   return result;
 }
@@ -62,7 +66,7 @@ function watchedForAll(stream: ReadableStream, over: Over, leave: (reason: Error
   const leaveIfAlone = (): void => {
     if (readers > 0 || isLeft) return;
     isLeft = true;
-    void leave(new DOMException('The stream was cancelled.', 'AbortError')).catch(() => {}); // it failed, which was told
+    void leave(leftByReader()).catch(() => {}); // it failed, which was told
   };
   const splitting = (whole: ReadableStream): ReadableStream =>
     Object.assign(whole, {
@@ -84,6 +88,13 @@ async function giveUp(result: StreamingResult, over: Over, error: Error): Promis
   await (result.baseStream as ReadableStream).cancel(error);
   if (result.rejectResultPromises === undefined) await over({ error });
   else result.rejectResultPromises(error); // those it has not kept: who waits for one would wait for ever
+}
+
+/** A stream of Node may also be piped, and then nobody iterates it. */
+function watchNodeStream(stream: Readable, over: Over): void {
+  finished(stream, { writable: false }, (error) => {
+    void over(error ? { error: error.code === 'ERR_STREAM_PREMATURE_CLOSE' ? leftByReader() : error } : undefined);
+  });
 }
 
 function isUnread(stream: unknown): stream is ReadableStream {

@@ -1,7 +1,11 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { PassThrough, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { callsTool, sandboxConfig, SAYS_DONE, startGateway, type RunningGateway } from '@runpurse/conformance';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { generateText, isStepCount, streamText } from 'ai';
+import { generateText, isStepCount, streamText, type LanguageModel } from 'ai';
 import { createRunpurse, type AgentRun, type Runpurse } from '../src/index.ts';
 import type { Model, StreamPart } from '../src/translate.ts';
 import { lookThenAnswer, lookup, scripted } from './stage.ts';
@@ -287,5 +291,83 @@ describe('a result that the run returned', () => {
     await read(result);
     expect(await ended()).toMatchObject({ status: 'completed', counts: { requests: 2, tool_calls: 1 }, held: '0' });
     expect(await result.text).toBe('done');
+  });
+});
+
+describe('what the run returned to be iterated', () => {
+  const words = (run: AgentRun): AsyncGenerator<string> =>
+    (async function* () {
+      yield* streamText({ ...LOOP, model: run.model(scripted(lookThenAnswer)), tools: run.tools(lookup().tools) }).textStream;
+      yield (await generateText({ ...LOOP, model: run.model(scripted(() => ({}))) })).text;
+    })();
+  /** An iterable that is no generator, with something else to it, and whose iterators cannot be told that they are left. */
+  const iterable = (run: AgentRun) => {
+    const own = words(run);
+    return { name: 'mine', [Symbol.asyncIterator]: (): AsyncIterator<string> => ({ next: () => own.next() }) };
+  };
+  const whole = { status: 'completed', counts: { requests: 3, tool_calls: 1 }, held: '0' };
+  const readAll = async (pieces: AsyncIterable<unknown>): Promise<unknown[]> => {
+    const read: unknown[] = [];
+    for await (const piece of pieces) read.push(piece);
+    return read;
+  };
+
+  it.each<[string, (run: AgentRun) => AsyncIterable<unknown>]>([
+    ['an async generator', words],
+    ['an iterable', iterable],
+    ['a stream of Node', (run) => Readable.from(words(run))],
+  ])('is the run until its end, and stops it when it is left: %s', async (_, begin) => {
+    expect(await readAll(await runpurse.run({ runId: 'run-1' }, begin))).toEqual(['done', 'done']);
+    expect(await ended()).toMatchObject(whole);
+    for await (const _piece of await runpurse.run({ runId: 'run-2' }, begin)) break;
+    await wait(50);
+    expect(await runNow('run-2')).toMatchObject({ status: 'stopped', held: '0' });
+  });
+
+  it('fails the run with its error', async () => {
+    const mine = new Error('no such order');
+    const failing = await runpurse.run({ runId: 'run-1' }, async function* () {
+      yield await Promise.reject<unknown>(mine);
+    });
+    expect(await thrownBy(readAll(failing))).toBe(mine);
+    expect(await runNow()).toMatchObject({ status: 'failed' });
+  });
+
+  it('stays what it was', async () => {
+    const result = await runpurse.run({ runId: 'run-1' }, iterable);
+    expect([result.name, await readAll(result)]).toEqual(['mine', ['done', 'done']]);
+  });
+
+  it('may be piped by Node', async () => {
+    await pipeline(await runpurse.run({ runId: 'run-1' }, (run) => Readable.from(words(run))), new PassThrough().resume());
+    expect(await ended()).toMatchObject(whole);
+  });
+});
+
+describe('a call past the gateway', () => {
+  const at = (baseURL: string): LanguageModel => createOpenAICompatible({ name: 'elsewhere', baseURL, apiKey: 'k' })('mock');
+  const plain = async (model: LanguageModel): Promise<unknown> => generateText({ ...LOOP, model, maxRetries: 0 });
+  const streamed = async (model: LanguageModel): Promise<unknown> => streamText({ ...LOOP, model, maxRetries: 0, onError: () => {} }).text;
+
+  it.each([
+    ['that nobody answers, plain', 'http://127.0.0.1:8/v1', plain],
+    ['that nobody answers, streamed', 'http://127.0.0.1:8/v1', streamed],
+    ['whose name nobody knows', 'http://provider.invalid/v1', plain],
+  ])('to an address %s, was not sent and costs nothing', async (_, address, play) => {
+    await thrownBy(runpurse.run({ runId: 'run-1' }, (run) => play(run.model(at(address)))));
+    expect(await runNow()).toMatchObject({
+      status: 'failed',
+      requests: [{ status: 'failed', cost_usd: '0', usage: { input_tokens: 0, output_tokens: 0 } }],
+      cost: { total_usd: '0' },
+      held: '0',
+    });
+  });
+
+  it('that was sent and lost is charged at what was held for it', async () => {
+    const server = createServer(({ socket }) => socket.destroy()).listen(0);
+    const { port } = server.address() as AddressInfo;
+    await thrownBy(runpurse.run({ runId: 'run-1' }, (run) => plain(run.model(at(`http://127.0.0.1:${port}/v1`)))));
+    server.close();
+    expect((await runNow()).cost?.total_usd).not.toBe('0');
   });
 });

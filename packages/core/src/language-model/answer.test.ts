@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { boundsOf, failureOf } from './answer.ts';
+import { boundsOf, failureOf, isUnsent } from './answer.ts';
 
 describe('how a failed call ended', () => {
   const nothing = { input_tokens: 0, output_tokens: 0 };
@@ -29,7 +29,33 @@ it('an error whose fields throw is a failure of which nothing is known', () => {
     },
   });
   const { status, requestId, usage } = failureOf(error, AbortSignal.abort());
-  expect([status, requestId, usage]).toEqual(['failed', undefined, undefined]);
+  expect([status, requestId, usage, isUnsent(error)]).toEqual(['failed', undefined, undefined, false]);
+});
+
+describe('a call was never sent', () => {
+  const coded = (code: string, more: object = {}): Error => Object.assign(new Error('no'), { code, ...more });
+  /** The error under this many others. */
+  const under = (depth: number, error: unknown): unknown => (depth === 0 ? error : new Error('no', { cause: under(depth - 1, error) }));
+  const round = new Error('round');
+  round.cause = round;
+  it.each<[string, unknown, boolean]>([
+    ['refused', coded('ECONNREFUSED', { syscall: 'connect' }), true],
+    ['refused at each address', Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' }), true],
+    ['to a name nobody knows', coded('ENOTFOUND', { syscall: 'getaddrinfo' }), true],
+    ['to a name nobody answers for', coded('EAI_AGAIN'), true],
+    ['to no host', coded('EHOSTUNREACH'), true],
+    ['to no network', coded('ENETUNREACH'), true],
+    ['not connected in time', coded('UND_ERR_CONNECT_TIMEOUT'), true],
+    ['refused, as its 8th cause says', under(8, coded('ECONNREFUSED')), true],
+    ['refused, as a cause further down says', under(9, coded('ECONNREFUSED')), false],
+    ['whose network went away later', coded('EHOSTUNREACH', { syscall: 'read' }), false],
+    ['whose connection broke', coded('ECONNRESET'), false],
+    ['that was answered too late', coded('UND_ERR_HEADERS_TIMEOUT'), false],
+    ['with no cause to find', round, false],
+    ['that failed with nothing', undefined, false],
+  ])('%s', (_, error, expected) => {
+    expect(isUnsent(error)).toBe(expected);
+  });
 });
 
 describe('the bounds of a call', () => {

@@ -60,13 +60,16 @@ interface ReadError {
   readonly name?: unknown;
   readonly statusCode?: unknown;
   readonly responseHeaders?: unknown;
+  readonly code?: unknown;
+  readonly syscall?: unknown;
+  readonly cause?: unknown;
 }
 
 /** Anything can be thrown; of what has getters that throw nothing is known. */
 function read(error: unknown): ReadError {
   try {
-    const { name, statusCode, responseHeaders } = (error ?? {}) as ReadError;
-    return { name, statusCode, responseHeaders };
+    const { name, statusCode, responseHeaders, code, syscall, cause } = (error ?? {}) as ReadError;
+    return { name, statusCode, responseHeaders, code, syscall, cause };
   } catch {
     return {};
   }
@@ -77,6 +80,25 @@ export function isCancellation(error: unknown, signal: AbortSignal | undefined):
   const { name } = read(error);
   if (typeof name === 'string' && name.endsWith('TimeoutError')) return false;
   return name === 'AbortError' || name === 'ResponseAborted' || (signal?.aborted === true && signal.reason === error);
+}
+
+/** Of a connection that was never made. */
+const UNSENT = new Set<unknown>(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+const CAUSES_MAX = 8;
+
+/**
+ * Whether the error, or what caused it, shows that nobody was reached. It proves that nothing was sent, and so that nothing
+ * was billed, where a call is one request and has no answer yet.
+ */
+export function isUnsent(error: unknown): boolean {
+  let cause = error;
+  for (let depth = 0; depth <= CAUSES_MAX && typeof cause === 'object' && cause !== null; depth += 1) {
+    const { code, syscall, cause: next } = read(cause);
+    // A network also becomes unreachable under a connection that was made: then the error is one of reading or writing.
+    if (UNSENT.has(code) && syscall !== 'read' && syscall !== 'write') return true;
+    cause = next;
+  }
+  return false;
 }
 
 /** The bounds of a call's worst case. Only lengths are read off the prompt. */

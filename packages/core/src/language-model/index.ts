@@ -11,6 +11,7 @@ export {
   boundsOf,
   failureOf,
   isCancellation,
+  isUnsent,
   requestIdOf,
   type Answer,
   type ModelCallOptions,
