@@ -874,6 +874,7 @@ describe('what nobody tells the end of', () => {
         attached: new Set<string>(),
         traced: new Map(),
         runs: new Map(),
+        tasks: new Map(),
       };
       await beginExecution({ host, id: 'support', carried: undefined }, undefined);
     })();

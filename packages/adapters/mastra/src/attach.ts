@@ -2,7 +2,7 @@ import type { AgentConfig } from '@mastra/core/agent';
 import type { ObservabilityExporter } from '@mastra/core/observability';
 import type { GatewayClient, Run, RunOptions } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
-import { beginRun, endRun, frames, type Host, type Live } from './live.ts';
+import { beginRun, endRun, frames, guarded, type Host, type Live } from './live.ts';
 import { beginExecution } from './execution.ts';
 import { exporterOf } from './exporter.ts';
 import { attachmentOf, overheard } from './processor.ts';
@@ -49,6 +49,7 @@ type AttachableOptions = Pick<AgentConfig, 'id' | 'inputProcessors' | 'outputPro
   readonly model: unknown;
   readonly tools?: unknown;
   readonly agents?: unknown;
+  readonly memory?: unknown;
 };
 
 /** Attaches Runpurse to Mastra; one serves any number of agents and runs at once. */
@@ -63,6 +64,7 @@ export function createRunpurse(options: RunpurseOptions): Runpurse {
     attached: new Set(),
     traced: new Map(),
     runs: new Map(),
+    tasks: new Map(),
   };
   const workflows = workflowsOf(host);
   return {
@@ -91,6 +93,7 @@ function attached<Options extends AttachableOptions>(host: Host, options: Option
   const { processor, guard } = attachmentOf({ host, id: options.id, carried });
   host.attached.add(`agent_run ${options.id}`);
   warnOfUnattached(host, options);
+  guarded(host, () => warnOfTitles(options), undefined);
   const { inputProcessors: inputs = [], outputProcessors: outputs = [] } = options;
   return {
     ...options,
@@ -127,6 +130,17 @@ function warnOfUnattached(host: Host, { id, agents }: AttachableOptions): void {
   );
 }
 
+/** Mastra calls a title's model, the agent's own too, past everything that stands around the agent. */
+function warnOfTitles({ id, memory }: AttachableOptions): void {
+  const { getMergedThreadConfig: read } = (memory ?? {}) as { readonly getMergedThreadConfig?: () => { readonly generateTitle?: unknown } };
+  const title = typeof read === 'function' ? read.call(memory).generateTitle : undefined;
+  if (title === undefined || title === false) return;
+  process.emitWarning(
+    `The memory of the agent "${id}" makes titles (generateTitle): the model calls for them are neither asked for nor counted in its runs. Leave it out, or give it a model at the gateway, where they are runs of their own.`,
+    'RunpurseWarning',
+  );
+}
+
 /** Notes where a provider's models send their requests, before Mastra wraps and hides them. */
 function noted(model: unknown): unknown {
   if (typeof model === 'function') {
@@ -154,7 +168,7 @@ async function untilOver<Result>(live: Live, work: () => Result | PromiseLike<Re
     const output: Output = typeof result === 'object' && result !== null ? result : {};
     const settled = output._waitUntilFinished?.() ?? (isPromise(output.result) ? output.result.catch(() => {}) : undefined);
     if (settled === undefined) await endWith(live, output);
-    else void settled.then(() => endWith(live, output));
+    else void settled.then(async () => endWith(live, await saidBy(output)));
     return result;
   } catch (error) {
     await endRun(live, isCancellation(error, undefined) ? { type: 'stopped' } : { type: 'failed', error });
@@ -164,6 +178,13 @@ async function untilOver<Result>(live: Live, work: () => Result | PromiseLike<Re
 
 function isPromise(value: unknown): value is Promise<unknown> {
   return value instanceof Promise;
+}
+
+/** What a stream that has ended tells, some of it as promises. */
+async function saidBy(stream: Output): Promise<Output> {
+  const { tripwire, error } = stream;
+  const [finishReason, status] = await Promise.all([stream.finishReason, stream.status]).catch(() => [undefined, 'failed']);
+  return { tripwire, error, finishReason, status };
 }
 
 /** Mastra's results tell of a refusal, an error or a cancel without throwing it. */

@@ -1,3 +1,4 @@
+import type { RunOptions } from '@runpurse/core';
 import { beginPart, endOnAbort, endRun, type Host, type Live, type Part } from './live.ts';
 import type { ModelStep } from './model.ts';
 import type { Strangers } from './tools.ts';
@@ -26,13 +27,9 @@ export interface Execution extends Part {
 export async function beginExecution(
   { host, id }: Pick<AttachedAgent, 'host'> & Partial<AttachedAgent>,
   context: Context | undefined,
-  sessionId?: string,
+  known: Pick<RunOptions, 'sessionId' | 'runId'> = {},
 ): Promise<Execution> {
-  const part = await beginPart(
-    host,
-    { ...defined({ agentId: id }), ...host.defaults, ...defined({ sessionId }), ...contextOf(context) },
-    true,
-  );
+  const part = await beginPart(host, { ...defined({ agentId: id }), ...host.defaults, ...defined(known), ...contextOf(context) }, true);
   const { live, place, isOwner } = part;
   const execution: Execution = {
     live,
@@ -41,7 +38,7 @@ export async function beginExecution(
     context,
     strangers: { holds: new Map() },
   };
-  if (isOwner) forgotten.register(execution, live);
+  if (isOwner) forgotten.register(execution, live, execution);
   return execution;
 }
 
@@ -53,6 +50,11 @@ const forgotten = new FinalizationRegistry<Live>((live) => {
   const error = 'it was given up, or ended without saying how';
   void endRun(live, { type: 'failed', error }).catch((fault: unknown) => live.host.onFault(fault));
 });
+
+/** What has ended in an orderly way may go, though its run lasts: background tasks are still under way in it. */
+export function conclude(execution: Execution): void {
+  forgotten.unregister(execution);
+}
 
 /** Ends an execution's own run as failed. */
 export async function failExecution({ live, isOwner }: Execution, error: unknown): Promise<void> {

@@ -12,6 +12,7 @@ import {
   type Step,
 } from '@runpurse/core';
 import type { Failure } from '@runpurse/core/language-model';
+import type { Background } from './background.ts';
 
 /** What belongs to the attachment and not to a run: whom runs report to. */
 export interface Host {
@@ -27,6 +28,8 @@ export interface Host {
   readonly traced: Map<string, Live>;
   /** Runs that last, by their id: whoever states it belongs to them. */
   readonly runs: Map<string, Live>;
+  /** Runs that last, by Mastra's ids of their background tasks. */
+  readonly tasks: Map<string, Live>;
 }
 
 /** Notes in which of Mastra's traces a run happens, and tells the gateway, so that one is found from the other. */
@@ -44,12 +47,13 @@ export interface Live {
   readonly run: Run;
   /** Calls under way, and how to report one whose run ends first. */
   readonly open: Map<object, () => void>;
-  /** Ids, as the model gave them, of the tool calls that began here. */
+  /** Tool calls that began here: the step around each, and the id the model gave it. */
   readonly toolCalls: Set<string>;
-  /** Tool calls that wait to be resumed, by the id the model gave them. */
-  readonly suspended: Map<string, SuspendedCall>;
+  /** Tool calls that wait to be resumed. */
+  readonly suspended: Set<SuspendedCall>;
   /** A workflow's steps that wait to be resumed. */
   readonly suspendedSteps: Map<string, Step[]>;
+  readonly background: Background;
   /** Begun by an agent's execution: what goes on under the run's id, resumed or after an approval, ends it like that. */
   readonly isAgents: boolean;
   /** Why the newest model call failed, as it was thrown. */
@@ -74,6 +78,9 @@ export interface Hold {
 export interface SuspendedCall {
   readonly hold: Hold;
   readonly tool: string;
+  /** As the model gave it. */
+  readonly toolCallId: string;
+  readonly parentStepId: string | undefined;
   /** Said why, as Mastra then proves when it resumes the call. */
   readonly hasPayload: boolean;
 }
@@ -145,8 +152,9 @@ function makeLive(host: Host, options: RunOptions, isAgents: boolean): Live {
     run,
     open: new Map(),
     toolCalls: new Set(),
-    suspended: new Map(),
+    suspended: new Set(),
     suspendedSteps: new Map(),
+    background: { tasks: new Map(), isAnswered: false },
     isAgents,
     atEnd: [],
     isEnded: false,

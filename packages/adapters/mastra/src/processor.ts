@@ -1,8 +1,9 @@
 import { TripWire } from '@mastra/core/agent';
 import type { Processor } from '@mastra/core/processors';
 import { isAtGateway, RunpurseError } from '@runpurse/core';
-import { beginExecution, failExecution, watchAbort, type AttachedAgent, type Execution } from './execution.ts';
-import { endRun, guarded, linkTrace, tripwireOf, type Live, type RunpurseTripwire } from './live.ts';
+import { endWhenIdle, noteTask, runToldOf } from './background.ts';
+import { beginExecution, conclude, failExecution, watchAbort, type AttachedAgent, type Execution } from './execution.ts';
+import { endRun, guarded, linkTrace, tripwireOf, type RunpurseTripwire } from './live.ts';
 import { announced, isAnswering, meter, type ModelStep } from './model.ts';
 import { guardOf, marksMade, settleStranger, type ExecutionFor, type Guard } from './tools.ts';
 import { endpointOf, type Context } from './translate.ts';
@@ -55,9 +56,17 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       abort,
       messages,
       messageList,
+      systemMessages,
       tracingContext,
     }) {
-      const execution = executionIn(state) ?? taken(requestContext) ?? (await begun(requestContext, threadOf(messages), abort));
+      const execution =
+        executionIn(state) ??
+        taken(requestContext) ??
+        (await begun(
+          requestContext,
+          { sessionId: threadOf(messages), runId: guarded(host, () => runToldOf(host, systemMessages), undefined) },
+          abort,
+        ));
       Object.assign(state, { [EXECUTION]: execution });
       executions.set(messageList, execution);
       execution.isLegacy = (model as { readonly specificationVersion?: string } | undefined)?.specificationVersion === 'v1';
@@ -103,6 +112,7 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       const execution = executionIn(state);
       if (execution === undefined) return part;
       guarded(host, () => settleStranger(execution, part), undefined);
+      guarded(host, () => noteTask(execution.live, part), undefined);
       const obstacle = execution.step?.obstacle;
       if (obstacle === undefined) return part;
       await failExecution(execution, obstacle);
@@ -113,15 +123,15 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       // `generateLegacy` has no state, and a call with `inputProcessors` of its own began at its first tool.
       const execution = executionIn(state) ?? executions.get(messageList) ?? taken(requestContext);
       if (execution?.step === undefined && result?.steps?.length > 0) warnOnce(agent.id, REPLACED);
-      if (execution?.isOwner === true && !isAnswering(execution.live)) await finished(execution.live, result.finishReason);
+      if (execution?.isOwner === true && !isAnswering(execution.live)) await finished(execution, result.finishReason);
       return undefined as never; // messages that are returned, even as they were, are put into the list again
     },
   };
   return { processor, guard };
 
-  async function begun(context: Context | undefined, thread: string | undefined, abort: Abort): Promise<Execution> {
+  async function begun(context: Context | undefined, known: Parameters<typeof beginExecution>[2], abort: Abort): Promise<Execution> {
     try {
-      return await beginExecution(agent, context, thread);
+      return await beginExecution(agent, context, known);
     } catch (error) {
       const { runId } = error as { readonly runId?: string };
       if (runId === undefined || !RunpurseError.isInstance(error)) throw error; // a fault, such as a cap that can't be read
@@ -141,10 +151,13 @@ function warnOnce(agentId: string, what: string): void {
   process.emitWarning(`A call of the agent "${agentId}" ${what}`, 'RunpurseWarning');
 }
 
-async function finished(live: Live, finishReason: string | undefined): Promise<void> {
-  if (finishReason === 'aborted') return endRun(live, { type: 'stopped' });
+async function finished(execution: Execution, finishReason: string | undefined): Promise<void> {
+  const { live, signal } = execution;
+  // Of a tool that an abort made fail Mastra says that tools were called.
+  if (finishReason === 'aborted' || (finishReason !== 'stop' && signal?.aborted === true)) return endRun(live, { type: 'stopped' });
   if (finishReason === 'error') return endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
-  return endRun(live, { type: 'completed' });
+  conclude(execution);
+  return endWhenIdle(live);
 }
 
 /** The thread of the agent's memory; the messages know it also where the RequestContext does not. */

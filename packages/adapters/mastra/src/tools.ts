@@ -1,6 +1,7 @@
 import type { ToolHooks } from '@mastra/core/tools';
 import { RunpurseError, usableId } from '@runpurse/core';
 import type { Failure } from '@runpurse/core/language-model';
+import { noteTaskEnd } from './background.ts';
 import type { Execution } from './execution.ts';
 import { endRun, frames, guarded, obstacleOf, type Hold, type Live, type SuspendedCall } from './live.ts';
 
@@ -25,6 +26,7 @@ interface CallContext {
   readonly resumeData?: unknown;
   /** What it was suspended with: known of a call that Mastra resumes, and no model can write it. */
   readonly suspendPayload?: unknown;
+  readonly isBackgroundTask?: boolean | undefined;
   suspend?: ((...args: readonly unknown[]) => unknown) | undefined;
 }
 
@@ -78,12 +80,13 @@ export function guardOf(executionFor: ExecutionFor): Guard {
       try {
         allowed ??= await ask({ tool: name, input, context: part }, context, known);
       } catch (error) {
+        noteIfTask(part, known, undefined);
         if (known?.isLegacy === true && RunpurseError.isInstance(error)) return error.message; // thrown, it would end the agent
         throw error;
       }
       // In no agent's execution, which would end the run it began: a network's own call.
       const endsRun = known === undefined && part.messages === undefined && allowed.execution.isOwner;
-      return running(allowed, run, endsRun);
+      return running(allowed, run, endsRun).finally(() => noteIfTask(part, known, allowed?.hold));
     };
     return marked(tool, { execute: asking });
   }
@@ -122,12 +125,13 @@ export function guardOf(executionFor: ExecutionFor): Guard {
 async function holdFor(live: Live, place: Execution['place'], { tool, input, context }: ToolCall): Promise<Hold> {
   const { resumeData, suspendPayload } = context;
   const toolCallId = usableId(context.toolCallId) ?? crypto.randomUUID();
-  const waiting = live.suspended.get(toolCallId);
+  const key = `${place.parentStepId}\n${toolCallId}`; // models of two agents may give the same ids
+  const waiting = waitingCall(live, place, { tool, toolCallId });
   const isResumed = resumeData !== undefined && (suspendPayload !== undefined || waiting?.hasPayload === false);
-  if (isResumed && waiting?.tool === tool) return resumed(live, toolCallId, waiting.hold);
+  if (isResumed && waiting !== undefined) return resumed(live, waiting);
   // Begun in another process: it was asked for there, and is charged at its hold when nobody there says how it ended.
-  if (isResumed && !live.toolCalls.has(toolCallId)) return { id: toolCallId, settle: () => {}, release: () => {} };
-  live.toolCalls.add(toolCallId);
+  if (isResumed && !live.toolCalls.has(key)) return { id: toolCallId, settle: () => {}, release: () => {} };
+  live.toolCalls.add(key);
   const id = live.run.toolCallId(toolCallId);
   const obstacle = obstacleOf(await live.run.authorizeTool({ ...place, tool, toolCallId: id, stepId: id, input }));
   if (obstacle !== undefined) throw obstacle;
@@ -147,25 +151,37 @@ async function holdFor(live: Live, place: Execution['place'], { tool, input, con
   return hold;
 }
 
-function resumed(live: Live, toolCallId: string, hold: Hold): Hold {
-  live.suspended.delete(toolCallId);
-  hold.suspension = undefined;
-  return hold;
+/** The call of this id that waits where it is resumed, or the only one of it that waits anywhere. */
+function waitingCall(live: Live, place: Execution['place'], call: Pick<SuspendedCall, 'tool' | 'toolCallId'>): SuspendedCall | undefined {
+  const same = [...live.suspended].filter(({ tool, toolCallId }) => tool === call.tool && toolCallId === call.toolCallId);
+  return same.find(({ parentStepId }) => parentStepId === place.parentStepId) ?? (same.length === 1 ? same[0] : undefined);
+}
+
+function resumed(live: Live, call: SuspendedCall): Hold {
+  live.suspended.delete(call);
+  call.hold.suspension = undefined;
+  return call.hold;
 }
 
 /** The model itself resumes a call (`autoResumeSuspendedTools`) by another of the same tool, which was asked for: one of them costs. */
 function superseded(live: Live, tool: string): void {
-  const [toolCallId, call] = [...live.suspended].findLast(([, each]) => each.tool === tool) ?? [];
-  if (toolCallId !== undefined && call !== undefined) resumed(live, toolCallId, call.hold).release('another call went on with it');
+  const call = [...live.suspended].findLast((each) => each.tool === tool);
+  if (call !== undefined) resumed(live, call).release('another call went on with it');
 }
 
 function noteSuspension({ context, hold }: Allowed): void {
   const { suspend } = context;
   if (suspend === undefined) return;
   context.suspend = (...args) => {
-    hold.suspension = { hasPayload: args[0] !== undefined };
+    const isForApproval = (args[1] as { readonly requireToolApproval?: unknown } | undefined)?.requireToolApproval !== undefined;
+    hold.suspension = { hasPayload: args[0] !== undefined && !isForApproval }; // an approval's payload is not given back
     return suspend(...args);
   };
+}
+
+function noteIfTask({ isBackgroundTask, toolCallId }: CallContext, known: Execution | undefined, hold: Hold | undefined): void {
+  if (isBackgroundTask !== true || known === undefined || toolCallId === undefined) return;
+  noteTaskEnd(known.live, toolCallId, hold?.suspension === undefined ? 'over' : 'suspended');
 }
 
 async function running({ execution, hold, ...call }: Allowed, run: () => unknown, endsRun: boolean): Promise<unknown> {
@@ -208,14 +224,16 @@ function keyOf({ messages, toolCallId }: CallContext): unknown {
 }
 
 function conclude({ tool, context, execution, hold }: Allowed, output: unknown, failure: Failure | undefined): void {
-  if (hold.suspension !== undefined) suspended(execution.live, usableId(context.toolCallId) ?? hold.id, { hold, tool, ...hold.suspension });
+  const { live, place } = execution;
+  const toolCallId = usableId(context.toolCallId) ?? hold.id;
+  if (hold.suspension !== undefined) suspended(live, { hold, tool, toolCallId, parentStepId: place.parentStepId, ...hold.suspension });
   else settle(hold, tool, output, failure);
 }
 
 /** Somebody is asked before the call goes on. Its run stays open until it is resumed. */
-function suspended(live: Live, toolCallId: string, call: SuspendedCall): void {
-  if (live.suspended.get(toolCallId)?.hold === call.hold) return;
-  live.suspended.set(toolCallId, call);
+function suspended(live: Live, call: SuspendedCall): void {
+  if ([...live.suspended].some(({ hold }) => hold === call.hold)) return;
+  live.suspended.add(call);
   guarded(
     live.host,
     () =>

@@ -1,4 +1,4 @@
-import { RunpurseError, usableId, type Step as OpenStep } from '@runpurse/core';
+import { RefusedError, RunpurseError, usableId, type Step as OpenStep } from '@runpurse/core';
 import type { PublicSchema } from '@mastra/core/schema';
 import {
   createStep,
@@ -17,6 +17,12 @@ export interface StepParams {
   readonly workflowId: string;
   readonly requestContext?: Context | undefined;
   readonly inputData?: unknown;
+  /** Knows the run's id also where `runId` is made up: for a nested workflow in a `foreach`. */
+  readonly writer?: { readonly runId?: string | undefined } | undefined;
+  readonly resumeData?: unknown;
+  /** Given to a step that was suspended, in whatever process, and no model can write it. */
+  readonly resume?: object | undefined;
+  readonly retryCount?: number | undefined;
   readonly tracingContext?: { readonly currentSpan?: { readonly traceId: string } | undefined } | undefined;
   readonly abortSignal?: AbortSignal | undefined;
   suspend?(...args: readonly never[]): unknown;
@@ -59,16 +65,24 @@ export interface WorkflowLike {
 /** A workflow's run is one of ours: begun before its first step, ended however it ends. Its steps are told from inside. */
 export function workflowsOf(host: Host): Workflows {
   /** Runs of workflows while they last, suspensions included, by their own id: a nested one shares its run's id with the one around it. */
-  const flows = new Map<string, Part>();
-  const keyOf = ({ workflowId, runId }: Pick<StepParams, 'workflowId' | 'runId'>): string => `${workflowId}\n${runId}`;
+  const flows = new Map<string, Promise<Part>>();
+  const keyOf = (info: Pick<StepParams, 'workflowId' | 'runId' | 'writer'>): string => `${info.workflowId}\n${runIdOf(info)}`;
 
   async function begin(info: StepParams): Promise<Part> {
-    const { runId, workflowId, requestContext } = info;
-    const flow = await beginPart(host, { runId, name: workflowId, workflowId, ...host.defaults, ...contextOf(requestContext) });
     const key = keyOf(info);
-    flows.set(key, flow);
-    flow.live.atEnd.push(() => flows.delete(key));
-    return flow;
+    const beginning = begun(host, info);
+    flows.set(key, beginning); // at once: steps that run in parallel begin one run
+    const forget = (): void => {
+      if (flows.get(key) === beginning) flows.delete(key);
+    };
+    try {
+      const flow = await beginning;
+      flow.live.atEnd.push(forget);
+      return flow;
+    } catch (error) {
+      forget();
+      throw error;
+    }
   }
 
   /** The run around a step: of the step or tool it is inside of, its workflow's, or of one around that. One begun in another process goes on here. */
@@ -77,14 +91,14 @@ export function workflowsOf(host: Host): Workflows {
     if (around !== undefined) return { ...around, isOwner: false };
     const flow = flows.get(keyOf(params));
     if (flow !== undefined) return flow;
-    const live = host.runs.get(usableId(contextOf(params.requestContext).runId ?? params.runId) ?? '');
+    const live = host.runs.get(usableId(contextOf(params.requestContext).runId ?? runIdOf(params)) ?? '');
     if (live !== undefined) return { live, place: {}, isOwner: false };
     return host.attached.has(`workflow_run ${params.workflowId}`) ? begin(params) : undefined;
   }
 
   async function end(result: WorkflowFinishCallbackResult): Promise<void> {
     const { status, error, tripwire } = result;
-    const flow = flows.get(keyOf(result));
+    const flow = await flows.get(keyOf(result));
     if (flow === undefined || PENDING.has(status)) return;
     flows.delete(keyOf(result));
     if (!flow.isOwner) return;
@@ -121,7 +135,7 @@ export function workflowsOf(host: Host): Workflows {
         const key = `${keyOf(params)}\n${step.id}`;
         const suspended = live.suspendedSteps.get(key) ?? [];
         live.suspendedSteps.set(key, suspended);
-        const open = suspended.shift() ?? (await opened(flow, step, params.inputData));
+        const open = suspended.shift() ?? (await opened(flow, step, params));
         live.open.set(open, () => open.fail(new Error('its run ended first')));
         const suspend = (...args: readonly never[]): unknown => {
           if (!suspended.includes(open)) suspended.push(open);
@@ -180,11 +194,46 @@ function endIfCancelled({ live, isOwner }: Part, { abortSignal }: StepParams): v
   if (isOwner && abortSignal !== undefined) endOnAbort(live, abortSignal, 0);
 }
 
+function runIdOf({ runId, writer }: Pick<StepParams, 'runId' | 'writer'>): string {
+  return writer?.runId ?? runId;
+}
+
+/** Begins a workflow's run. Mastra repeats one (`timeTravel`, another `start`) under its id: here that is a run of another id. */
+async function begun(host: Host, info: StepParams): Promise<Part> {
+  const { workflowId, requestContext } = info;
+  const runId = runIdOf(info);
+  const stated = contextOf(requestContext);
+  const options = { name: workflowId, workflowId, ...host.defaults, ...stated };
+  try {
+    return await beginPart(host, { runId, ...options });
+  } catch (error) {
+    if (stated.runId !== undefined || !isOver(error)) throw error;
+    const again = await beginPart(host, options);
+    const key = usableId(runId) ?? '';
+    host.runs.set(key, again.live); // nested workflows know Mastra's id only
+    again.live.atEnd.push(() => host.runs.delete(key));
+    return again;
+  }
+}
+
+/** Whether a run may not begin because it has ended by itself: one that somebody stopped stays stopped. */
+function isOver(error: unknown): boolean {
+  if (!RefusedError.isInstance(error) || error.refusal.code !== 'run_ended') return false;
+  return ['completed', 'failed'].includes(String(error.refusal.details?.['run_status']));
+}
+
 /** Begins a step. One that is a tool is a tool call, and asked for; throws when it must not run. */
-async function opened(flow: Part, step: StepLike, input: unknown): Promise<OpenStep> {
+async function opened(flow: Part, step: StepLike, params: StepParams): Promise<OpenStep> {
   const { __toolRef: tool } = step as { readonly __toolRef?: { readonly id: string } };
   const { live, place } = flow;
-  return tool === undefined ? live.run.step({ name: step.id, kind: 'planning', ...place }) : openTool(flow, tool.id, input);
+  if (tool === undefined) return live.run.step({ name: step.id, kind: 'planning', ...place });
+  if (wasSuspendedElsewhere(params)) return { stepId: crypto.randomUUID(), complete: () => {}, fail: () => {} };
+  return openTool(flow, tool.id, params.inputData);
+}
+
+/** Whether a call that waits nowhere here is one of another process: it was asked for there, and is charged at its hold. A retry of it is not. */
+function wasSuspendedElsewhere({ resumeData, resume, retryCount = 0 }: StepParams): boolean {
+  return resumeData !== undefined && resume !== undefined && retryCount === 0;
 }
 
 /** Asks whether the run may go on with this step: by its policies, and because nobody stopped or paused it. Throws when it may not. */

@@ -23,7 +23,16 @@ export function benchAdapter(options?: AddedTimeOptions): Promise<AddedTime> {
       const [carried, direct] = [carriedUrl, directUrl].map((url) => new Agent(runpurse.withRunpurse(optionsAt(url))));
       return runpurse.run({}, async () => {
         const attached = new Set<string>();
-        const host = { client, gateway: gatewayUrl, onFault: () => {}, defaults: {}, attached, traced: new Map(), runs: new Map() };
+        const host = {
+          client,
+          gateway: gatewayUrl,
+          onFault: () => {},
+          defaults: {},
+          attached,
+          traced: new Map(),
+          runs: new Map(),
+          tasks: new Map(),
+        };
         const execution = await beginExecution({ host, id: 'bench', carried: true }, undefined);
         const { tool } = lookup();
         const guarded = guardOf(async () => execution).tools({ lookup: tool }, execution);

@@ -337,10 +337,7 @@ describe('a suspended tool', () => {
     expect(await read()).toMatchObject({
       status: 'completed',
       cost: { tool_usd: '0.002' },
-      calls: [
-        ['lookup', 'failed', '0'],
-        ['lookup', 'completed', '0.002'],
-      ],
+      calls: [['lookup', 'completed', '0.002']],
     });
   });
 
@@ -357,13 +354,158 @@ describe('a suspended tool', () => {
 
 const lookThenAnswerModel = () => scripted(lookThenAnswer);
 
+describe('what a sub-agent’s tool waits for', () => {
+  const delegating = (...names: string[]) =>
+    scripted((_count, { prompt }) =>
+      prompt.at(-1)?.role === 'tool'
+        ? { text: 'done' }
+        : { calls: names.map((name) => ({ name, id: `to ${name}`, args: { prompt: 'x' } })) },
+    );
+  const subOf = (id: string, tool: unknown) =>
+    agentOn(calls('lookup', { q: 'x' }, 'functions.lookup:0'), { id, description: id, tools: { lookup: tool } });
+
+  it.each([
+    ['approveToolCall', 1],
+    ['declineToolCall', 0],
+  ] as const)('an approval: %s goes on with the delegation, which is asked for once', async (answer, times) => {
+    const { tool, ran } = toolOf('lookup', undefined, { requireApproval: true });
+    const boss = kept(agentOn(delegating('agent-sub'), { id: 'boss', agents: { sub: subOf('sub', tool) } }));
+    const waiting = await boss.stream('hi', inRun('run-1', { limitUsd: '0.9' }));
+    await waiting.getFullOutput();
+    await (await boss[answer]({ runId: waiting.runId, toolCallId: 'to agent-sub' })).getFullOutput();
+    expect(ran).toHaveLength(times);
+    const shown = await read();
+    expect(shown).toMatchObject({ status: 'completed' });
+    expect(shown?.calls).toEqual([
+      ['agent-sub', 'completed', '0.5'],
+      ...Array.from({ length: times }, () => ['lookup', 'completed', '0.002']),
+    ]);
+  });
+
+  it('to be resumed is charged once, though the models of two agents give the same ids', async () => {
+    const agents = Object.fromEntries(['one', 'two'].map((id) => [id, subOf(id, suspending({ why: id }).tool)]));
+    const boss = kept(agentOn(delegating('agent-one', 'agent-two'), { id: 'boss', agents, memory: new MockMemory() }));
+    const waiting = await boss.stream('hi', { ...inRun('run-1'), memory: { thread: 'thread-1', resource: 'user-1' } });
+    await waiting.consumeStream();
+    for (const name of Object.keys(agents))
+      await (await boss.resumeStream({ ok: true }, { runId: waiting.runId, toolCallId: `to agent-${name}` })).consumeStream();
+    const shown = await read();
+    expect(shown).toMatchObject({ status: 'completed', cost: { tool_usd: '0.004' } });
+    expect(shown?.calls.filter(([tool]) => tool === 'lookup')).toEqual(Array(2).fill(['lookup', 'completed', '0.002']));
+  });
+});
+
+describe('a stream with background tasks', () => {
+  const backgroundTasks = { tools: { lookup: true, payment: true } };
+  const defaultOptions = { modelSettings: { maxOutputTokens: 10 } };
+  const inBackground = (model: unknown, tools: Record<string, unknown>): Agent =>
+    new Mastra({
+      agents: { agent: agentOn(model, { tools, memory: new MockMemory(), backgroundTasks, defaultOptions }) },
+      storage: new InMemoryStore(),
+      logger: false,
+      backgroundTasks: { enabled: true },
+    }).getAgent('agent');
+  async function untilIdle(agent: Agent, options: object): Promise<string[]> {
+    const memory = { thread: 'thread-1', resource: 'user-1' };
+    const types: string[] = [];
+    const { fullStream } = await agent.stream('hi', { ...options, untilIdle: true, memory } as never);
+    for await (const { type } of fullStream as AsyncIterable<{ readonly type: string }>) types.push(type);
+    return types;
+  }
+  async function runsShown(): Promise<readonly { readonly run_id: string; readonly status: string }[]> {
+    const headers = { authorization: `Bearer ${gateway.apiKey}` };
+    const answer = (await (await fetch(`${gateway.url}/v1/runs`, { headers })).json()) as { readonly data: readonly [] };
+    return answer.data;
+  }
+
+  it.each<[string, object]>([
+    ['with no id stated', {}],
+    ['under the id stated', { runId: 'run-1' }],
+  ])('until idle is one run with what they make it say, %s, and ends after that', async (_, stated) => {
+    const { tool } = toolOf('lookup', () => soon(150).then(() => 'found'));
+    const model = scripted((count) => (count === 1 ? { calls: [{ name: 'lookup' }] } : { text: 'done' }));
+    const requestContext = new RequestContext([['runpurse', stated]]);
+    const types = await untilIdle(inBackground(model, { lookup: tool }), { requestContext });
+    expect(types).not.toContain('tripwire');
+    await runpurse.client.flush();
+    const runs = await runsShown();
+    expect(runs).toHaveLength(1);
+    expect(await read(runs[0]?.run_id)).toMatchObject({
+      status: 'completed',
+      counts: { requests: 3, tool_calls: 1 },
+      calls: [['lookup', 'completed', '0.002']],
+    });
+  });
+
+  it('until idle stands under one cap', async () => {
+    const { tool, ran } = toolOf('payment', () => soon(50).then(() => 'paid'));
+    const model = scripted((count) =>
+      count % 2 === 1 && count < 12 ? { calls: [{ name: 'payment', id: `c${count}` }] } : { text: 'done' },
+    );
+    const requestContext = new RequestContext([['runpurse', { limitUsd: '0.1' }]]);
+    await untilIdle(inBackground(model, { payment: tool }), { requestContext });
+    expect(ran).toHaveLength(2);
+  });
+
+  it('that the agent waits for ends with its answer', async () => {
+    const { tool } = toolOf('lookup', () => soon(20).then(() => 'found'));
+    const args = { q: 'x', _background: { disposition: 'awaited' } };
+    const agent = inBackground(calls('lookup', args), { lookup: tool });
+    await (await agent.stream('hi', { ...inRun('run-1'), memory: { thread: 'thread-1', resource: 'user-1' } })).getFullOutput();
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  });
+
+  it('of which no turn is told ends soon after its task', async () => {
+    const { tool } = toolOf('lookup', () => soon(50).then(() => 'found'));
+    const agent = inBackground(
+      scripted((count) => (count === 1 ? { calls: [{ name: 'lookup' }] } : {})),
+      { lookup: tool },
+    );
+    await (await agent.stream('hi', { ...inRun('run-1'), memory: { thread: 'thread-1', resource: 'user-1' } })).getFullOutput();
+    expect((await read())?.status).toBe('running');
+    for (let tries = 0; tries < 60 && (await read())?.status === 'running'; tries += 1) await soon(200);
+    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  }, 20_000);
+});
+
+describe('a run tells how it ended', () => {
+  it.each([false, true])('stopped, when an abort makes its tool fail, in a stream: %s', async (isStreamed) => {
+    const controller = new AbortController();
+    const { tool } = toolOf('lookup', () => {
+      controller.abort();
+      throw new Error('aborted');
+    });
+    const agent = agentOn(lookThenAnswerModel(), { tools: { lookup: tool } });
+    const options = { ...inRun('run-1'), abortSignal: controller.signal };
+    if (isStreamed) await (await agent.stream('hi', options)).getFullOutput();
+    else await agent.generate('hi', options);
+    expect(await read()).toMatchObject({ status: 'stopped', calls: [['lookup', 'failed', '0.002']] });
+  });
+
+  it('failed, when a network in it is refused its routing', async () => {
+    const boss = kept(
+      agentOn(
+        scripted(() => ({ text: '{}' })),
+        { id: 'boss', agents: { sub: agentOn(lookThenAnswerModel(), { id: 'sub', description: 'sub' }) }, memory: new MockMemory() },
+      ),
+    );
+    await runpurse.run({ runId: 'run-1', limitUsd: '0.00001' }, async () => {
+      const network = await boss.network('hi', { memory: { thread: 'thread-1', resource: 'user-1' }, maxSteps: 2 });
+      for await (const chunk of network) void chunk;
+      return network;
+    });
+    await soon();
+    expect(await read()).toMatchObject({ status: 'failed' });
+  });
+});
+
 describe('a tool that did not run costs nothing', () => {
   it('because Mastra rejected its arguments, and is told to have failed', async () => {
     const { tool, ran } = toolOf('lookup');
     const inner = { wrong: 'sk-proj-0123456789abcdef0123456789' };
     await agentOn(calls('lookup', inner), { tools: { lookup: tool } }).generate('hi', inRun('run-1'));
     expect(ran).toEqual([]);
-    expect(await read()).toMatchObject({ status: 'completed', cost: { tool_usd: '0' }, calls: [['lookup', 'failed', '0']] });
+    expect(await read()).toMatchObject({ status: 'completed', cost: { tool_usd: '0' }, calls: [] });
   });
 
   it.each<[string, () => never | { readonly proceed: false; readonly output: string }]>([
@@ -378,7 +520,7 @@ describe('a tool that did not run costs nothing', () => {
     const { tool, ran } = toolOf('lookup');
     await agentOn(calls('lookup'), { tools: { lookup: tool }, hooks: { beforeToolCall } }).generate('hi', inRun('run-1'));
     expect(ran).toEqual([]);
-    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'failed', '0']] });
+    expect(await read()).toMatchObject({ status: 'completed', calls: [] });
   });
 
   it('but one whose result Mastra rejects ran, and failed; one before a hook that fails ran well', async () => {
@@ -400,7 +542,7 @@ describe('a tool that did not run costs nothing', () => {
     const delegation = { onDelegationStart: () => ({ proceed, rejectionReason: 'no' }) };
     const agent = agentOn(calls('agent-sub', { prompt: 'help' }), { tools: {}, agents: { sub } });
     await agent.generate('hi', { ...inRun('run-1'), delegation } as never);
-    expect((await read())?.calls).toEqual([['agent-sub', proceed ? 'completed' : 'failed', proceed ? '0.5' : '0']]);
+    expect((await read())?.calls).toEqual(proceed ? [['agent-sub', 'completed', '0.5']] : []);
   });
 
   it('because it is denied, of generateLegacy too, whose run goes on', async () => {
@@ -645,7 +787,136 @@ describe('a workflow’s run', () => {
   });
 });
 
+describe('a workflow that Mastra repeats, resumes or takes apart', () => {
+  const q = z.object({ q: z.string() });
+  const flowOf = (id: string, more: object = {}) =>
+    createWorkflow(runpurse.withWorkflow({ id, inputSchema: q, outputSchema: q, ...more } as never)) as unknown as Chain;
+  interface Chain {
+    then(step: unknown): Chain;
+    foreach(step: unknown): Chain;
+    parallel(steps: readonly unknown[]): Chain;
+    commit(): { createRun(options?: object): Promise<FlowRun> };
+  }
+  interface FlowRun {
+    start(options: object): Promise<{ readonly status: string }>;
+    resume(options: object): Promise<{ readonly status: string }>;
+    timeTravel(options: object): Promise<{ readonly status: string }>;
+  }
+  const pay = (id: string) => runpurse.gate({ id, schema: q, tool: 'payment' });
+  const keptFlow = (flow: ReturnType<Chain['commit']>, storage = new InMemoryStore()) => {
+    new Mastra({ workflows: { flow: flow as never }, storage, logger: false });
+    return flow;
+  };
+
+  it('stands under its cap with nested workflows in a foreach', async () => {
+    const nested = flowOf('nested').then(pay('pay')).commit();
+    const flow = flowOf('flow', { inputSchema: z.array(q), outputSchema: z.any() })
+      .foreach(runpurse.step(nested as never))
+      .commit();
+    const run = await flow.createRun({ runId: 'run-1' });
+    const requestContext = new RequestContext([['runpurse', { limitUsd: '0.09' }]]);
+    const inputData = ['1', '2', '3'].map((each) => ({ q: each }));
+    expect(await run.start({ inputData, requestContext })).toMatchObject({ status: 'failed' });
+    expect(await read()).toMatchObject({
+      status: 'failed',
+      calls: [
+        ['payment', 'completed', '0.04'],
+        ['payment', 'completed', '0.04'],
+        ['payment', 'denied', '0'],
+      ],
+    });
+  });
+
+  /** A flow with a tool step that waits, kept by a process of its own each time it is asked for. */
+  function waitingFlow(run: (resumes: number) => unknown = () => undefined) {
+    const storage = new InMemoryStore();
+    let resumes = 0;
+    const payment = createTool({
+      id: 'payment',
+      description: 'pays',
+      inputSchema: q,
+      outputSchema: q,
+      ...RESUMABLE,
+      execute: async (_: unknown, context: unknown) => {
+        const { workflow } = context as { readonly workflow: { readonly resumeData?: unknown; suspend(payload?: object): unknown } };
+        if (workflow.resumeData === undefined) return workflow.suspend();
+        await run((resumes += 1));
+        return { q: 'paid' };
+      },
+    } as never);
+    return ({ withWorkflow, step }: Runpurse) => {
+      const options = withWorkflow({ id: 'flow', inputSchema: q, outputSchema: q });
+      const flow = createWorkflow(options) as unknown as Chain;
+      return keptFlow(
+        flow
+          .then(step(createStep(payment as never, { retries: 1 } as never)))
+
+          .commit(),
+        storage,
+      );
+    };
+  }
+
+  it.each<[string, string | undefined, number, number]>([
+    ['once', undefined, 0, 1],
+    ['once, under a cap of one call', '0.05', 0, 1],
+    ['again when it failed and is tried again', undefined, 1, 2],
+  ])('asks for a tool step resumed in another process %s, and ends', async (_, limitUsd, fails, asked) => {
+    const flowIn = waitingFlow((resumes) => {
+      if (resumes <= fails) throw new Error('broke');
+    });
+    const run = await flowIn(runpurse).createRun({ runId: 'run-1' });
+    const requestContext = new RequestContext([['runpurse', { limitUsd }]]);
+    expect(await run.start({ inputData: { q: 'x' }, requestContext })).toMatchObject({ status: 'suspended' });
+    const elsewhere = createRunpurse({ baseUrl: gateway.url, apiKey: gateway.apiKey });
+    const same = await flowIn(elsewhere).createRun({ runId: 'run-1' });
+    expect(await same.resume({ step: 'payment', resumeData: { ok: true } })).toMatchObject({ status: 'success' });
+    await elsewhere.client.close();
+    expect(await read()).toMatchObject({ status: 'completed', counts: { tool_calls: asked } });
+  });
+
+  it('is a run of another id when it is started again, or travels in time, unless its id is stated', async () => {
+    const flow = keptFlow(
+      flowOf('flow')
+        .then(runpurse.step(createStep({ id: 'a', inputSchema: q, outputSchema: q, execute: async ({ inputData }) => inputData })))
+        .then(pay('b'))
+        .commit(),
+    );
+    const run = await flow.createRun({ runId: 'run-1' });
+    const inputData = { q: 'x' };
+    for (const play of [() => run.start({ inputData }), () => run.timeTravel({ step: 'b', inputData }), () => run.start({ inputData })])
+      expect(await play()).toMatchObject({ status: 'success' });
+    expect(await read()).toMatchObject({ status: 'completed', cost: { tool_usd: '0.04' } });
+    const headers = { authorization: `Bearer ${gateway.apiKey}` };
+    const { data } = (await (await fetch(`${gateway.url}/v1/runs`, { headers })).json()) as {
+      readonly data: readonly { readonly status: string; readonly cost: object }[];
+    };
+    expect(data).toHaveLength(3);
+    for (const shown of data) expect(shown).toMatchObject({ status: 'completed', cost: { tool_usd: '0.04' } });
+    await expect((await flow.createRun()).start({ inputData, ...inRun('run-1') })).rejects.toMatchObject({ code: 'run_ended' });
+  });
+
+  it('stays stopped when somebody stopped it', async () => {
+    const flow = keptFlow(flowOf('flow').then(pay('a')).commit());
+    await runpurse.client.run({ runId: 'run-1' }).start();
+    await gateway.post('/v1/runs/run-1/stop', {});
+    const run = await flow.createRun({ runId: 'run-1' });
+    await expect(run.start({ inputData: { q: 'x' } })).rejects.toMatchObject({ code: 'run_ended' });
+  });
+});
+
 describe('what is not counted is warned of', () => {
+  it('of titles that its memory makes', () => {
+    const model = scripted(() => ({}));
+    agentOn(model, { id: 'plain', memory: new MockMemory() });
+    expect(warnings).toEqual([]);
+    for (const generateTitle of [true, { model }]) {
+      const memory = new MockMemory({ options: { generateTitle } as never });
+      agentOn(model, { id: 'titled', memory });
+    }
+    expect(warnings).toEqual(Array(2).fill(expect.stringContaining('"titled" makes titles')));
+  });
+
   it('of a model that only structures the output', async () => {
     const structurer = scripted(() => ({ text: '{"a":"b"}' }));
     const structuredOutput = { schema: z.object({ a: z.string() }), model: structurer };

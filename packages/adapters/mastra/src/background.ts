@@ -1,0 +1,75 @@
+import { endRun, guarded, type Host, type Live } from './live.ts';
+
+/** A tool call that Mastra runs as a background task. */
+export interface Task {
+  /** Mastra's id, once the agent's stream has told it: of one that the agent goes on without. */
+  readonly taskId?: string | undefined;
+  readonly state: 'open' | 'suspended' | 'over';
+}
+
+/** What keeps a run open after its agent's answer: tasks, and the turn that tells the agent of them (`untilIdle`). */
+export interface Background {
+  /** By the id the model gave the call, until a turn is told of it. */
+  readonly tasks: Map<string, Task>;
+  /** The agent has answered. */
+  isAnswered: boolean;
+  ending?: NodeJS.Timeout | undefined;
+}
+
+/** Notes a task that a part of an agent's stream says has started. */
+export function noteTask(live: Live, { type, payload }: { readonly type: string; readonly payload?: unknown }): void {
+  if (type !== 'tool-result') return;
+  const { toolCallId, providerMetadata } = payload as ResultPart;
+  const { taskId, status } = providerMetadata?.mastra?.backgroundTask ?? {};
+  if (taskId === undefined || status !== 'running') return;
+  const { tasks } = live.background;
+  tasks.set(toolCallId, { taskId, state: tasks.get(toolCallId)?.state ?? 'open' }); // it may be over already
+  live.host.tasks.set(taskId, live);
+  live.atEnd.push(() => live.host.tasks.delete(taskId));
+}
+interface ResultPart {
+  readonly toolCallId: string;
+  readonly providerMetadata?: {
+    readonly mastra?: { readonly backgroundTask?: { readonly taskId?: string; readonly status?: string } };
+  };
+}
+
+/** Notes that a task's call has ended, or waits to be resumed. */
+export function noteTaskEnd(live: Live, toolCallId: string, state: Task['state']): void {
+  const { tasks } = live.background;
+  tasks.set(toolCallId, { ...tasks.get(toolCallId), state });
+  endIfIdle(live);
+}
+
+/** The run whose tasks a turn is told of by Mastra, in a system message: it goes on with that. */
+export function runToldOf({ tasks: known }: Host, systemMessages: readonly unknown[]): string | undefined {
+  if (known.size === 0) return undefined;
+  const told = JSON.stringify(systemMessages);
+  const live = [...known].find(([taskId]) => told.includes(taskId))?.[1];
+  if (live === undefined) return undefined;
+  const { background } = live;
+  clearTimeout(background.ending);
+  background.isAnswered = false;
+  for (const [toolCallId, { taskId = '', state }] of background.tasks)
+    if (state !== 'suspended' && told.includes(taskId)) background.tasks.delete(toolCallId);
+  return live.run.runId;
+}
+
+/** Ends a run whose agent has answered as completed, as soon as nothing of it goes on in the background. */
+export async function endWhenIdle(live: Live): Promise<void> {
+  const isAllAwaited = [...live.background.tasks.values()].every(({ taskId }) => taskId === undefined);
+  if (isAllAwaited) return endRun(live, { type: 'completed' });
+  live.background.isAnswered = true;
+  live.atEnd.push(() => clearTimeout(live.background.ending));
+  endIfIdle(live);
+}
+
+function endIfIdle(live: Live): void {
+  const { background, host } = live;
+  clearTimeout(background.ending);
+  if (!background.isAnswered || [...background.tasks.values()].some(({ state }) => state !== 'over')) return;
+  background.ending = setTimeout(() => void guarded(host, () => endRun(live, { type: 'completed' }), undefined), TOLD_WITHIN_MS);
+}
+
+/** Mastra says nowhere whether it will tell the agent. It first stores the result and reads the agent's memory. */
+const TOLD_WITHIN_MS = 3_000;
