@@ -6,6 +6,7 @@ import {
   answerWith,
   boundsOf,
   failureOf,
+  isUnsent,
   requestIdOf,
   watched,
   type Answer,
@@ -129,7 +130,7 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
   } catch (error) {
     const refusal = isCarried ? refusalOf(error) : undefined;
     if (refusal === undefined) {
-      fail(call, error);
+      fail(call, error, isUnsent(error) ? { usage: { input_tokens: 0, output_tokens: 0 } } : {}); // a call is one request
       throw error;
     }
     live.open.delete(call); // refused: there was no call to report

@@ -602,6 +602,13 @@ describe('a fallback', () => {
   });
 });
 
+it('a call past the gateway that reached nobody costs nothing', async () => {
+  const away = createOpenAICompatible({ name: 'away', baseURL: 'http://nobody.invalid/v1', apiKey: 'none' })('model');
+  const agent = agentOn([{ model: away, maxRetries: 0 }], { defaultOptions: { modelSettings: { maxOutputTokens: 1000 } } });
+  await expect(agent.generate('hi', inRun('run-1'))).rejects.toThrow();
+  expect(await read()).toMatchObject({ status: 'failed', requests: [{ status: 'failed', cost_usd: '0' }], cost: { total_usd: '0' } });
+});
+
 describe('models of one name behind two addresses', () => {
   const at = (baseURL: string, apiKey = gateway.apiKey) =>
     createOpenAICompatible({ name: 'same', baseURL, apiKey, includeUsage: true })('model');
