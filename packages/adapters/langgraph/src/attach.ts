@@ -13,8 +13,8 @@ import {
 } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import { attemptOf as lastAttemptOf } from '@runpurse/core/fetch';
-import { Departure, endOf } from './departure.ts';
-import { endCall, reportCall, startCall, type Call } from './carry.ts';
+import { endCall, reportCall, runAround, startCall, type Call } from './carry.ts';
+import { Departure, endOf, LEFT } from './departure.ts';
 import { Spans, type Beginning, type Live, type Span } from './spans.ts';
 import { allowedBefore, ToolNames } from './tool-calls.ts';
 import {
@@ -75,7 +75,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     const { baseUrl, apiKey, client, failurePolicy, dialect, onProblem, onFault: _onFault, ...defaults } = options;
     this.#options = options;
     this.#defaults = defaults;
-    this.#spans = new Spans(`${baseUrl} ${apiKey}`);
+    this.#spans = new Spans(`${baseUrl} ${apiKey}`, this);
     this.client = client ?? createClient({ source: 'langgraph', baseUrl, apiKey, failurePolicy, dialect, ...(onProblem && { onProblem }) });
   }
 
@@ -150,7 +150,9 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const again = live.retries.size === 0 ? undefined : live.retries.get(fingerprint());
       const place = { ...here, attempt: Math.max(here.attempt, again ?? 1) };
       const asked = modelOf(messages, extra, metadata);
-      const call = startCall(runId, { run: live.run, gateway: this.#options.baseUrl, place, asked, fingerprint }, endpointOf(llm));
+      const leave = (): Promise<void> => this.handleLLMError(LEFT, runId);
+      const { baseUrl: gateway } = this.#options;
+      const call = startCall(runId, { run: live.run, gateway, place, asked, fingerprint, leave }, endpointOf(llm));
       live.departure.watch(call.graphSignals);
       await this.#ask(
         span,
@@ -258,7 +260,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   async #open([runId, parentRunId, name, metadata, isResumed = false]: Beginning): Promise<Span> {
-    const parent = this.#spans.get(parentRunId) ?? this.#spans.findBeside(parentRunId);
+    const parent = this.#spans.find(parentRunId) ?? this.#spans.find(runAround(metadata));
     if (parent !== undefined) {
       const { live, parentStepId, agentId } = parent;
       return this.#spans.set(runId, { live, isRoot: false, parentStepId, agentId });
@@ -275,7 +277,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       paid: new Map(this.#spans.paidIn(threadId)),
       tools: new Map(),
       spanIds: new Set(),
-      departure: new Departure(() => void this.#guard(() => this.#end(live, new DOMException('left before its end', 'AbortError')))),
+      departure: new Departure(() => void this.#guard(() => this.#end(live, LEFT))),
       isInterrupted: false,
       isEnded: false,
     };
@@ -366,7 +368,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
     for (const id of spanIds) {
       const call = endCall(id);
       if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
-      (this.#spans.get(id) ?? this.#spans.findBeside(id))?.tool?.hold.settle({ status: 'failed', error: new Error('its run ended first') });
+      this.#spans.find(id)?.tool?.hold.settle({ status: 'failed', error: new Error('its run ended first') });
     }
   }
 

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { AsyncLocalStorageProviderSingleton } from '@langchain/core/singletons';
 import { isAtGateway, RunpurseError, type ModelResult } from '@runpurse/core';
 import { attemptOf, meteredFetch, type FetchedCall } from '@runpurse/core/fetch';
+import { around, graphSignals, nodeAround, withHandlers, type Around, type Callbacks } from './around.ts';
 import type { GraphSignals } from './departure.ts';
 import type { Metadata } from './translate.ts';
 
@@ -15,11 +15,14 @@ export interface Call extends FetchedCall {
   readonly graphSignals?: GraphSignals | undefined;
   /** The same for the same call made again. */
   readonly fingerprint?: (() => string) | undefined;
+  /** Ends it as one that its reader left. */
+  readonly leave?: (() => Promise<void>) | undefined;
 }
 
-/** A call of a wrapped model: where it points, the signals of the graph it is made in, and its LangChain run. */
+/** A call of a wrapped model: where it points, what it stands in, the signals of the graph it is made in, and its LangChain run. */
 interface Inside {
   readonly endpoint?: string | undefined;
+  readonly around?: Around | undefined;
   readonly graphSignals?: GraphSignals | undefined;
   langchainRunId?: string | undefined;
 }
@@ -43,6 +46,11 @@ export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' |
   }
   calls.set(langchainRunId, started);
   return started;
+}
+
+/** LangChain's run around something that begins with callbacks of its own, which therefore name none. */
+export function runAround(metadata: Metadata | undefined): string | undefined {
+  return inside.getStore()?.around?.langchainRunId ?? nodeAround(metadata)?.langchainRunId;
 }
 
 /** Does the work of a model call whose model we wrapped: another one put in its place would pass the run's cap. */
@@ -84,33 +92,50 @@ export function reportCall(call: Call, result: Partial<Omit<ModelResult, 'model'
 }
 
 /**
- * Makes a chat model carry run, session, step and attempt on every request it sends to the gateway, whatever it is bound
- * to afterwards. Changes the model in place and returns it; doing it twice is harmless. What it sends elsewhere is untouched.
+ * Makes a chat model, or those of a chain, carry run, session, step and attempt on every request sent to the gateway, whatever
+ * they are bound to afterwards. Changes them in place; doing it twice is harmless. What they send elsewhere is untouched.
  */
 export function withRunpurse<Model extends object>(model: Model): Model {
-  const chat = model as Model & ChatModel;
-  if (chat[IS_CARRYING] === true) return model;
-  for (const part of [chat.bound, chat.runnable, ...(chat.fallbacks ?? [])]) if (part !== undefined) withRunpurse(part);
-  if (chat._getModelInstance !== undefined)
-    replace(
-      chat,
-      '_getModelInstance',
-      (get) =>
-        async (...args) =>
-          withRunpurse((await get(...args)) as object),
-    );
-  else if (chat._generate !== undefined) carryOn(chat);
-  chat[IS_CARRYING] = true;
+  if (!carryIn(model)) throw new RunpurseError('invalid_option', NO_MODEL);
   return model;
+}
+
+const NO_MODEL =
+  'withRunpurse() found no chat model in what it was given, so its calls would belong to no run. ' +
+  'Wrap the model itself, before a function or a graph is made of it.';
+
+/** Whether there is a chat model in it, which then carries. */
+function carryIn(runnable: object): boolean {
+  const chat = runnable as ChatModel;
+  if (chat[IS_CARRYING] === true) return true;
+  if (chat._getModelInstance !== undefined) carryOnLate(chat);
+  else if (chat._generate !== undefined) carryOn(chat);
+  else if (!partsOf(runnable).map(carryIn).includes(true)) return false;
+  chat[IS_CARRYING] = true;
+  return true;
+}
+
+/** Where a runnable keeps those it is made of: alone, in lists, or by name. */
+const PARTS = ['bound', 'runnable', 'fallbacks', 'steps', 'mapper', 'branches', 'default'] as const;
+
+function partsOf(runnable: Partial<Record<(typeof PARTS)[number], unknown>>): readonly object[] {
+  return PARTS.flatMap((name) => {
+    const part = runnable[name];
+    return isRunnable(part)
+      ? [part]
+      : Object.values(part ?? {})
+          .flat()
+          .filter(isRunnable);
+  });
+}
+
+function isRunnable(part: unknown): part is object {
+  return typeof part === 'object' && part !== null && 'invoke' in part;
 }
 
 /** The parts of LangChain's chat models that are wrapped; those of OpenAI's lie in `completions` and `responses` too. */
 interface ChatModel {
   [IS_CARRYING]?: boolean;
-  bound?: object;
-  /** With fallbacks: the first choice, and the others. */
-  runnable?: object;
-  fallbacks?: readonly object[];
   completions?: ChatModel;
   responses?: ChatModel;
   client?: unknown;
@@ -118,10 +143,22 @@ interface ChatModel {
   caller?: { onFailedAttempt?: ((error: unknown) => void) | undefined };
   [method: `_${string}`]: Method | undefined;
   generate?: Method;
+  bindTools?: Method;
+  withStructuredOutput?: Method;
   withConfig?: Method;
 }
 type Method = (...args: unknown[]) => unknown;
 type Options = { readonly headers?: object; readonly options?: { readonly headers?: object } };
+
+/** A model that is made when it is called, anew for what it is bound to. */
+function carryOnLate(chat: ChatModel): void {
+  for (const name of ['_getModelInstance', 'bindTools', 'withStructuredOutput', 'withConfig'] as const) {
+    replace(chat, name, (make) => (...args) => {
+      const made = make(...args);
+      return made instanceof Promise ? made.then(withRunpurse<object>) : withRunpurse(made as object);
+    });
+  }
+}
 
 function carryOn(chat: ChatModel): void {
   for (const part of [chat, chat.completions, chat.responses]) {
@@ -131,20 +168,18 @@ function carryOn(chat: ChatModel): void {
     if (part.caller !== undefined) part.caller.onFailedAttempt = stopAtRefusals(part.caller.onFailedAttempt);
   }
   const endpoint = chat.clientConfig?.baseURL;
-  replace(
-    chat,
-    'generate',
-    (generate) =>
-      (...args) =>
-        inside.run({ endpoint, graphSignals: graphSignals() }, () => generate(...args)),
-  );
-  replace(
-    chat,
-    '_streamIterator',
-    (stream) =>
-      (...args) =>
-        pull({ endpoint, graphSignals: graphSignals() }, () => stream(...args) as AsyncGenerator),
-  );
+  const here = (): Inside & { readonly around: Around } => ({ endpoint, around: around(), graphSignals: graphSignals() });
+  replace(chat, 'generate', (generate) => (messages, options, callbacks) => {
+    const store = here();
+    return inside.run(store, () => generate(messages, heard(options, callbacks, store.around)));
+  });
+  replace(chat, '_streamIterator', (stream) => (input, options) => {
+    const store = here();
+    return untilLeft(
+      store,
+      pull(store, () => stream(input, heard(options, undefined, store.around)) as AsyncGenerator),
+    );
+  });
   replace(chat, '_generate', (generate) => (messages, options, manager) => {
     const id = idOf(manager);
     return inside.run({ endpoint, langchainRunId: id }, () => generate(messages, marked(options as Options, id, chat), manager));
@@ -171,6 +206,12 @@ function carryOn(chat: ChatModel): void {
 function replace<Name extends keyof ChatModel>(chat: ChatModel, name: Name, wrap: (method: Method) => Method): void {
   const method = (chat as Record<Name, Method | undefined>)[name];
   if (method !== undefined) (chat as Record<Name, Method>)[name] = wrap(method.bind(chat));
+}
+
+/** Call options whose callbacks have our handlers too: those given to a call replace those it would inherit. */
+function heard(options: unknown, callbacks: unknown, place: Around): object {
+  const given = (Array.isArray(options) ? { stop: options } : options) as { readonly callbacks?: Callbacks } | undefined;
+  return { ...given, callbacks: withHandlers(given?.callbacks ?? (callbacks as Callbacks | undefined), place) };
 }
 
 /** LangChain hands the call's own run to most methods; to event streaming it does not, which then is the run just begun. */
@@ -200,6 +241,15 @@ async function* pull(store: Inside, start: () => AsyncGenerator): AsyncGenerator
   }
 }
 
+/** The stream of a call, which is over when its reader leaves too: LangChain tells only the other ends, and before it is done. */
+async function* untilLeft(store: Inside, stream: AsyncGenerator): AsyncGenerator {
+  try {
+    yield* stream;
+  } finally {
+    await calls.get(store.langchainRunId ?? '')?.leave?.();
+  }
+}
+
 /** LangChain's retries know few statuses that stay as they are; `x-should-retry: false` is the gateway's word for it. */
 function stopAtRefusals(onFailedAttempt: ((error: unknown) => void) | undefined): (error: unknown) => void {
   return (error) => {
@@ -217,38 +267,12 @@ export function runpurseFetch(inner?: typeof fetch): typeof fetch {
   return meteredFetch((headers) => {
     const id = headers.get(CALL_HEADER) ?? inside.getStore()?.langchainRunId;
     headers.delete(CALL_HEADER);
-    return id === undefined ? ambientCall() : calls.get(id);
+    return (id === undefined ? undefined : calls.get(id)) ?? ambientCall();
   }, inner);
 }
 
-/** A request LangChain has no callbacks for, made inside a node or a tool of a run we know. */
+/** A request LangChain told none of our handlers of, made inside a node or a tool of a run we know. */
 function ambientCall(): Call | undefined {
-  const { callbacks, metadata } = ambientConfig();
-  const handlers = callbacks?.handlers?.filter((candidate): candidate is AmbientHandler => 'callAt' in candidate) ?? [];
-  const parent = callbacks?.getParentRunId?.() ?? '';
-  return handlers.map((handler) => handler.callAt(parent, metadata)).find((call) => call !== undefined);
-}
-
-function graphSignals(): GraphSignals | undefined {
-  return ambientConfig().configurable?.[ABORT_SIGNALS];
-}
-
-function ambientConfig(): AmbientConfig {
-  return (AsyncLocalStorageProviderSingleton.getRunnableConfig() ?? {}) as AmbientConfig;
-}
-
-/** LangGraph's own name for the signals of a graph, in the config of its nodes. */
-const ABORT_SIGNALS = '__pregel_abort_signals';
-
-interface AmbientConfig {
-  readonly callbacks?: Callbacks;
-  readonly metadata?: Metadata;
-  readonly configurable?: { readonly [ABORT_SIGNALS]?: GraphSignals };
-}
-interface Callbacks {
-  readonly handlers?: readonly object[];
-  getParentRunId?(): string | undefined;
-}
-interface AmbientHandler {
-  callAt(langchainRunId: string, metadata: Metadata | undefined): Call | undefined;
+  const { handlers, langchainRunId = '', metadata } = around();
+  return handlers.map((handler) => handler.callAt(langchainRunId, metadata)).find((call) => call !== undefined);
 }

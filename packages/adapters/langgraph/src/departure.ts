@@ -1,6 +1,9 @@
 import { runEndOf, type RunEnd } from '@runpurse/core';
 import { isAbort, isCancellation } from './translate.ts';
 
+/** Why something ends whose reader, or caller, did not wait for its end. */
+export const LEFT = new DOMException('left before its end', 'AbortError');
+
 /** How long the root's own end may still take to be told once its nodes have ended. */
 const GRACE_MS = 100;
 

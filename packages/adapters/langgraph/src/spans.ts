@@ -1,4 +1,5 @@
 import type { Run, Step } from '@runpurse/core';
+import { enterNode, leaveNode, type AmbientHandler } from './around.ts';
 import type { Departure } from './departure.ts';
 import type { ToolHold, ToolName, ToolNames } from './tool-calls.ts';
 import type { Metadata } from './translate.ts';
@@ -56,13 +57,15 @@ const beside = new Map<string, Set<WeakRef<Spans>>>();
 /** Which LangChain run belongs to which of ours, and what paused threads have paid for. Bounded in memory. */
 export class Spans {
   readonly #beside: Set<WeakRef<Spans>>;
+  readonly #handler: AmbientHandler;
   readonly #spans = new Map<string, Span>();
   /** Kept a while: what a cancelled run leaves behind still calls, and must not become a run of its own. */
   readonly #ended: Live[] = [];
   readonly #paid = new Map<string, ReadonlyMap<string, ToolHold>>();
   readonly #lost = new Set<string>();
 
-  constructor(gateway: string) {
+  constructor(gateway: string, handler: AmbientHandler) {
+    this.#handler = handler;
     this.#beside = beside.get(gateway) ?? new Set();
     beside.set(gateway, this.#beside.add(new WeakRef(this)));
   }
@@ -78,6 +81,10 @@ export class Spans {
     return undefined;
   }
 
+  find(langchainRunId: string | undefined): Span | undefined {
+    return this.get(langchainRunId) ?? this.findBeside(langchainRunId);
+  }
+
   get(langchainRunId: string | undefined): Span | undefined {
     return langchainRunId === undefined ? undefined : this.#spans.get(langchainRunId);
   }
@@ -85,12 +92,17 @@ export class Spans {
   set(langchainRunId: string, span: Span): Span {
     span.live.spanIds.add(langchainRunId);
     this.#spans.set(langchainRunId, span);
+    if (span.node !== undefined) enterNode(span.node, langchainRunId, this.#handler);
     return span;
   }
 
   /** The run of a span ends. Paused, its thread remembers the tool calls that the resumed run will make again. */
   retire(live: Live, isPaused: boolean): void {
     this.#ended.push(live);
+    for (const id of live.spanIds) {
+      const node = this.find(id)?.node;
+      if (node !== undefined) leaveNode(node, id);
+    }
     if (this.#ended.length > ENDED_RUNS_KEPT) this.forget(this.#ended.shift());
     if (live.threadId === undefined) return;
     const before = this.#paid.get(live.threadId) ?? [];

@@ -16,6 +16,7 @@ export interface Answer {
   readonly status?: number;
   readonly calls?: readonly { readonly id: string; readonly name: string }[];
   readonly usage?: object;
+  readonly text?: string;
   readonly delayMs?: number;
 }
 
@@ -38,12 +39,12 @@ export async function startProvider(): Promise<Provider> {
       for await (const chunk of request) text += String(chunk);
       const body = JSON.parse(text) as Asked;
       asked.push(body);
-      const { status = 200, calls, usage = USAGE, delayMs = 0 } = answer(body, asked.length);
+      const { status = 200, calls, text: content = 'done', usage = USAGE, delayMs = 0 } = answer(body, asked.length);
       await sleep(delayMs);
       const type = { 'content-type': body.stream === true ? 'text/event-stream' : 'application/json' };
       response.writeHead(status, status === 200 ? type : { 'content-type': 'application/json' });
       if (status !== 200) return response.end(JSON.stringify({ error: { message: 'failed', type: 'server_error' } }));
-      const said = calls === undefined ? { content: 'done' } : { content: null, tool_calls: calls.map(toolCall) };
+      const said = calls === undefined ? { content } : { content: null, tool_calls: calls.map(toolCall) };
       const about = { id: `reply${asked.length}`, created: 1, model: body.model };
       const choice = { index: 0, finish_reason: calls === undefined ? 'stop' : 'tool_calls' };
       const message = { role: 'assistant', ...said };
