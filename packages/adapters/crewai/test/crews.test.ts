@@ -2,41 +2,16 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { startGateway, type RunningGateway } from '@runpurse/conformance';
-import type { RunShape, SessionShape } from '@runpurse/core';
+import type { RunningGateway } from '@runpurse/conformance';
+import type { RunShape } from '@runpurse/core';
 import { PYTHON, PYTHON_VARIABLES, pythonEnvironment } from './environment.ts';
 import { PythonHost } from './python-host.ts';
-
-const usage = { input_tokens: 10, output_tokens: 500 };
-/** Of one model call, and of the tool. */
-const CALL_USD = '0.00101';
-const found = { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage };
-const done = { text: 'done', usage };
-const SCRIPTS = {
-  'claude-desk': { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
-  desk: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
-  odd: {
-    cases: [{ prompt_contains: 'lookup', turns: [{ ...found, tool_calls: [{ name: 'lookup', arguments: { q: '\ud800' } }] }, done] }],
-    turns: [done],
-  },
-  again: { cases: [{ prompt_contains: 'lookup', turns: [found, found, done] }], turns: [done] },
-};
+import { at, CALL_USD, read, runsIn, start, steps } from './stage.ts';
 
 let python: PythonHost;
 let gateway: RunningGateway;
 /** Stands for a provider that the gateway has no part in. */
 let provider: RunningGateway;
-
-const start = (more: object = {}): Promise<RunningGateway> =>
-  startGateway({
-    config: {
-      providers: [{ name: 'sandbox', kind: 'sandbox', scripts: SCRIPTS }],
-      tools: [{ name: 'lookup', price_usd: '0.002' }],
-      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
-      rate: { requests_per_minute: 100_000 },
-      ...more,
-    } as never,
-  });
 
 beforeAll(async () => {
   python = new PythonHost();
@@ -52,20 +27,8 @@ afterAll(async () => {
   await provider.remove();
 });
 
-const at = ({ url, apiKey: key }: RunningGateway): object => ({ url, key });
+const runsOf = (sessionId: string): Promise<readonly RunShape[]> => runsIn(gateway, sessionId);
 
-async function read<Shape>(from: RunningGateway, path: string): Promise<Shape> {
-  const response = await fetch(`${from.url}${path}`, { headers: { authorization: `Bearer ${from.apiKey}` } });
-  return (await response.json()) as Shape;
-}
-
-/** The runs of a session, whole. */
-async function runsOf(sessionId: string): Promise<readonly RunShape[]> {
-  const { runs } = await read<SessionShape>(gateway, `/v1/sessions/${sessionId}`);
-  return Promise.all(runs.map(({ run_id }) => read<RunShape>(gateway, `/v1/runs/${run_id}`)));
-}
-
-const steps = (run: RunShape | undefined): unknown => run?.steps.map(({ name, agent_id, status }) => `${agent_id}: ${name} ${status}`);
 const DESK = ['researcher: desk completed', 'researcher: lookup completed', 'researcher: desk completed', 'writer: desk completed'];
 
 describe('a crew of two agents', () => {
@@ -202,9 +165,8 @@ describe("a hook of the user's own", () => {
     const how = { gateway: at(gateway), model_at: at(provider), session_id: 's-1', does, by_text };
     expect(await python.call('hooked', how)).toEqual({ output: 'done', problems: [], tool_calls: [] });
     const [run] = await runsOf('s-1');
-    expect(run?.tools.length).toBeGreaterThan(0);
-    for (const tool of run?.tools ?? []) expect(tool).toMatchObject({ status: 'failed', cost_usd: '0' });
-    expect(run).toMatchObject({ status: 'completed', cost: { tool_usd: '0' } });
+    expect(run?.steps.map(({ name }) => name)).toContain('lookup');
+    expect(run).toMatchObject({ status: 'completed', tools: [], cost: { tool_usd: '0' }, counts: { tool_calls: 0 } });
     expect(run?.budgets).toMatchObject([{ held_usd: '0' }]);
   });
 

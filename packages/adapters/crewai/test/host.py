@@ -24,6 +24,7 @@ os.environ.update(
 )
 
 import crews  # noqa: E402
+import edges  # noqa: E402
 import measure  # noqa: E402
 import stories  # noqa: E402
 
@@ -72,7 +73,7 @@ async def main() -> None:
         match message["type"]:
             case "call":
                 name = message["story"]
-                story = next(getattr(place, name) for place in (stories, crews, measure) if hasattr(place, name))
+                story = next(getattr(place, name) for place in (stories, crews, edges, measure) if hasattr(place, name))
                 _tasks[message["id"]] = asyncio.create_task(answer(message["id"], story, message["args"]))
             case "cancel":
                 stories.cancel(message["id"], message["args"])

@@ -49,8 +49,8 @@ describe('the package runpurse-crewai', () => {
         ([, name]) => name,
       ),
     );
-    const standard = `__future__ asyncio atexit collections concurrent contextlib contextvars dataclasses datetime hashlib http json os queue random re
-      socket ssl threading time typing urllib uuid weakref`;
+    const standard = `__future__ asyncio atexit collections concurrent contextlib contextvars dataclasses datetime functools hashlib http inspect
+      json os queue random re socket ssl threading time types typing urllib uuid weakref`;
     expect([...new Set(imported)].filter((name) => name !== undefined && !standard.split(/\s+/).includes(name))).toEqual(['crewai']);
   });
 });

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,11 +19,14 @@ from crewai.events.types.llm_events import LLMCallCompletedEvent, LLMCallFailedE
 from crewai.events.types.tool_usage_events import ToolUsageErrorEvent, ToolUsageFinishedEvent
 from crewai.execution import get_execution_uuid
 from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregister_hook
+from crewai.utilities.agent_utils import is_inside_event_loop
+from crewai.utilities.string_utils import sanitize_tool_name
 
 from .client import Client, FailurePolicy, Problem
 from .decision import GatewayUnavailable, Refused, or_raise, refusal_of
-from .interceptor import RunpurseInterceptor
+from .interceptor import CALL_ID, RunpurseInterceptor
 from .run import NOTHING, OPEN_RUNS, ModelCall, Run, ToolCall, check_context
+from .seams import AGENT_KICKOFF, AGENT_KICKOFF_ASYNC, CREW_REPLAY, FUNCTION, LITELLM_FUNCTION, USAGE, Around, Seam
 from .state import LAST_TOOL, MODEL, RUN, TOOL, current_run
 from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
 
@@ -30,6 +34,8 @@ from .translate import input_hash, input_tokens_max, max_output_tokens, usable_i
 _ASKING = frozenset({InterceptionPoint.EXECUTION_START, InterceptionPoint.PRE_MODEL_CALL, InterceptionPoint.PRE_TOOL_CALL})
 #: The result CrewAI gives a tool that a hook kept from running.
 _BLOCKED = "Tool execution blocked by hook. Tool: "
+#: Why CrewAI tells a tool's end although it did not run it.
+_NOT_RUN = frozenset({"usage_limit", "unknown_tool"})
 _CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt, GeneratorExit)
 _BASE_URL_VARIABLES = {"openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "anthropic": ("ANTHROPIC_BASE_URL",)}
 
@@ -78,10 +84,20 @@ class Runpurse:
             (ToolUsageFinishedEvent, self._listening(self._tool_finished)),
             (ToolUsageErrorEvent, self._listening(self._tool_failed)),
         ]
+        self._seams: list[tuple[Seam, Around]] = [
+            (FUNCTION, self._around_function),
+            (LITELLM_FUNCTION, self._around_litellm_function),
+            (USAGE, self._around_usage),
+            (AGENT_KICKOFF, self._around_agent),
+            (AGENT_KICKOFF_ASYNC, self._around_kickoff),
+            (CREW_REPLAY, self._around_kickoff),
+        ]
         for point, hook in self._hooks:
             register_hook(point, hook)
         for event_type, handler in self._handlers:
             crewai_event_bus.register_handler(event_type, handler)
+        for seam, around in self._seams:
+            seam.enter(around)
         atexit.register(self._finish)
 
     @contextmanager
@@ -106,11 +122,16 @@ class Runpurse:
         }
         run = self._new_run(stated, limit_usd, bounds)
         or_raise(run.start())
+        with self._inside(run):
+            yield run
+
+    @contextmanager
+    def _inside(self, run: Run) -> Iterator[None]:
         OPEN_RUNS.add(run)
         outer = RUN.get()
         RUN.set(run)
         try:
-            yield run
+            yield
         except _CANCELLATIONS as error:
             run.end("stopped", reason=type(error).__name__)
             raise
@@ -132,6 +153,8 @@ class Runpurse:
         atexit.unregister(self._finish)
         for point, hook in self._hooks:
             unregister_hook(point, hook)
+        for seam, around in self._seams:
+            seam.leave(around)
         crewai_event_bus.flush(timeout=5.0)
         for event_type, handler in self._handlers:
             crewai_event_bus.off(event_type, handler)
@@ -171,15 +194,13 @@ class Runpurse:
         return guarded
 
     def _execution_start(self, context: Any) -> None:
-        outer = current_run()
-        if outer is not None and not outer.is_ended:
-            return  # A crew inside a run, another crew or a flow is part of it.
         owner = context.crew if context.crew is not None else context.flow
-        run = self._new_run({"agent_id": _agent_of(owner)}, None, None)
-        or_raise(run.start())
+        run = self._begun(owner)
+        if run is None:
+            return
         run.owner = owner
         run.execution = get_execution_uuid()
-        run.outer = outer
+        run.outer = RUN.get()
         OPEN_RUNS.add(run)
         RUN.set(run)
 
@@ -263,6 +284,7 @@ class Runpurse:
         if run is None:
             lone = self._new_run({"agent_id": _role_of(context.agent)}, None, None)
             lone.is_lone = True
+            OPEN_RUNS.add(lone)
             return lone
         if run.client is not self.client:
             return None  # Another attachment's.
@@ -312,6 +334,95 @@ class Runpurse:
         what = f"{type(llm).__name__} {llm.model} points at the gateway and takes no interceptor"
         self.client.report(Problem("not_attributed", f"{what}: its calls are runs of their own."))
 
+    # ── what CrewAI asks no hook before ──
+
+    @contextmanager
+    def _around_kickoff(self, owner: Any, *_args: Any, **_named: Any) -> Iterator[None]:
+        run = self._guarded(InterceptionPoint.EXECUTION_START, self._begun)(owner)
+        if not isinstance(run, Run):
+            yield
+            return
+        with self._inside(run):
+            yield
+
+    @contextmanager
+    def _around_agent(self, agent: Any, *_args: Any, **_named: Any) -> Iterator[None]:
+        if is_inside_event_loop():
+            yield  # It only makes the coroutine of `kickoff_async`.
+            return
+        with self._around_kickoff(agent):
+            yield
+
+    def _begun(self, owner: Any) -> Run | None:
+        outer = current_run()
+        if outer is not None and not outer.is_ended:
+            return None  # A crew or an agent inside a run, another crew or a flow is part of it.
+        run = self._new_run({"agent_id": _agent_of(owner)}, None, None)
+        or_raise(run.start())
+        return run
+
+    @contextmanager
+    def _around_function(self, _llm: Any, *_args: Any, **told: Any) -> Iterator[None]:
+        call = self._guarded(InterceptionPoint.PRE_TOOL_CALL, self._before_function)(told)
+        try:
+            yield
+        finally:
+            if isinstance(call, ToolCall):
+                TOOL.set(call.outer)
+                call.is_over = True
+
+    @contextmanager
+    def _around_litellm_function(
+        self, llm: Any, tool_calls: Any, available_functions: Any = None, from_task: Any = None, from_agent: Any = None, **_named: Any
+    ) -> Iterator[None]:
+        """LiteLLM's LLM is given all that the answer asks for, and runs the first."""
+        function = getattr(next(iter(tool_calls or ()), None), "function", None)
+        told = {
+            "function_name": sanitize_tool_name(str(getattr(function, "name", ""))),
+            "function_args": getattr(function, "arguments", None),
+            "available_functions": available_functions or {},
+            "from_task": from_task,
+            "from_agent": from_agent,
+        }
+        with self._around_function(llm, **told):
+            yield
+
+    def _before_function(self, told: Mapping[str, Any]) -> ToolCall | None:
+        asked = MODEL.get()
+        if asked is not None and asked.run.client is not self.client:
+            return None
+        name = told["function_name"]
+        function = told["available_functions"].get(name)
+        if function is None:
+            return None
+        if asked is not None:
+            # Its answer is there, and is to be paid before the function is asked about.
+            asked.told_id = CALL_ID.get()
+            asked.run.record_model(asked, usage=asked.usage)
+        if str(getattr(function, "__module__", "")).startswith("crewai."):
+            return None  # Nothing but the shape of an answer, such as the plan of an agent.
+        context = SimpleNamespace(agent=told.get("from_agent"), task=told.get("from_task"))
+        run = asked.run if asked is not None and asked.run.is_lone and not asked.run.is_ended else self._run_of(context)
+        if run is None:
+            return None
+        run.wait_settled()
+        call = ToolCall(run, name, self._place(context))
+        call.outer = TOOL.get()
+        run.open(call)
+        or_raise(run.ask_tool(call, input_hash(told["function_args"])))
+        TOOL.set(call)
+        LAST_TOOL.set(call)
+        return call
+
+    @contextmanager
+    def _around_usage(self, _llm: Any, *told: Any, **_named: Any) -> Iterator[None]:
+        call = MODEL.get()
+        if call is not None and call.run.client is self.client:
+            usage = told[0] if told else None
+            dump = getattr(usage, "model_dump", None)  # LiteLLM's is an object.
+            call.usage = usage_of(usage if dump is None else dump())
+        yield
+
     # ── the listener: CrewAI calls these in threads of its own, in a copy of the context the event was emitted in ──
 
     def _listening(self, handle: Callable[[Any], None]) -> Callable[[Any, Any], None]:
@@ -342,7 +453,7 @@ class Runpurse:
         if call.is_settled.is_set() and not call.is_carried and call.told_id not in (None, event.call_id):
             call = self._beside(call)
         call.told_id = event.call_id
-        call.run.record_model(call, usage=usage_of(event.usage))
+        call.run.record_model(call, usage=usage_of(event.usage) or call.usage)
         if call.run.is_lone:
             call.run.end("completed")
 
@@ -357,7 +468,7 @@ class Runpurse:
         call = self._own_model(event)
         if call is None:
             return
-        usage = NOTHING if call.last_status is not None and call.last_status >= 400 else None
+        usage = NOTHING if call.last_status is not None and call.last_status >= 400 else call.usage
         call.run.record_model(call, error=event.error, usage=usage)
         if call.run.is_lone:
             call.run.end("failed", reason=event.error)
@@ -366,15 +477,18 @@ class Runpurse:
         call = LAST_TOOL.get()
         if call is not None and call.run.client is self.client and call.name == event.tool_name:
             failure = event.failure
-            call.run.settle_tool(call, None if failure is None else failure.message, is_free=event.from_cache)
-            if call.run.is_lone:
+            if failure is not None and failure.reason in _NOT_RUN:
+                call.run.release(call, failure.message)
+            else:
+                call.run.settle_tool(call, None if failure is None else failure.message, is_free=event.from_cache)
+            if call.run.is_lone and not call.run.last_model:
                 call.run.end("completed")
 
     def _tool_failed(self, event: Any) -> None:
         call = TOOL.get() or LAST_TOOL.get()
         if call is not None and call.run.client is self.client and call.name == event.tool_name:
             call.run.settle_tool(call, event.error)
-            if call.run.is_lone:
+            if call.run.is_lone and not call.run.last_model:
                 call.run.end("failed", reason=event.error)
 
 
@@ -394,7 +508,7 @@ def _id_of(thing: Any) -> str | None:
 
 def _agent_of(owner: Any) -> str | None:
     """A crew of one agent is that agent, as an agent by itself is; of several, it goes by its own name."""
-    role = _role_of(getattr(owner, "agent", None))
+    role = _role_of(owner) or _role_of(getattr(owner, "agent", None))
     if role is not None:
         return role
     agents = getattr(owner, "agents", None)

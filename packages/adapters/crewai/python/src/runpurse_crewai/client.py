@@ -152,7 +152,9 @@ class Client:
             self.report(Problem("events_dropped", f"{self._queue_max} reports wait already; a new one is lost."))
 
     def deliver(self, run_id: str) -> bool:
-        """Delivers what waits of a run, now. False when the gateway did not take it all."""
+        """Delivers what waits of a run, now. False when the gateway did not take it all, or is away: the crew does not wait then."""
+        if self._unanswered >= _AWAY_AFTER:
+            return False
         lane = self._lanes.get(run_id)
         return lane is None or self._deliver(lane)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from crewai.hooks import HookAborted
@@ -23,7 +24,7 @@ _MODEL_PATH = re.compile(r"/(?:chat/completions|completions|responses|messages|e
 #: What may be allowed the next time: a run goes on, a budget is raised, a smaller call fits.
 _PASSING = frozenset({"rate_limited", "run_paused", "budget_exceeded"})
 #: CrewAI's id of the call under way; without it a late end of a failed try could be taken for the next one's.
-_CALL_ID = getattr(base_llm, "_current_call_id", None)
+CALL_ID: ContextVar[str | None] = getattr(base_llm, "_current_call_id", None) or ContextVar("runpurse_call_id", default=None)
 
 
 class RunpurseInterceptor(BaseInterceptor[Any, Any]):
@@ -94,7 +95,7 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         call.requests += 0 if call.is_redirected else 1
         call.is_redirected = False
         call.is_carried = is_carried
-        call.call_id = _CALL_ID.get() if _CALL_ID is not None else None
+        call.call_id = CALL_ID.get()
         call.last_status = None
         call.is_sent = True
         if is_carried:
@@ -125,6 +126,7 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         if not call.is_taken:  # CrewAI has told it where the try again is its own.
             call.run.record_model(call, error=f"attempt {call.attempt} failed", usage=usage, ends=False)
         call.run.open(call)
+        call.usage = None
         call.attempt += 1
 
     def _answered(self, response: Any) -> None:

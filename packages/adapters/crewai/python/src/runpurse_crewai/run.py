@@ -7,7 +7,6 @@ import re
 import socket
 import threading
 import uuid
-import weakref
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -69,6 +68,8 @@ class ModelCall(Call):
         """Its client follows a redirect: the next request is the same try."""
         self.has_answer = False
         self.last_status: int | None = None
+        self.usage: Mapping[str, object] | None = None
+        """What the provider said that the try under way used; CrewAI leaves it out where it ran a function itself."""
         self.call_id: str | None = None
         """CrewAI's id of the try under way, when its client tells us of it."""
         self.told_id: str | None = None
@@ -296,6 +297,7 @@ class Run:
             if self.is_ended:
                 return
             self.is_ended = True
+            OPEN_RUNS.discard(self)
             left = list(self._open.values())
         for call in left:
             if isinstance(call, ModelCall) and (status == "completed" or (status == "failed" and call.was_never_made())):
@@ -363,4 +365,4 @@ BEFORE = {"event_phase": "before", "policy_stage": "pre_action"}
 AFTER = {"event_phase": "after", "policy_stage": "post_action"}
 
 #: Runs that nobody has ended yet; at the end of the process they are told as stopped.
-OPEN_RUNS: weakref.WeakSet[Run] = weakref.WeakSet()
+OPEN_RUNS: set[Run] = set()

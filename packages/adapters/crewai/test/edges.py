@@ -1,0 +1,172 @@
+"""What CrewAI does beside the calls that it tells its hooks of."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from crewai import LLM, Agent, BaseLLM, Crew
+from crews import Lookup, RunTool, agent, attached, desk_crew, llm_at, task
+from pydantic import BaseModel
+from runpurse_crewai import refusal_of
+
+LOOKUP = {
+    "type": "function",
+    "function": {
+        "name": "lookup",
+        "description": "Looks something up.",
+        "parameters": {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]},
+    },
+}
+
+
+def ended(work: Callable[[], object]) -> str:
+    """What came of it, or why it was refused."""
+    try:
+        return str(work())
+    except Exception as error:
+        refusal = refusal_of(error)
+        return refusal.code if refusal else type(error).__name__
+
+
+async def function(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A model call that runs a function itself, in a run of the user's or by itself."""
+    problems: list[str] = []
+    calls: list[str] = []
+
+    def lookup(q: str) -> str:
+        calls.append(q)
+        if args.get("fails"):
+            raise ValueError("no")
+        return f"found {q}"
+
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
+        llm = llm_at(args["model_at"], args["model"])
+
+        def ask() -> object:
+            return llm.call("lookup", tools=[LOOKUP], available_functions={"lookup": lookup})
+
+        def ask_twice() -> str:
+            with runpurse.run():
+                return f"{ended(ask)}, {ended(ask)}"
+
+        end = await asyncio.to_thread(ended, ask_twice if args["in_run"] else ask)
+        still_wrapped = hasattr(BaseLLM._handle_tool_execution, "__wrapped__")
+    return {
+        "end": end,
+        "calls": calls,
+        "problems": problems,
+        "wrapped": [still_wrapped, hasattr(BaseLLM._handle_tool_execution, "__wrapped__")],
+    }
+
+
+class LiteLLM(LLM):
+    """CrewAI's LLM for LiteLLM, which is not installed here."""
+
+    def __new__(cls, *_args: Any, **_options: Any) -> LiteLLM:
+        return BaseLLM.__new__(cls)  # Else it is made by what it is to call.
+
+
+async def by_litellm(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """An answer, come by LiteLLM, that asks for a function."""
+    problems: list[str] = []
+    calls: list[str] = []
+
+    def lookup(q: str) -> str:
+        calls.append(q)
+        return f"found {q}"
+
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
+        answer = [SimpleNamespace(function=SimpleNamespace(name="lookup", arguments='{"q":"x"}'))]
+
+        def work() -> str:
+            with runpurse.run():
+                return ended(lambda: LiteLLM.model_construct(model="desk", provider="openai")._handle_tool_call(answer, {"lookup": lookup}))
+
+        end = await asyncio.to_thread(work)
+    return {"end": end, "calls": calls, "problems": problems}
+
+
+async def planning(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """An agent that makes a plan first."""
+    problems: list[str] = []
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
+        interceptor = {"interceptor": runpurse.interceptor} if args["intercepted"] else {}
+        planner = agent("planner", llm_at(args["model_at"], "planner", **interceptor), reasoning=True)
+        crew = Crew(agents=[planner], tasks=[task("Write it.", planner)], verbose=False)
+        end = await asyncio.to_thread(ended, lambda: crew.kickoff().raw)
+    return {"end": end, "problems": problems}
+
+
+async def alone(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """An agent by itself whose guardrail is never content, or one whose answer must be brought into shape."""
+    problems: list[str] = []
+
+    class Answer(BaseModel):
+        text: str
+
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}, limit_usd=args["limit_usd"]):
+        llm = llm_at(args["model_at"], "shaper")
+        if args["does"] == "guard":
+            picky = agent("alone", llm, guardrail=lambda _output: (False, "again"), guardrail_max_retries=5)
+            end = await asyncio.to_thread(ended, lambda: picky.kickoff("Write it.").raw)
+        elif args["does"] == "shape":
+            end = await asyncio.to_thread(ended, lambda: shaping(llm).kickoff("lookup", response_format=Answer).raw)
+        else:
+            end = str((await shaping(llm).akickoff("lookup", response_format=Answer)).raw)
+    return {"end": end, "problems": problems}
+
+
+def shaping(llm: BaseLLM) -> Agent:
+    return agent("alone", llm, [Lookup()])
+
+
+async def spent(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A crew whose model asks for a tool more often than it may be used."""
+    problems: list[str] = []
+    tool = Lookup(max_usage_count=1)
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}):
+        crew = desk_crew(llm_at(args["model_at"], "again"), tool, cache=False)
+        end = await asyncio.to_thread(ended, lambda: crew.kickoff().raw)
+    return {"end": end, "problems": problems, "tool_calls": tool.calls}
+
+
+async def replayed(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A crew that is kicked off, then replayed from its first task."""
+    problems: list[str] = []
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}):
+        crew = desk_crew(llm_at(args["model_at"], "desk"), Lookup())
+
+        def work() -> list[str]:
+            return [ended(lambda: crew.kickoff().raw), ended(lambda: crew.replay(str(crew.tasks[0].id)).raw)]
+
+        ends = await asyncio.to_thread(work)
+    return {"ends": ends, "problems": problems}
+
+
+async def kicked_off(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A crew on a gateway, under the failure policy `closed`."""
+    problems: list[str] = []
+    tool = Lookup()
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}, failure_policy="closed"):
+        crew = desk_crew(llm_at(args["model_at"], "desk"), tool)
+        end = await asyncio.to_thread(ended, lambda: crew.kickoff().raw)
+    return {"end": end, "tool_calls": tool.calls}
+
+
+async def hanging(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """Crews one after the other on a gateway that takes connections and never answers; how long each takes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = {"url": f"http://127.0.0.1:{listener.getsockname()[1]}", "key": args["model_at"]["key"]}
+        took: list[float] = []
+        with attached(place, [], timeout_s=1.0):
+            for _ in range(3):
+                began = time.monotonic()
+                crew = desk_crew(llm_at(args["model_at"], "desk"), Lookup())
+                await asyncio.to_thread(crew.kickoff)
+                took.append(time.monotonic() - began)
+    return {"took": took}

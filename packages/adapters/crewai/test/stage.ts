@@ -1,0 +1,49 @@
+import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import type { RunShape, SessionShape } from '@runpurse/core';
+
+const usage = { input_tokens: 10, output_tokens: 500 };
+/** Of one model call, and of the tool. */
+export const CALL_USD = '0.00101';
+const found = { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage };
+const planned = { tool_calls: [{ name: 'create_reasoning_plan', arguments: { plan: 'p', steps: [], ready: true } }], usage };
+const done = { text: 'done', usage };
+const shaped = { text: '{"text":"done"}', usage };
+const SCRIPTS = {
+  'claude-desk': { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
+  desk: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
+  odd: {
+    cases: [{ prompt_contains: 'lookup', turns: [{ ...found, tool_calls: [{ name: 'lookup', arguments: { q: '\ud800' } }] }, done] }],
+    turns: [done],
+  },
+  again: { cases: [{ prompt_contains: 'lookup', turns: [found, found, done] }], turns: [done] },
+  planner: { cases: [{ prompt_contains: 'Create an execution plan', turns: [planned] }], turns: [done] },
+  shaper: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [shaped] },
+  slow: [{ ...done, delay_ms: 5000 }],
+};
+
+export const start = (more: object = {}): Promise<RunningGateway> =>
+  startGateway({
+    config: {
+      providers: [{ name: 'sandbox', kind: 'sandbox', scripts: SCRIPTS }],
+      tools: [{ name: 'lookup', price_usd: '0.002' }],
+      budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
+      rate: { requests_per_minute: 100_000 },
+      ...more,
+    } as never,
+  });
+
+export const at = ({ url, apiKey: key }: RunningGateway): object => ({ url, key });
+
+export async function read<Shape>(from: RunningGateway, path: string): Promise<Shape> {
+  const response = await fetch(`${from.url}${path}`, { headers: { authorization: `Bearer ${from.apiKey}` } });
+  return (await response.json()) as Shape;
+}
+
+/** The runs of a session, whole. */
+export async function runsIn(gateway: RunningGateway, sessionId: string): Promise<readonly RunShape[]> {
+  const { runs } = await read<SessionShape>(gateway, `/v1/sessions/${sessionId}`);
+  return Promise.all(runs.map(({ run_id }) => read<RunShape>(gateway, `/v1/runs/${run_id}`)));
+}
+
+export const steps = (run: RunShape | undefined): unknown =>
+  run?.steps.map(({ name, agent_id, status }) => `${agent_id}: ${name} ${status}`);
