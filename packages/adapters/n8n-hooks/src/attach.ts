@@ -29,11 +29,22 @@ export interface Hooks {
 }
 
 const TIMEOUT_MS = 3_000;
+/** Of all executions together, while the gateway does not take them. */
+const QUEUE_MAX = 100_000;
+/** One execution may hold more events than may wait. */
+const FLUSH_EVERY = 1_000;
 
 /** Every execution becomes a run; one of a workflow that may not spend any more does not start. */
 export function createHooks(options: HooksOptions): Hooks {
   const { baseUrl, apiKey, failurePolicy = 'open', instance = '', steps = 'all', carried = {}, onFault = warn } = options;
-  const client = createClient({ baseUrl, apiKey, source: 'n8n', failurePolicy: { authorize: failurePolicy }, timeoutMs: TIMEOUT_MS });
+  const client = createClient({
+    baseUrl,
+    apiKey,
+    source: 'n8n',
+    failurePolicy: { authorize: failurePolicy },
+    timeoutMs: TIMEOUT_MS,
+    maxQueue: QUEUE_MAX,
+  });
   return {
     workflow: {
       preExecute: [
@@ -66,7 +77,11 @@ export function createHooks(options: HooksOptions): Hooks {
 
 async function report(client: GatewayClient, run: RunData | undefined, workflow: WorkflowData, known: Known): Promise<void> {
   const reported = client.run({ runId: known.runId, workflowId: workflow.id, name: workflow.name });
-  for (const event of eventsOf(run, workflow, known)) reported.record(event);
+  let isAway = false;
+  for (const [index, event] of eventsOf(run, workflow, known).entries()) {
+    reported.record(event);
+    if (!isAway && (index + 1) % FLUSH_EVERY === 0) isAway = (await client.flush()) > 0;
+  }
   const end = endOf(run);
   if (end === undefined) await client.flush();
   else await reported.end(end);

@@ -38,10 +38,10 @@ describe('what an execution did', () => {
   it('is its nodes as steps, in the order they ran, each run of a node one', () => {
     const run = runOf({ Set: [task({ executionIndex: 2 }), task({ executionIndex: 0, error: { message: 'no' } })] });
     expect(eventsOf(run, workflow, 'r', 'all').map(({ type, step_id, event_id }) => [type, step_id, event_id])).toEqual([
-      ['step.started', 'Set #2', 'n8n/r/Set #2/start'],
-      ['step.failed', 'Set #2', 'n8n/r/Set #2/end'],
-      ['step.started', 'Set', 'n8n/r/Set/start'],
-      ['step.completed', 'Set', 'n8n/r/Set/end'],
+      ['step.started', 'Set #2', 'n8n/r/"Set"/1/start'],
+      ['step.failed', 'Set #2', 'n8n/r/"Set"/1/end'],
+      ['step.started', 'Set', 'n8n/r/"Set"/0/start'],
+      ['step.completed', 'Set', 'n8n/r/"Set"/0/end'],
     ]);
     expect(eventsOf(run, workflow, 'r', 'ai')).toEqual([]);
   });
@@ -192,6 +192,22 @@ describe('what an execution did', () => {
       ['step.started', 'Wait'],
       ['step.completed', 'Wait'],
     ]);
+  });
+
+  it('has an id of its own for each call and tool, whatever its nodes are called', () => {
+    const long = 'x'.repeat(300);
+    const used = said({ tokenUsage: { promptTokens: 7, completionTokens: 3 } });
+    const nodes = [
+      ...['GPT', 'GPT #2', 'GPT #2~', long, `${long}y`].map((name) => model(name)),
+      ...['T', 'T #2'].map((name) => ({ name, type: 'tool' })),
+    ];
+    const tool = task({ data: { ai_tool: [[{ json: {} }]] } });
+    const runData = Object.fromEntries(nodes.map(({ name, type }) => [name, type === 'tool' ? [tool, tool] : [used, used]]));
+    const events = eventsOf(runOf(runData), { nodes }, 'r', 'ai');
+    expect(events).toHaveLength(14);
+    expect(new Set(events.map(({ event_id }) => event_id)).size).toBe(14);
+    expect(new Set(events.map(({ step_id }) => step_id)).size).toBe(14);
+    for (const { event_id = '' } of events) expect(event_id.length).toBeLessThanOrEqual(256);
   });
 
   it('is in order, though n8n counts anew after a wait', () => {

@@ -1,8 +1,8 @@
-import type { AgentEventInput } from '@runpurse/core';
+import { usableId, type AgentEventInput } from '@runpurse/core';
 import { askedFor } from './asked-for.ts';
 import { isCarried, madeWith, type Carried } from './carried.ts';
 import type { NodeData, RunData, TaskData, WorkflowData } from './n8n.ts';
-import { at, hasToolsOfProvider, usageOfModel, type CallStatus, type ModelCall } from './usage.ts';
+import { at, cachesPrompts, hasToolsOfProvider, usageOfModel, type CallStatus, type ModelCall } from './usage.ts';
 import { providerOfVendor, vendorCallsOf } from './vendors.ts';
 import { OURS, hasTools, isToolOf, nodesOf, toolNameOf } from './wiring.ts';
 
@@ -64,7 +64,13 @@ export function eventsOf(run: RunData | undefined, workflow: WorkflowData, known
     .sort((a, b) => (a.task.startTime ?? 0) - (b.task.startTime ?? 0) || (a.task.executionIndex ?? 0) - (b.task.executionIndex ?? 0))
     .flatMap(({ name, task, index, tasks, node }): readonly Numbered[] => {
       if (node === undefined || node.type.startsWith(OURS)) return [];
-      const place = { stepId: stepIdOf(node, index), node, task, isCarried: isCarried(node, task, known.baseUrl, known.carried) };
+      const place = {
+        stepId: stepIdOf(node, index, nodes),
+        key: `${JSON.stringify(name)}/${index}`,
+        node,
+        task,
+        isCarried: isCarried(node, task, known.baseUrl, known.carried),
+      };
       if (task.data?.['ai_languageModel'] !== undefined)
         return modelEvents(place, lentCallsOf(node, task), tryOf(node, tasks, index, nodes));
       const isTool = task.data?.['ai_tool'] !== undefined || isToolOf(workflow, name);
@@ -75,7 +81,15 @@ export function eventsOf(run: RunData | undefined, workflow: WorkflowData, known
       if (calls.length > 0) return modelEvents(place, calls);
       return known.steps === 'all' ? stepEvents(place) : [];
     })
-    .map(({ id, ...event }) => ({ ...event, event_id: `n8n/${known.runId}/${id}` }));
+    .map(({ id, ...event }) => ({ ...event, ...usableNames(event), event_id: usableId(`n8n/${known.runId}/${id}`) }));
+}
+
+/** A node's name may be longer than what the gateway takes, and a call without its step would be a call that nobody heard of. */
+function usableNames(event: AgentEventInput): Partial<AgentEventInput> {
+  const names = (['step_id', 'parent_step_id', 'tool_call_id', 'graph_node', 'name'] as const).filter(
+    (field) => event[field] !== undefined,
+  );
+  return Object.fromEntries(names.map((field) => [field, usableId(event[field])]));
 }
 
 /** n8n puts an agent's tools down before it runs them, and tells of a node that waits again when it went on. */
@@ -96,6 +110,8 @@ type Numbered = AgentEventInput & { readonly id: string };
 
 interface Placed {
   readonly stepId: string;
+  /** The same for no other run of any node, whatever they are called. */
+  readonly key: string;
   readonly node: NodeData;
   readonly task: TaskData;
   /** The gateway carried the node's model calls, and has charged them. */
@@ -119,24 +135,24 @@ function lentCallsOf(node: NodeData, task: TaskData): readonly ModelCall[] {
     .map(({ json }) => ({
       status: statusOf(task),
       ...messageOf(task),
-      usage: hasToolsOfProvider(node) ? undefined : usageOfModel(json),
+      usage: hasToolsOfProvider(node) || cachesPrompts(node) ? undefined : usageOfModel(json),
     }));
 }
 
 function modelEvents(
-  { stepId, node, task, isCarried, isInTool = false }: Placed,
+  { stepId, key, node, task, isCarried, isInTool = false }: Placed,
   calls: readonly ModelCall[],
   of?: Try,
 ): readonly Numbered[] {
   const provider = providerOf(node);
   return calls.map(({ status, message, usage, model: called }, index): Numbered => {
-    const id = index === 0 && !isInTool ? stepId : `${stepId}.${index + 1}`;
+    const ownStepId = index === 0 && !isInTool ? stepId : `${stepId}.${index + 1}`;
     const model = (called ?? modelOf(node, task)).replace(/^models\//, '');
     return {
-      id: `${id}/model`,
+      id: `${key}/model/${index}`,
       type: status === 'completed' ? 'llm.call.completed' : 'llm.call.failed',
       ...AFTER,
-      step_id: of?.stepId ?? id,
+      step_id: of?.stepId ?? ownStepId,
       ...(of && { attempt: of.attempt }),
       ...(isInTool && { parent_step_id: stepId }),
       step_kind: 'llm_call',
@@ -171,20 +187,23 @@ function tryOf(node: NodeData, tasks: readonly TaskData[], index: number, nodes:
   };
   let first = index;
   while (isAgain(first)) first -= 1;
-  return first === index ? undefined : { attempt: index - first + 1, stepId: stepIdOf(node, first) };
+  return first === index ? undefined : { attempt: index - first + 1, stepId: stepIdOf(node, first, nodes) };
 }
 
-/** Each run of a node is a step. */
-function stepIdOf({ name }: NodeData, index: number): string {
-  return index === 0 ? name : `${name} #${index + 1}`;
+/** Each run of a node is a step, and none of another node, which may be called `GPT #2` itself. */
+function stepIdOf({ name }: NodeData, index: number, nodes: ReadonlyMap<string, NodeData>): string {
+  if (index === 0) return name;
+  let id = `${name} #${index + 1}`;
+  while (nodes.has(id)) id += '~';
+  return id;
 }
 
 /** The tool is priced by the name that its agent's model knows. */
-function toolEvents({ stepId, node, task }: Placed): readonly Numbered[] {
+function toolEvents({ stepId, key, node, task }: Placed): readonly Numbered[] {
   const name = toolNameOf(node.name);
   return [
     {
-      id: `${stepId}/tool`,
+      id: `${key}/tool`,
       type: statusOf(task) === 'completed' ? 'tool.call.completed' : 'tool.call.failed',
       ...AFTER,
       step_id: stepId,
@@ -198,12 +217,12 @@ function toolEvents({ stepId, node, task }: Placed): readonly Numbered[] {
   ];
 }
 
-function stepEvents({ stepId, node: { name }, task }: Placed): readonly Numbered[] {
+function stepEvents({ stepId, key, node: { name }, task }: Placed): readonly Numbered[] {
   const place = { step_id: stepId, step_kind: 'checkpoint' as const, graph_node: name, name };
   return [
     {
       ...place,
-      id: `${stepId}/start`,
+      id: `${key}/start`,
       type: 'step.started',
       event_phase: 'state',
       policy_stage: 'audit_only',
@@ -211,7 +230,7 @@ function stepEvents({ stepId, node: { name }, task }: Placed): readonly Numbered
     },
     {
       ...place,
-      id: `${stepId}/end`,
+      id: `${key}/end`,
       type: statusOf(task) === 'completed' ? 'step.completed' : 'step.failed',
       ...AFTER,
       timestamp: timeOf(task, true),

@@ -112,6 +112,12 @@ export function hasToolsOfProvider({ parameters }: NodeData): boolean {
   });
 }
 
+/** n8n adds what Claude read from its cache, and wrote to it, to the rest of the input: each has another price, and the sum has none. */
+export function cachesPrompts({ parameters }: NodeData): boolean {
+  const chosen = at(parameters, 'options.promptCaching');
+  return chosen !== undefined && chosen !== null && chosen !== 'disabled';
+}
+
 export function at(json: unknown, path: string | undefined): unknown {
   if (path === undefined) return undefined;
   return path.split('.').reduce((value, field) => (typeof value === 'object' && value !== null ? (value as Json)[field] : undefined), json);

@@ -26,6 +26,8 @@ afterAll(async () => {
 
 interface Agent {
   readonly version?: number;
+  /** It reads its tools out of the model's text. */
+  readonly isReAct?: boolean;
   /** Of Runpurse's model; `nobodys` fails. */
   readonly model?: 'gpt-x' | 'nobodys';
   readonly gatesTools?: unknown;
@@ -38,7 +40,8 @@ interface Agent {
 
 /** n8n's AI Agent with a tool, Runpurse's model, and, if it has a fallback or the first is disabled, one at the provider. */
 function agentOf({
-  version = 3.1,
+  isReAct = false,
+  version = isReAct ? 1.7 : 3.1,
   model = 'gpt-x',
   gatesTools = true,
   isDisabled = false,
@@ -53,7 +56,7 @@ function agentOf({
       name: 'Agent',
       type: '@n8n/n8n-nodes-langchain.agent',
       version,
-      parameters: { promptType: 'define', text: 'Where is it?', needsFallback: hasFallback },
+      parameters: { promptType: 'define', text: 'Where is it?', needsFallback: hasFallback, ...(isReAct && { agent: 'reActAgent' }) },
     },
     {
       name: 'Ours',
@@ -61,16 +64,7 @@ function agentOf({
       parameters: { model, options: { maxTokens: 100, maxRetries: 0, gatesTools } },
       disabled: isDisabled,
     },
-    {
-      name: tool,
-      type: 'n8n-nodes-base.httpRequestTool',
-      version: 4.2,
-      parameters: {
-        toolDescription: 'Finds an order.',
-        url: `=${stage.provider.url}/orders/{{ $fromAI('query', '', 'string') }}`,
-        options: {},
-      },
-    },
+    isReAct ? { name: tool, ...calculator } : { name: tool, ...request() },
     {
       name: 'GPT',
       type: '@n8n/n8n-nodes-langchain.lmChatOpenAi',
@@ -96,6 +90,17 @@ function agentOf({
   };
 }
 
+const request = () => ({
+  type: 'n8n-nodes-base.httpRequestTool',
+  version: 4.2,
+  parameters: {
+    toolDescription: 'Finds an order.',
+    url: `=${stage.provider.url}/orders/{{ $fromAI('query', '', 'string') }}`,
+    options: {},
+  },
+});
+/** A tool of the kind that older agents take. */
+const calculator = { type: '@n8n/n8n-nodes-langchain.toolCalculator' };
 const isAlways = { id: '1', leftValue: '={{ 1 }}', rightValue: 1, operator: { type: 'number', operation: 'equals' } };
 const conditions = {
   options: { caseSensitive: true, leftValue: '', typeValidation: 'strict', version: 2 },
@@ -135,6 +140,8 @@ describe('a tool of an agent is charged once', () => {
     ['when the model is not to ask by an expression', { gatesTools: '={{ false }}' }],
     ['that a model behind a Model Selector asked for', { isSelected: true }],
     ['when a model behind a Model Selector is not to ask', { isSelected: true, gatesTools: false }],
+    ['when the agent reads it out of the text of a model behind a Model Selector', { isSelected: true, isReAct: true }],
+    ['when the agent reads it out of the text of a model that is not to ask', { isReAct: true, gatesTools: false }],
     ['whose name n8n changes for the model, when that is not to ask', { tool: 'order lookup', gatesTools: false }],
     ['whose name n8n changes for the model, when that asked', { tool: 'order lookup' }],
     ['when the model of an older agent is not to ask by an expression', { version: 2.2, gatesTools: '={{ false }}' }],

@@ -4,7 +4,7 @@ import type { RunningGateway } from '@runpurse/conformance';
 import { createHooks } from '@runpurse/n8n-hooks';
 import { startN8n, type N8n, type Played, type WorkflowFile } from '../../n8n/test/n8n.mts';
 import { chainOf, credentialOf, nodeOf, type NodeSpec } from '../../n8n/test/workflows.mts';
-import { credential, edit, foreign as foreignOn, listed, setStage, type Stage } from './stage.mts';
+import { chain, credential, edit, foreign as foreignOn, listed, setStage, type Stage } from './stage.mts';
 
 let stage: Stage;
 let gateway: RunningGateway;
@@ -24,7 +24,11 @@ afterAll(async () => {
   await (stage as Stage | undefined)?.stop();
 });
 
-async function play(workflow: WorkflowFile, environment: Record<string, string> = {}): Promise<Played & { id: string }> {
+async function play(
+  workflow: WorkflowFile,
+  environment: Record<string, string> = {},
+  input = [{ json: {} }],
+): Promise<Played & { id: string }> {
   const executionId = `hooks-${(executions += 1)}`;
   const settings = {
     RUNPURSE_URL: gateway.url,
@@ -36,7 +40,7 @@ async function play(workflow: WorkflowFile, environment: Record<string, string> 
   };
   return {
     id: executionId,
-    ...(await n8n.execute({ workflow, executionId, hooks: { path: HOOKS, environment: { ...settings, ...environment } } })),
+    ...(await n8n.execute({ workflow, executionId, input, hooks: { path: HOOKS, environment: { ...settings, ...environment } } })),
   };
 }
 
@@ -54,6 +58,22 @@ describe('with the hooks file, a workflow nobody touched', () => {
     expect(run).toMatchObject({ workflow_id: 'wf1', status: 'completed', cost: { model_usd: '0.003', total_usd: '0.003' } });
     expect(run?.requests).toMatchObject([{ model: 'gpt-x', source: 'self_reported', usage: { input_tokens: 1000, output_tokens: 100 } }]);
     expect(run?.steps.map(({ name }) => name)).toEqual(expect.arrayContaining(['Edit', 'Chain', 'gpt-x']));
+  });
+
+  it('is charged for each call of each model, whatever the models are called', async () => {
+    const names = ['GPT #2', 'x'.repeat(300)];
+    const base = foreignOn('wf7', stage, [chain, ...names.map((name) => ({ ...chain, name: `Chain of ${name}` }))]);
+    const gpt = base.nodes.find(({ name }) => name === 'GPT');
+    if (gpt === undefined) throw new Error('no model');
+    const lent = (name: string) => ({ ai_languageModel: [[{ node: `Chain of ${name}`, type: 'ai_languageModel', index: 0 }]] });
+    const workflow = {
+      ...base,
+      nodes: [...base.nodes, ...names.map((name) => ({ ...gpt, name }))],
+      connections: { ...base.connections, ...Object.fromEntries(names.map((name) => [name, lent(name)])) },
+    };
+    const played = await play(workflow, {}, [{ json: {} }, { json: {} }]);
+    expect(played.error).toBeUndefined();
+    expect(await gateway.readRun(played.id)).toMatchObject({ cost: { total_usd: '0.018' }, counts: { requests: 6 } });
   });
 
   it("with n8n's AI Agent is charged for each of its calls and for its tool", async () => {
@@ -114,6 +134,22 @@ describe('with the hooks file, a workflow nobody touched', () => {
       /refused the key/,
     );
   });
+});
+
+it.each([
+  ['5m', null],
+  ['={{ "1h" }}', null],
+  ['disabled', '0.003'],
+])("with the hooks file, what Claude used with n8n's Prompt Caching %s costs %p", async (promptCaching, cost_usd) => {
+  const model = {
+    type: '@n8n/n8n-nodes-langchain.lmChatAnthropic',
+    typeVersion: 1.3,
+    parameters: { model: listed('claude-x'), options: { promptCaching } },
+    ...credential('anthropicApi', { apiKey: 'sk-x', url: stage.provider.url }),
+  };
+  const played = await play(foreignOn('wf6', stage, undefined, { model }));
+  expect(played.error).toBeUndefined();
+  expect((await gateway.readRun(played.id))?.requests).toMatchObject([{ model: 'claude-x', status: 'completed', cost_usd }]);
 });
 
 describe('with the hooks file, a model node that is pointed at the gateway', () => {

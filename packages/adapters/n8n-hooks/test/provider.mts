@@ -97,7 +97,10 @@ const ANSWERS: readonly (readonly [path: string, answer: (asked: Asked, call: nu
 function chat({ tools = [], messages }: Asked, call: number): object {
   const wanted = { id: `c${call}`, type: 'function', function: { name: 'order_lookup', arguments: '{"query":"7"}' } };
   const asks = tools.length > 0 && !messages.some(({ role }) => role === 'tool');
-  const message = { role: 'assistant', ...(asks ? { content: null, tool_calls: [wanted] } : { content: 'It was delivered.' }) };
+  const message = {
+    role: 'assistant',
+    ...(asks ? { content: null, tool_calls: [wanted] } : { content: textFor(JSON.stringify(messages)) }),
+  };
   return {
     id: 'x',
     object: 'chat.completion',
@@ -105,6 +108,13 @@ function chat({ tools = [], messages }: Asked, call: number): object {
     choices: [{ index: 0, message, finish_reason: asks ? 'tool_calls' : 'stop' }],
     usage: { prompt_tokens: 1000, completion_tokens: 100, total_tokens: 1100 },
   };
+}
+
+/** A ReAct agent gives its model no tools, and reads what to run out of the text. */
+function textFor(conversation: string): string {
+  if (!conversation.includes('Final Answer:')) return 'It was delivered.';
+  if (conversation.includes('your previous work')) return 'Final Answer: It was delivered.';
+  return 'Action:\n```json\n{"action":"order_lookup","action_input":"2+40"}\n```';
 }
 
 interface Completion {

@@ -267,6 +267,7 @@ describe('a mistake is no gateway that is away', () => {
 
   it.each([
     [{ urls: 'file:///etc/hosts' }, 'give addresses of images that begin with http:// or https://'],
+    [{ urls: 'https://x.test/a.png, b.png' }, 'give addresses of images that begin with http:// or https://'],
     [{ binaryFields: 'data' }, 'name fields that hold an image'],
   ])('in an image: %p', async (images, said) => {
     const chat = nodeFor('chat', 'complete', 'A', { model: 'sandbox/echo', prompt: 'hi', images, options: { maxTokens: 9 } });

@@ -241,15 +241,15 @@ describe("n8n's AI Agent", () => {
   });
 });
 
+/** With a chain in place of the agent. */
+function chained(workflow: WorkflowFile): WorkflowFile {
+  const chain = { type: `${LANGCHAIN}chainLlm`, typeVersion: 1.7, parameters: { promptType: 'define', text: 'Say it' } };
+  return { ...workflow, nodes: workflow.nodes.map((node) => (node.name === 'Agent' ? { ...node, ...chain } : node)) };
+}
+
 describe('a chain', () => {
   it('runs through the gateway too', async () => {
-    const workflow = agentOf('helps', []);
-    const nodes = workflow.nodes.map((node) =>
-      node.name === 'Agent'
-        ? { ...node, type: `${LANGCHAIN}chainLlm`, typeVersion: 1.7, parameters: { promptType: 'define', text: 'Say it' } }
-        : node,
-    );
-    const played = await ask({ ...workflow, nodes });
+    const played = await ask(chained(agentOf('helps', [])));
     expect(played.status).toBe('success');
     expect((await gateway.readRun(played.id))?.requests).toHaveLength(1);
   });
@@ -441,4 +441,26 @@ describe('a model call that fails', () => {
     expect(played.error?.message).toBe(`The gateway answered ${reply.status}: ${reply.message}`);
     expect(played.error?.description ?? '').not.toContain('Gateway URL');
   });
+
+  it('is not waited for as long as its provider says: a fallback model takes over at once', async () => {
+    const model = await modelOf([{ status: 429, headers: { 'retry-after': '3600' }, message: 'quota used up' }]);
+    const { nodes, connections, ...base } = retrying(agentOf('m', [], model.credential));
+    const fallback = nodeOf(credential, {
+      name: 'Fallback',
+      type: 'n8n-nodes-runpurse.runpurseChatModel',
+      parameters: { model: 'says', options: { maxTokens: 100 } },
+    });
+    const played = await ask({
+      ...base,
+      nodes: [
+        ...nodes.map((node) =>
+          node.name === 'Agent' ? { ...node, parameters: { ...(node['parameters'] as object), needsFallback: true } } : node,
+        ),
+        fallback,
+      ],
+      connections: { ...connections, Fallback: { ai_languageModel: [[{ node: 'Agent', type: 'ai_languageModel', index: 1 }]] } },
+    });
+    model.close();
+    expect([answered(played), model.asked.length]).toEqual(['Fine.', 1]);
+  }, 20_000);
 });

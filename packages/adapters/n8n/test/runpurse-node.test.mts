@@ -622,6 +622,10 @@ describe('a chat', () => {
         chat('Only see', { prompt: '', images: { urls: '={{ ["https://x.test/a.png"] }}' } }),
         chat('Talk', { inputMode: 'messages', messages: JSON.stringify(history) }),
         { ...chat('Form', { responseFormat: 'json_schema', jsonSchema: '{"type":"object"}' }), onError: 'continueRegularOutput' },
+        chat('Commas', {
+          prompt: '',
+          images: { urls: 'https://x.test/w_300,h_200/a.png,data:image/png;base64,AAAA, HTTP://x.test/b.png,' },
+        }),
       ],
       [{ json: {}, binary: { data: { data: PNG, mimeType: 'image/png' } } }],
       there,
@@ -645,6 +649,8 @@ describe('a chat', () => {
     expect(bodies[3]).toMatchObject({
       response_format: { type: 'json_schema', json_schema: { strict: true, schema: { type: 'object' } } },
     });
+    const urls = ['https://x.test/w_300,h_200/a.png', 'data:image/png;base64,AAAA', 'HTTP://x.test/b.png'];
+    expect(bodies[4]?.messages).toEqual([{ role: 'user', content: urls.map((url) => ({ type: 'image_url', image_url: { url } })) }]);
   });
 
   it('gives JSON as data, and tool calls as they were asked for', async () => {

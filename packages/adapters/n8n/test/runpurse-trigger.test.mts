@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
 import { startN8n, type N8n, type WorkflowFile } from './n8n.mts';
-import { credentialOf, nodeOf } from './workflows.mts';
+import { credentialOf, nodeOf, type NodeSpec } from './workflows.mts';
 
 interface Delivery {
   readonly headers: Readonly<Record<string, string>>;
@@ -53,6 +53,7 @@ beforeEach(() => {
 });
 
 let workflows = 0;
+const AGENT = '@n8n/n8n-nodes-langchain.agent';
 
 function triggerOf(parameters: object, credential = credentialOf(gateway)): WorkflowFile {
   const node = nodeOf(credential, { name: 'Runpurse Trigger', type: 'n8n-nodes-runpurse.runpurseTrigger', parameters });
@@ -192,6 +193,49 @@ describe('the trigger', () => {
       (one) => (one as { items: { data: { run_id?: string; run?: { run_id: string } } }[] | null }).items ?? [],
     );
     expect(started.map(({ data }) => data.run?.run_id ?? data.run_id)).toEqual(['other', 'other']);
+  });
+
+  const call = { name: 'Call', type: 'n8n-nodes-base.executeWorkflow', version: 1.2 };
+  const stated = { resource: 'run', operation: 'start', attribution: { workflowId: 'mine' } };
+  const model = 'n8n-nodes-runpurse.runpurseChatModel';
+  /** Names a workflow, and makes no run of it. */
+  const switchOff = {
+    name: 'Switch off',
+    type: 'n8n-nodes-base.n8n',
+    parameters: { resource: 'workflow', operation: 'deactivate', workflowId: { __rl: true, mode: 'id', value: 'other' } },
+  };
+  it.each<readonly [string, { readonly behind: NodeSpec; readonly lent?: NodeSpec; readonly settings?: WorkflowFile['settings'] }]>([
+    ['whose Workflow ID a node states', { behind: { name: 'Start', parameters: stated } }],
+    [
+      "whose Workflow ID an agent's model states",
+      { behind: { name: 'Agent', type: AGENT, version: 3.1 }, lent: { name: 'Model', type: model, parameters: stated } },
+    ],
+    ['that it calls', { behind: { ...call, parameters: { workflowId: { __rl: true, mode: 'id', value: 'mine' } } } }],
+    ['that it holds', { behind: { ...call, parameters: { source: 'parameter', workflowJson: '{"id":"mine","nodes":[]}' } } }],
+    ['that is started when it fails', { behind: { name: 'Set', type: 'n8n-nodes-base.set' }, settings: { errorWorkflow: 'mine' } }],
+  ])('does not start a workflow by runs of a workflow %s, nor takes that for its filter', async (_, { behind, lent, settings }) => {
+    const base = triggerOf({ events: ['run.ended'] });
+    const all = [behind, switchOff, ...(lent === undefined ? [] : [lent])].map((spec) => nodeOf(credentialOf(gateway), spec));
+    const connections = {
+      'Runpurse Trigger': { main: [[behind, switchOff].map(({ name }) => ({ node: name, type: 'main', index: 0 }))] },
+      ...(lent && { [lent.name]: { ai_languageModel: [[{ node: behind.name, type: 'ai_languageModel', index: 0 }]] } }),
+    };
+    const workflow = { ...base, nodes: [...base.nodes, ...all], connections, ...(settings && { settings }) };
+    await hook(workflow, 'create');
+    for (const workflow_id of ['mine', 'other']) {
+      const run_id = `${workflow_id}-${workflow.id}`;
+      await gateway.post('/v1/runs', { run_id, workflow_id });
+      await gateway.post(`/v1/runs/${run_id}/end`, { status: 'completed' });
+    }
+    const taken: unknown[] = [];
+    for (const delivery of await delivered(2)) taken.push(await hook(workflow, 'receive', delivery));
+    await hook(workflow, 'delete');
+    const started = taken.flatMap((one) => (one as { items: { data: { run: { workflow_id: string } } }[] | null }).items ?? []);
+    expect(started.map(({ data }) => data.run.workflow_id)).toEqual(['other']);
+    const filtered = triggerOf({ events: ['run.ended'], workflow: 'mine' });
+    await expect(hook({ ...workflow, nodes: [...filtered.nodes, ...all] }, 'create')).rejects.toThrow(
+      'Workflow Name or ID is "mine": this workflow is that one, states its ID or calls it',
+    );
   });
 
   it('that can not subscribe says why in words', async () => {

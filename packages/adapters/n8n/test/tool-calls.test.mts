@@ -291,6 +291,37 @@ describe('a denied tool', () => {
   });
 });
 
+describe('an agent that reads its tools out of the text', () => {
+  const read = async (type: string, version: number, gatesTools: boolean) => {
+    const executionId = `text-${(executions += 1)}`;
+    const action = `\`\`\`json\n${JSON.stringify({ action: 'lookup', action_input: '2+40' })}\n\`\`\``;
+    const last = type === 'reActAgent' ? 'Final Answer: Done.' : '```json\n{"action":"Final Answer","action_input":"Done."}\n```';
+    let asked = 0;
+    scripts['outer'] = () => ({ content: (asked += 1) === 1 ? (type === 'reActAgent' ? `Action:\n${action}` : action) : last });
+    const parameters = { model: 'outer', options: { maxTokens: 100, maxRetries: 0, gatesTools } };
+    const tool = { name: 'lookup', type: `${LANGCHAIN}toolCalculator` };
+    const workflow = flow([agent({ agent: type }, version), { ...model('Model', 'outer'), parameters }, tool]);
+    const played = await n8n.execute({ workflow, executionId, mode: 'webhook' });
+    return { played, asked, ran: played.nodes['lookup']?.map(({ error }) => error === undefined), run: await gateway.readRun(executionId) };
+  };
+
+  it.each([
+    ['conversationalAgent', 1.7, 'Conversational Agent'],
+    ['conversationalAgent', 1, 'Conversational Agent'],
+    ['reActAgent', 1.9, 'ReAct Agent'],
+    ['planAndExecuteAgent', 1.7, 'Plan and Execute Agent'],
+  ])('is refused before anything is spent: %s %s', async (type, version, name) => {
+    const { played, asked, ran, run } = await read(type, version, true);
+    expect(`${played.error?.message} ${played.error?.said}`).toContain(`The ${name} reads its tools out of the model's text`);
+    expect([asked, ran, run]).toEqual([0, undefined, undefined]);
+  });
+
+  it.each(['conversationalAgent', 'reActAgent'])('works where the gateway is not to be asked about tools: %s', async (type) => {
+    const { played, asked, ran } = await read(type, 1.7, false);
+    expect([played.error?.message, asked, ran]).toEqual([undefined, 2, [true]]);
+  });
+});
+
 describe('an answer that is not whole', () => {
   const parts = () => [agent(), model('Model', 'outer'), lookup];
 
@@ -314,18 +345,18 @@ describe('a tool that a person declines', () => {
   const declined = async (id: string, words?: string): Promise<string> =>
     String(await n8n.ask({ kind: 'decline', callId: id, tool: 'lookup', words }));
 
-  it.each<readonly [string, (id: string) => Promise<string>, string, string]>([
-    ['costs nothing', (id) => declined(id), 'failed', '0'],
-    ['with words of theirs costs nothing', (id) => declined(id, 'not now'), 'failed', '0'],
-    ['in a text about another call costs as it is', () => declined('rp_0'), 'completed', '0.001'],
-    ['in a text that only quotes it costs as it is', async (id) => `He said: ${await declined(id)}`, 'completed', '0.001'],
-  ])('%s', async (_, said, status, cost) => {
+  it.each<readonly [string, (id: string) => Promise<string>, readonly unknown[], string]>([
+    ['costs nothing', (id) => declined(id), [], '0'],
+    ['with words of theirs costs nothing', (id) => declined(id, 'not now'), [], '0'],
+    ['in a text about another call costs as it is', () => declined('rp_0'), [['lookup', 'completed']], '0.001'],
+    ['in a text that only quotes it costs as it is', async (id) => `He said: ${await declined(id)}`, [['lookup', 'completed']], '0.001'],
+  ])('%s', async (_, said, listed, cost) => {
     scripts['outer'] = (results) => (results === 0 ? { tool_calls: [call('a', 'lookup')] } : { content: 'As you wish.' });
     const tool = { ...lookup, parameters: { ...lookup.parameters, field: 'output' } };
     const answer = async (_times: number, id: string) => said((await gateway.readRun(id))?.tools[0]?.tool_call_id ?? '');
     const { run, output } = await play(flow([agent(), model('Model', 'outer'), tool]), { answer });
     expect(output).toBe('As you wish.');
-    expect([statuses(run), run.cost.tool_usd]).toEqual([[['lookup', status]], cost]);
+    expect([statuses(run), run.cost.tool_usd]).toEqual([listed, cost]);
   });
 });
 
@@ -355,7 +386,7 @@ it('a tool that never ran because the next of its answer could not be asked for 
   door.closeAllConnections();
   door.close();
   expect([played.status, ran]).toEqual(['error', []]);
-  expect([statuses(run), run.cost.tool_usd]).toEqual([[['lookup', 'failed']], '0']);
+  expect([run.tools, run.cost.tool_usd]).toEqual([[], '0']);
 });
 
 it('executions that have ended do not stay in memory', async () => {

@@ -51,7 +51,7 @@ export interface GatewayClientOptions {
   readonly dialect?: Dialect | undefined;
   readonly failurePolicy?: Partial<FailurePolicy> | undefined;
   readonly onProblem?: ((problem: Problem) => void) | undefined;
-  /** Events kept in memory while they can't be delivered; beyond it the oldest are dropped and reported. Default 10,000. */
+  /** Events kept in memory while they can't be delivered; beyond it the oldest steps are dropped, then the oldest of all, and reported. Default 10,000. */
   readonly maxQueue?: number | undefined;
   /** Events in one batch, at most 100 (the protocol's limit). Default 100. */
   readonly batchEvents?: number | undefined;

@@ -90,6 +90,27 @@ describe('record', () => {
     expect(dropped).toBe(15);
   });
 
+  it('drops steps before what has a cost or an end, oldest first, and says once what one outage cost', async () => {
+    const { options, transport, timers, problems } = scriptedHost({ maxQueue: 4 });
+    const client = createGatewayClient(options);
+    transport.reply = () => new Error('down');
+    const told = ['llm.call.completed', 'step.started', 'tool.call.completed', 'step.completed', 'llm.call.failed', 'step.failed'] as const;
+    for (const type of [...told, 'run.completed', 'llm.call.completed'] as const) client.record({ type, run_id: 'run-1' });
+    client.record({ type: 'step.started', run_id: 'run-1' });
+    await timers.advance(1_000);
+    expect(problems.filter(({ code }) => code === 'events_dropped')).toMatchObject([
+      { events: 5, message: expect.stringContaining('5 events dropped') },
+    ]);
+    transport.reply = () => accepted;
+    await timers.advance(120_000);
+    expect(transport.events.slice(-4).map(({ type }) => type)).toEqual([
+      'tool.call.completed',
+      'llm.call.failed',
+      'run.completed',
+      'llm.call.completed',
+    ]);
+  });
+
   it('survives a listener that throws, a timer that fails and an input that cannot be read', async () => {
     const { options, transport } = scriptedHost({
       onProblem: () => {

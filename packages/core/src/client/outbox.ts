@@ -12,6 +12,8 @@ export interface Waiting {
   readonly sessionId: string | undefined;
   readonly json: string;
   readonly bytes: number;
+  /** Says that something happened, and nothing of what it cost or how it ended: the first to go when there is no room. */
+  readonly isStep: boolean;
 }
 
 export interface OutboxOptions {
@@ -33,7 +35,8 @@ const BODY_FRAME_BYTES = 13;
 
 export function waiting(event: AgentEvent, wire: object): Waiting {
   const json = JSON.stringify(wire);
-  return { lane: event.run_id ?? '', sessionId: event.session_id, json, bytes: utf8ByteLength(json) };
+  const isStep = event.type.startsWith('step.');
+  return { lane: event.run_id ?? '', sessionId: event.session_id, json, bytes: utf8ByteLength(json), isStep };
 }
 
 export function bodyOf(batch: readonly Waiting[]): string {
@@ -43,11 +46,13 @@ export function bodyOf(batch: readonly Waiting[]): string {
 /**
  * Events on their way to the gateway: bounded in number, sent in batches within the protocol's limits, again and again
  * until the gateway has them (their `event_id` makes that harmless), in order within a run, and never in the host's way.
- * When the bound is hit the oldest go, and the operator is told how many.
+ * When the bound is hit the oldest steps go, then the oldest of what has a cost or an end; the operator is told how many.
  */
 export class Outbox {
   readonly #options: OutboxOptions;
   #queue: Waiting[] = [];
+  /** No step waits before this place in the queue. */
+  #stepsFrom = 0;
   /** Batches on the wire, by lane: a lane is never on the wire twice, or its order could break. */
   readonly #flights = new Map<string, Promise<boolean>>();
   readonly #flying = new Set<readonly Waiting[]>();
@@ -128,11 +133,12 @@ export class Outbox {
   }
 
   #bound(): void {
-    const excess = this.pending - this.#options.maxQueue;
-    if (excess <= 0) return;
-    const isFirst = this.#dropped === 0;
-    this.#dropped += this.#queue.splice(0, excess).length;
-    if (isFirst) this.reportDropped();
+    for (let excess = this.pending - this.#options.maxQueue; excess > 0 && this.#queue.length > 0; excess -= 1) {
+      while (this.#queue[this.#stepsFrom]?.isStep === false) this.#stepsFrom += 1;
+      this.#queue.splice(this.#stepsFrom < this.#queue.length ? this.#stepsFrom : 0, 1);
+      this.#stepsFrom = Math.min(this.#stepsFrom, this.#queue.length);
+      this.#dropped += 1;
+    }
   }
 
   /** The next batch of those that may go, oldest first, within count and bytes. */
@@ -156,6 +162,7 @@ export class Outbox {
       bytes += more;
     }
     this.#queue = rest;
+    this.#stepsFrom = 0;
     return batch;
   }
 
@@ -168,6 +175,7 @@ export class Outbox {
       for (const lane of lanes) this.#flights.delete(lane);
       if (left.length === 0 || isDrained) return true;
       this.#queue.unshift(...left);
+      this.#stepsFrom = 0;
       this.#bound();
       this.#wake();
       return false;
@@ -182,11 +190,11 @@ export class Outbox {
    */
   async #attempt(batch: readonly Waiting[]): Promise<readonly Waiting[]> {
     const delivery = await this.#options.send(batch);
+    this.reportDropped();
     switch (delivery.type) {
       case 'delivered':
         this.#failures = 0;
         this.#retryAfterMs = 0;
-        this.reportDropped();
         return [];
       case 'later':
         this.#failed(delivery.message, (delivery.afterSeconds ?? 0) * 1000);

@@ -12,6 +12,7 @@ import { keepingImages } from './images.ts';
 import { leave, liveRunOf } from './live-run.ts';
 import { onePlaceOf } from './one-place.ts';
 import { tellingHooks } from './telling-hooks.ts';
+import { refuseTextAgent } from './text-agents.ts';
 import { chatModelProperties, FIELDS } from './properties.ts';
 
 /** The model of n8n's own AI Agent, through the gateway. */
@@ -47,6 +48,7 @@ export class RunpurseChatModel implements INodeType {
     const timeoutMs = (numberIn(option('timeoutSeconds')) ?? 300) * 1000;
     const said = onePlaceOf(this, settings.instance, itemIndex);
     const gatesTools = booleanIn(option('gatesTools')) ?? true;
+    if (gatesTools) refuseTextAgent(this, itemIndex);
     const live = liveRunOf(this, settings, said);
     const place = { graphNode: said.graphNode, agentId: said.agentId, ...callerOf(this, live, itemIndex) };
     const model = new GatewayChatModel(requiredIn(fieldOf(fields, 'model')), {

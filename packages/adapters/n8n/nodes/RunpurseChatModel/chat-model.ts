@@ -46,6 +46,8 @@ export type PostedReply = GatewayReply & { readonly stream?: AsyncIterableIterat
 const INSISTS_MAX = 5;
 const RETRY_MS_FIRST = 250;
 const RETRY_MS_MAX = 8_000;
+/** A provider that asks for more is not waited for: a fallback model, Retry On Fail or the error output goes on from there. */
+const RETRY_AFTER_MS_MAX = 60_000;
 
 /**
  * A chat model whose every call goes through the gateway as a step of its own, and whose tools are asked for before n8n
@@ -136,8 +138,9 @@ export class GatewayChatModel extends BaseChatModel {
       const answer = reply.status < 300 ? answerOf(reply.body) : undefined;
       if (answer !== undefined) return answer;
       const mayTryAgain = reply.headers['x-should-retry'] !== 'false' && (reply.status === 429 || reply.status >= 500);
-      if (!mayTryAgain || attempt > maxRetries) throw errorOf(reply);
-      await pause(reply, attempt, signal);
+      const waitMs = waitOf(reply, attempt);
+      if (!mayTryAgain || attempt > maxRetries || waitMs > RETRY_AFTER_MS_MAX) throw errorOf(reply);
+      await pause(waitMs, signal);
     }
   }
 
@@ -248,9 +251,13 @@ function toolChoiceOf(config: ChatModelConfig | undefined): object {
   return { tool_choice: choice === 'any' ? 'required' : choice };
 }
 
-async function pause(reply: GatewayReply, attempt: number, signal: AbortSignal | undefined): Promise<void> {
+function waitOf(reply: GatewayReply, attempt: number): number {
   const asked = Number(reply.headers['retry-after']) * 1000;
-  const backoff = Math.min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** (attempt - 1));
-  await sleep(Number.isFinite(asked) && asked > 0 ? asked : backoff);
+  return asked > 0 ? asked : Math.min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** (attempt - 1));
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  const cancelled = new Promise((resolve) => signal?.addEventListener('abort', resolve, { once: true }));
+  await Promise.race([sleep(ms), cancelled]);
   signal?.throwIfAborted();
 }

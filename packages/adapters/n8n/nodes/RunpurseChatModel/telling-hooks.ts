@@ -12,9 +12,11 @@ interface Generation {
 /**
  * Writes into n8n's record of each call whether its tools were asked for. The hooks file reads it afterwards: of a tool that
  * nobody asked for it tells the gateway, of any other the gateway knows. Wiring does not say it: beside a fallback model,
- * or with an expression for Ask Before Tools, only the call itself does.
+ * or with an expression for Ask Before Tools, only the call itself does; and an agent that gave its model no tools reads
+ * them out of its text, where nobody asks for them.
  */
-export function tellingHooks(response: unknown, asksBeforeTools: boolean): unknown {
+export function tellingHooks(response: unknown, gatesTools: boolean, hasTools = false): unknown {
+  const asksBeforeTools = gatesTools && hasTools;
   const model = response as Model;
   const { _generate: generate, _streamResponseChunks: stream, bindTools: bind } = model;
   const mark = (generation: Generation): void => void (generation.generationInfo = { ...generation.generationInfo, asksBeforeTools });
@@ -30,6 +32,6 @@ export function tellingHooks(response: unknown, asksBeforeTools: boolean): unkno
       yield chunk;
     }
   };
-  model.bindTools = (...given) => tellingHooks(bind.apply(model, given), asksBeforeTools);
+  model.bindTools = (...given) => tellingHooks(bind.apply(model, given), gatesTools, true);
   return model;
 }

@@ -3,13 +3,14 @@ import { NodeConnectionTypes, NodeOperationError } from 'n8n-workflow';
 import type { IDataObject, IHookFunctions, INodeType, INodeTypeDescription, IWebhookFunctions, IWebhookResponseData } from 'n8n-workflow';
 import { loadOptions } from '../Runpurse/methods/load-options.ts';
 import { isObject, textOf } from '../shared/transport.ts';
+import { ownWorkflows } from './own-workflows.ts';
 import { triggerProperties } from './properties.ts';
 import { askGateway, isAsWanted, subscriptionOf, unsubscribe, wantedBy, type Subscription } from './subscription.ts';
 
 /** So many notices are remembered, that none which is delivered twice starts a workflow twice. */
 const SEEN_MAX = 500;
 
-/** Whose run ended or whose call was refused. A workflow that its own ends started would start itself for ever. */
+/** Whose run ended or whose call was refused. */
 function workflowIn({ data }: IDataObject): unknown {
   if (!isObject(data)) return undefined;
   return isObject(data['run']) ? data['run']['workflow_id'] : data['workflow'];
@@ -84,7 +85,7 @@ export class RunpurseTrigger implements INodeType {
       (this.getResponseObject() as unknown as Answerable).status(401).send(`Not taken: ${verdict.reason}`);
       return { noWebhookResponse: true };
     }
-    if (workflowIn(this.getBodyData()) === this.getWorkflow().id) return { webhookResponse: 'of this workflow itself' };
+    if (ownWorkflows(this).has(textOf(workflowIn(this.getBodyData())))) return { webhookResponse: 'of this workflow itself' };
     const seen = (known.seen ??= []);
     if (seen.includes(verdict.id)) return { webhookResponse: 'known already' };
     seen.push(verdict.id);

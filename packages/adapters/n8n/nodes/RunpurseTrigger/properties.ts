@@ -24,7 +24,7 @@ export const triggerProperties: INodeProperties[] = [
     typeOptions: { loadOptionsMethod: 'getWorkflows' },
     default: '',
     description:
-      'Only of this workflow; leave empty for all. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
+      'Only of this workflow; leave empty for all. Set it where a Workflow ID behind this trigger is an expression, or where what it calls calls further workflows: this workflow would start itself. Choose from the list, or specify an ID using an <a href="https://docs.n8n.io/code/expressions/">expression</a>.',
   },
   {
     displayName: 'Agent Name or ID',

@@ -1,7 +1,8 @@
 import type { IDataObject, IHookFunctions } from 'n8n-workflow';
-import { choicesIn, fieldOf, idIn, type Fields } from '../shared/fields.ts';
+import { choicesIn, fieldOf, idIn, unusable, type Fields } from '../shared/fields.ts';
 import { awayError, oddReplyError, refusalIn, refusedError } from '../shared/refusal.ts';
 import { send, settingsOf, type Caller, type GatewayReply, type GatewayRequest } from '../shared/transport.ts';
+import { ownWorkflows } from './own-workflows.ts';
 import { triggerProperties } from './properties.ts';
 
 /** What n8n keeps of the subscription, per trigger and test or production. */
@@ -28,7 +29,13 @@ export function wantedBy(context: IHookFunctions): Wanted {
   const node = context.getNode();
   const read = (name: string) => context.getNodeParameter(name, '') as unknown;
   const fields: Fields = { node, itemIndex: undefined, declared: triggerProperties, written: node.parameters, read };
-  const workflow = idIn(fieldOf(fields, 'workflow'));
+  const field = fieldOf(fields, 'workflow');
+  const workflow = idIn(field);
+  if (ownWorkflows(context).has(workflow))
+    throw unusable(
+      field,
+      'this workflow is that one, states its ID or calls it, and is not started by what it does itself: choose another',
+    );
   const agent = idIn(fieldOf(fields, 'agent'));
   return {
     url: context.getNodeWebhookUrl('default'),

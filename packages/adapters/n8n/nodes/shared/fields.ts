@@ -136,10 +136,10 @@ export function booleanIn(field: Field): boolean | undefined {
 }
 
 /** Texts separated by commas, or a list of texts from an expression. */
-export function listIn(field: Field): readonly string[] {
+export function listIn(field: Field, comma: string | RegExp = ','): readonly string[] {
   if (isLeftEmpty(field)) return [];
   const { value } = field;
-  const parts: readonly unknown[] = Array.isArray(value) ? value : typeof value === 'string' ? value.split(',') : [];
+  const parts: readonly unknown[] = Array.isArray(value) ? value : typeof value === 'string' ? value.split(comma) : [];
   const texts = parts.flatMap((part) => (typeof part === 'string' && part.trim() !== '' ? [part.trim()] : []));
   if (texts.length === 0 || (Array.isArray(value) && texts.length < parts.length))
     throw unusable(field, 'give texts separated by commas, or a list of texts');

@@ -44,11 +44,14 @@ function refuseObjects(item: Item, field: Field, words: string): void {
   throw unusable(field, 'name a field of the object, or write JSON.stringify(…) around it', `a text with ${OBJECT_IN_TEXT} in it`);
 }
 
+/** An address may hold commas itself; one between two is followed by the next. */
+const BETWEEN_URLS = /,(?=\s*(?:https?:\/\/|data:|$))/i;
+
 /** Images from addresses and from binary fields. */
 async function imagesOf(item: Item): Promise<readonly object[]> {
   const said = collection(item, 'images');
-  const urls = listIn(fieldOf(said, 'urls'));
-  if (!urls.every((url) => /^(?:https?:\/\/|data:image\/)/i.test(url)))
+  const urls = listIn(fieldOf(said, 'urls'), BETWEEN_URLS);
+  if (!urls.every((url) => /^(?:https?:\/\/\S+$|data:image\/)/i.test(url)))
     throw unusable(fieldOf(said, 'urls'), 'give addresses of images that begin with http:// or https://');
   const detail = choiceIn(fieldOf(said, 'detail'));
   const embedded = await Promise.all(

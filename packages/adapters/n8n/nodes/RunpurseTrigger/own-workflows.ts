@@ -1,0 +1,32 @@
+import type { IHookFunctions, IWebhookFunctions, NodeTypeAndVersion } from 'n8n-workflow';
+import { isObject, jsonOf, textOf } from '../shared/transport.ts';
+
+const OURS = 'n8n-nodes-runpurse.';
+/** Nodes that run another workflow. */
+const CALLERS = new Set([
+  'n8n-nodes-base.executeWorkflow',
+  '@n8n/n8n-nodes-langchain.toolWorkflow',
+  '@n8n/n8n-nodes-langchain.retrieverWorkflow',
+]);
+
+/**
+ * Workflows of which this one makes runs itself, so that it would start itself for ever: its own, its error workflow's, those
+ * that Runpurse nodes behind the trigger state, and those that nodes behind it call. What an expression says is not known here.
+ */
+export function ownWorkflows(context: IHookFunctions | IWebhookFunctions): ReadonlySet<string> {
+  const behind = context.getChildNodes(context.getNode().name, { includeNodeParameters: true });
+  // n8n's type leaves out what its function takes: models and tools, and theirs.
+  const connectionType = 'ALL_NON_MAIN' as 'ai_tool';
+  const lent = behind.flatMap(({ name }) => context.getParentNodes(name, { includeNodeParameters: true, connectionType }));
+  const ids = [context.getWorkflow().id, context.getWorkflowSettings().errorWorkflow, ...[...behind, ...lent].flatMap(namedBy)];
+  return new Set(ids.filter((id): id is string => typeof id === 'string' && id !== '' && !id.startsWith('=')));
+}
+
+function namedBy({ type, parameters = {}, disabled }: NodeTypeAndVersion): readonly unknown[] {
+  if (disabled) return [];
+  const { attribution, workflowId: called, workflowJson } = parameters;
+  if (type.startsWith(OURS)) return [isObject(attribution) && textOf(attribution['workflowId']).trim()];
+  if (!CALLERS.has(type)) return [];
+  const inline = jsonOf(textOf(workflowJson));
+  return [isObject(called) ? called['value'] : called, isObject(inline) && inline['id']];
+}
