@@ -25,10 +25,13 @@ const CALLERS_TOOLS: ReadonlySet<string> = new Set([
   'apply_patch',
   'namespace',
 ]);
-/** A search for tools that the caller makes; what it finds comes with a request of its own (https://developers.openai.com/api/docs/guides/tools-tool-search). */
-function isCallersSearch(tool: unknown): boolean {
-  const fields = asObject(tool);
-  return fields?.['type'] === 'tool_search' && fields['execution'] === 'client';
+/**
+ * Tools of which the request says that the caller carries them out: a search for tools, whose finds come with a request of their own
+ * (https://developers.openai.com/api/docs/guides/tools-tool-search), and a local shell (…/guides/tools-shell).
+ */
+function isCallersOwn(type: string, tool: JsonObject | undefined): boolean {
+  if (type === 'tool_search') return tool?.['execution'] === 'client';
+  return type === 'shell' && asObject(tool?.['environment'])?.['type'] === 'local';
 }
 
 /** Tools the provider carries out, under `max_tool_calls`. */
@@ -51,7 +54,7 @@ export function boundTools(body: JsonObject): BuiltInTools {
   let unbounded: ModelCall['unbounded'];
   for (const tool of asArray(body['tools'])) {
     const type = asText(asObject(tool)?.['type']) ?? 'function';
-    if (CALLERS_TOOLS.has(type) || isCallersSearch(tool)) continue;
+    if (CALLERS_TOOLS.has(type) || isCallersOwn(type, asObject(tool))) continue;
     if (!PROVIDERS_TOOLS.test(type)) {
       unbounded ??= { param: 'tools', reason: `the provider runs the tool \`${type}\` itself, and what it costs is not bounded` };
       continue;

@@ -186,6 +186,7 @@ describe('what admission must know', () => {
     ['responses', { tools: [{ type: 'image_generation' }], max_tool_calls: 2 }, 'tools'],
     ['responses', { tools: [{ type: 'something_new' }] }, 'tools'],
     ['responses', { tools: [{ type: 'tool_search' }] }, 'tools'],
+    ['responses', { tools: [{ type: 'shell', environment: { type: 'container_auto' } }] }, 'tools'],
     ['responses', { prompt: { id: 'pmpt_1' } }, 'prompt'],
     ['messages', { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, 'tools'],
     ['messages', { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] }, 'tools'],
@@ -198,7 +199,12 @@ describe('what admission must know', () => {
   });
 
   it('tools that the caller carries out cost tokens alone', () => {
-    const tools = [{ type: 'function', name: 'f' }, { type: 'apply_patch' }, { type: 'tool_search', execution: 'client' }];
+    const tools = [
+      { type: 'function', name: 'f' },
+      { type: 'apply_patch' },
+      { type: 'tool_search', execution: 'client' },
+      { type: 'shell', environment: { type: 'local' } },
+    ];
     expect(call('responses', { tools }).unbounded).toBeUndefined();
   });
 
