@@ -129,7 +129,10 @@ export function createReservations(parts: ReservationParts): Reservations {
     takeoverOf(call, run) {
       if (call.kind !== 'model' || call.source !== 'gateway' || call.subject.stepId === undefined) return undefined;
       const id = run.openByCall?.get(`model:${call.subject.stepId}`)?.at(-1);
-      return id === undefined ? undefined : open.get(id);
+      const asked = id === undefined ? undefined : open.get(id);
+      // An earlier try went past the gateway, and its end is still to be told.
+      const isOfEarlierTry = asked !== undefined && (call.subject.attempt ?? 1) > asked.attempt;
+      return isOfEarlierTry ? undefined : asked;
     },
     noteStep,
     hold(call, run, decided, now) {

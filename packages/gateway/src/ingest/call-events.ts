@@ -1,5 +1,5 @@
 import type { Nanos, Refusal } from '@runpurse/core';
-import type { AdmissionResult, CallRequest, Outcome } from '../admit/types.ts';
+import type { AdmissionResult, CallRequest, Outcome, Reservation } from '../admit/types.ts';
 import type { PolicyPhase } from '../policy/policy.ts';
 import { callKey, type KnownCall, type RunMemory } from './call-memory.ts';
 import type { ReadEvent } from './read-events.ts';
@@ -165,22 +165,18 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
   const { gateway, read, memory } = taking;
   const { admission } = gateway;
   const { metadata } = read.event;
+  const open = openCall(taking, kind);
+  // Of an attempt that is under way it is the end, whatever is known of others.
+  const isOfOpen = open !== undefined && open.attempt === read.event.attempt;
   if (kind === 'model') {
     const carriedId = carried(taking);
-    if (carriedId !== undefined || metadata.carried === true) return nothing(SKIPPED, carriedId);
+    if (metadata.carried === true || (carriedId !== undefined && !isOfOpen)) return nothing(SKIPPED, carriedId);
   }
   const isRelease = metadata.released === true && byType === 'failed';
   const status = metadata.status === 'aborted' ? 'aborted' : byType;
   const call = taking.readCall(kind);
   const known = knownCall(taking, kind);
   const key = callKey(kind, read.subject);
-
-  const open =
-    key === undefined || !read.hasRun
-      ? undefined
-      : admission.findOpen(read.subject.workspaceId, read.subject.runId, kind, key.slice(kind.length + 1), read.event.attempt);
-  // Of an attempt that is under way it is the end, whatever is known of others.
-  const isOfOpen = open !== undefined && open.attempt === read.event.attempt;
   if (known !== undefined && known.status !== 'open' && !isOfOpen && isAlreadyTold(read, kind, known, endStatus(status))) {
     known.endedAt ??= read.eventAt;
     return nothing(SKIPPED, known.reservationId);
@@ -239,6 +235,14 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     begun: true,
     forget: remember(memory, key, told),
   };
+}
+
+/** The hold that an event's call has, of its own attempt where it says which. */
+function openCall({ gateway, read }: Taking, kind: 'model' | 'tool'): Reservation | undefined {
+  const key = callKey(kind, read.subject);
+  if (key === undefined || !read.hasRun) return undefined;
+  const { workspaceId, runId } = read.subject;
+  return gateway.admission.findOpen(workspaceId, runId, kind, key.slice(kind.length + 1), read.event.attempt);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { formatUsd } from '@runpurse/core';
 import type { CallRequest } from '../admit/types.ts';
 import { decisionsIn, errorIn, openTestStage, type TestStage } from './test-stage.ts';
 
@@ -374,6 +375,25 @@ describe('a model call that the gateway carries', () => {
     gateway.admission.settle('req_1', { status: 'completed', cost: 1_000_000n });
     await send(completed(USAGE));
     expect(await run('r1')).toMatchObject({ cost: { total_usd: '0.001' }, counts: { requests: 1 } });
+  });
+
+  it('leaves an earlier try, which went past the gateway, its hold and its cost', async () => {
+    const { send, run, gateway } = await open({ budgets: [{ scope: 'run', limit_usd: '0.02' }] });
+    await send(started({ input_tokens_max: 1000, max_output_tokens: 1000 }, { attempt: 1 }));
+    const held = gateway.admission.findOpen('acme', 'r1', 'model', 's1')?.hold ?? 0n;
+    const { subject } = modelCall();
+    await gateway.admission.admit(modelCall({ hold: 9_000_000n, subject: { ...subject, attempt: 2 } }));
+    await send({ ...completed({}, { attempt: 1 }), type: 'llm.call.failed' });
+    gateway.admission.settle('req_1', { status: 'completed', cost: 1_000_000n });
+    await send(completed(USAGE, { attempt: 2 }));
+    expect(gateway.admission.openCount).toBe(0);
+    expect(await run('r1')).toMatchObject({
+      requests: [
+        { attempt: 1, status: 'failed', cost_usd: formatUsd(held), unconfirmed: true, source: 'self_reported' },
+        { attempt: 2, status: 'completed', cost_usd: '0.001', source: 'gateway' },
+      ],
+      cost: { retry_usd: '0.001', total_usd: formatUsd(held + 1_000_000n) },
+    });
   });
 
   it('announced as carried is asked about, holds nothing and costs nothing by its events', async () => {
