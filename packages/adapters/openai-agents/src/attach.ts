@@ -147,7 +147,7 @@ export class Runpurse implements Host {
       // Someone is asked for approval; the answer comes as another run of the session, so this one stays open.
       if (failure === undefined && (result?.interruptions?.length ?? 0) > 0) await run.pause('interrupted, waiting for an approval');
       // Paused at the gateway, it waits for whoever resumes it there.
-      else if (refusalOf(failure?.error)?.code === 'run_paused') await this.client.flush();
+      else if (isPaused(run.runId, failure)) await this.client.flush();
       else await run.end(endOf(failure));
     } catch (fault) {
       this.#report(fault);
@@ -247,6 +247,12 @@ function warnOfOwnModels(agent: AgentLike): void {
 }
 
 const CANCELLED = thrown(new DOMException('cancelled', 'AbortError'));
+
+/** Was it refused because it is paused itself, and no run inside it? */
+function isPaused(runId: string, failure: Failure | undefined): boolean {
+  const refusal = refusalOf(failure?.error);
+  return refusal?.code === 'run_paused' && refusal.details?.['run_id'] === runId;
+}
 
 /** A stream tells its end by itself; `undefined` thrown in it is not told. */
 function failureIn({ cancelled, error }: Result): Failure | undefined {

@@ -52,7 +52,9 @@ export interface Hold {
   /** What the call is known by in its run, and what the model calls it. */
   readonly id: string;
   readonly toolCall: { readonly name: string; readonly callId: string; readonly arguments: string };
-  readonly spanId: string | undefined;
+  /** The SDK's span and run context that it is made in. */
+  readonly span: object | null;
+  readonly context: object;
   /** Asked for and charged by the run that was interrupted in it. */
   readonly isPaid: boolean;
   /** Ends a run that was opened for this call alone. */

@@ -6,12 +6,14 @@ import {
   getCurrentSpan,
   type FunctionTool,
   type HostedTool,
+  type Span,
+  type SpanData,
   type ToolInputGuardrailData,
 } from '@openai/agents';
 import { orThrow, type Decision } from '@runpurse/core';
-import { frames, liveHere, newestHost, statedInside, type EndAfter, type Hold, type Live } from './live.ts';
+import { frames, liveHere, newestHost, statedInside, traceHere, type EndAfter, type Hold, type Live } from './live.ts';
 import { forgetTraced } from './traces.ts';
-import { reasonOf, spanError, thrown, type Failure } from './translate.ts';
+import { reasonOf, spanError, thrown, timeoutIn, type Failure, type Timed } from './translate.ts';
 import { warnOnce } from './warn.ts';
 
 /** On what is ours, so that a second copy of this package leaves it alone. */
@@ -102,7 +104,6 @@ export interface StateLike {
 
 /** Tools that an agent gives later: its MCP servers', its copies' and those of whom it hands over to. */
 function guardLater(agent: AgentLike): Unguarded {
-  listen(agent, 'agent_handoff', handedOver);
   try {
     const { getAllTools, clone } = agent;
     if (!isOurs(getAllTools))
@@ -113,6 +114,7 @@ function guardLater(agent: AgentLike): Unguarded {
       });
     // A sandbox agent runs as a copy of itself that has more tools.
     if (!isOurs(clone)) agent.clone = ours((config) => guardAgent(clone.call(agent, config)));
+    listen(agent, 'agent_handoff', handedOver);
     return [];
   } catch {
     return [warnOfFrozen(`What the agent "${agent.name}" gets later, as the tools of its MCP servers,`)];
@@ -195,12 +197,19 @@ async function askForTool({ agent, context, toolCall }: ToolInputGuardrailData):
     forgetTraced(live);
     return refused(live, started);
   }
-  const hold = host.guard(() => {
-    listen(agent, 'agent_tool_start', begin);
-    listen(agent, 'agent_tool_end', finish);
-    return openHold(live.holds, toolCall) ?? takeHold(live, toolCall, context, endAfter);
-  });
-  if (hold === undefined || hold.isPaid) return ALLOWED;
+  const isHeard =
+    host.guard(() => {
+      listen(agent, 'agent_tool_start', begin);
+      listen(agent, 'agent_tool_end', finish);
+      return true;
+    }) === true;
+  const hold = host.guard(() => openHold(live.holds, toolCall) ?? takeHold(live, toolCall, context, endAfter, !isHeard));
+  if (hold === undefined) {
+    await endAfter?.(undefined);
+    host.insist([`The tool "${toolCall.name}" can't be asked for, by a fault of this adapter.`]);
+    return ALLOWED;
+  }
+  if (hold.isPaid) return ALLOWED;
   const decision = await live.run.authorizeTool({
     stepId: hold.id,
     parentStepId: frames.getStore()?.parentStepId,
@@ -210,8 +219,7 @@ async function askForTool({ agent, context, toolCall }: ToolInputGuardrailData):
     input: toolCall.arguments,
   });
   if (decision.proceed) return ALLOWED;
-  live.holds.delete(hold);
-  alone.get(context)?.delete(hold);
+  forget(hold);
   await endAfter?.(undefined);
   return refused(live, decision);
 }
@@ -230,14 +238,37 @@ type ToolCall = Hold['toolCall'];
 /** Holds of calls that no run is around, as with tracing off, by the SDK's own run context. */
 const alone = new WeakMap<object, Set<Hold>>();
 
-function takeHold(live: Live, toolCall: ToolCall, context: object, endAfter: EndAfter | undefined): Hold {
+/** With tracing off the SDK tells nobody that a span ended: the calls made in one end with it by this. */
+const untraced = new WeakMap<object, Set<Hold>>();
+
+/** Of a call that no hook can tell of it is not known whether it begins: it counts as begun. */
+function takeHold(live: Live, toolCall: ToolCall, context: object, endAfter: EndAfter | undefined, isStarted: boolean): Hold {
   const { name, callId } = toolCall;
   const isPaid = live.waitingTools.delete(`${name}:${callId}`);
   const id = live.run.toolCallId(callId);
-  const hold: Hold = { live, id, toolCall, spanId: getCurrentSpan()?.spanId, isPaid, endAfter, isStarted: false };
+  const span: Span<SpanData> | null = getCurrentSpan();
+  const hold: Hold = { live, id, toolCall, span, context, isPaid, endAfter, isStarted };
   live.holds.add(hold);
   if (endAfter !== undefined) alone.set(context, new Set(alone.get(context)).add(hold));
+  if (span !== null && traceHere() === null) endWithSpan(hold, span);
   return hold;
+}
+
+function endWithSpan(hold: Hold, span: Span<SpanData>): void {
+  const holds = untraced.get(span) ?? new Set();
+  holds.add(hold);
+  if (untraced.has(span)) return;
+  untraced.set(span, holds);
+  const end = span.end.bind(span);
+  span.end = () => {
+    end();
+    endIn(span, holds, undefined);
+  };
+}
+
+/** A span is over, and the calls made in it, also those that no hook told of: a host's hook threw, or the run was aborted. */
+export function endIn(span: object, holds: ReadonlySet<Hold>, failure: Failure | undefined): void {
+  for (const hold of holds) if (hold.span === span) hold.live.host.guard(() => endCall(hold, failure));
 }
 
 const holdsHere = (context: object): ReadonlySet<Hold> => liveHere()?.holds ?? alone.get(context) ?? new Set();
@@ -270,19 +301,29 @@ function begin(context: object, _tool: unknown, { toolCall }: CallDetails): void
   });
 }
 
-/** It ended, or never began: its arguments did not fit, or a hook of the host's threw. */
-function finish(context: object, _tool: unknown, _result: unknown, { toolCall }: CallDetails): void {
+function finish(context: object, tool: Timed, result: unknown, { toolCall }: CallDetails): void {
   const holds = holdsHere(context);
   const hold = openHold(holds, toolCall) ?? openCopy(holds, toolCall);
   hold?.live.host.guard(() => {
-    // The SDK answers a tool's error to the model by itself, and notes it on the span only.
-    const told = spanError(getCurrentSpan()?.error ?? null);
-    const failure = told === undefined ? undefined : thrown(told);
-    if (hold.isStarted) settle(hold, failure);
-    else release(hold);
-    alone.get(context)?.delete(hold);
-    void hold.endAfter?.(failure);
+    // The SDK answers a tool's error to the model by itself, and notes it on the span only; that its time is up, nowhere.
+    const told = spanError(getCurrentSpan()?.error ?? null) ?? timeoutIn(tool, result);
+    endCall(hold, told === undefined ? undefined : thrown(told));
   });
+}
+
+/** It ended, or never began: its arguments did not fit, a hook of the host's threw, or the run was aborted. */
+function endCall(hold: Hold, failure: Failure | undefined): void {
+  if (!hold.live.holds.has(hold)) return;
+  if (hold.isStarted) settle(hold, failure);
+  else release(hold);
+  void hold.endAfter?.(failure);
+}
+
+/** Was it still open? */
+function forget(hold: Hold): boolean {
+  alone.get(hold.context)?.delete(hold);
+  if (hold.span !== null) untraced.get(hold.span)?.delete(hold);
+  return hold.live.holds.delete(hold);
 }
 
 /** The run is over or waits: what has not begun does not, and what runs on is told as failed. */
@@ -295,7 +336,7 @@ export function endTools({ holds }: Live): void {
 /** Says how a tool call ended, once. */
 function settle(hold: Hold, failure: Failure | undefined): void {
   const { live, id, isPaid } = hold;
-  if (!live.holds.delete(hold) || isPaid) return;
+  if (!forget(hold) || isPaid) return;
   live.host.guard(() =>
     live.run.settleTool({
       toolCallId: id,
@@ -306,8 +347,8 @@ function settle(hold: Hold, failure: Failure | undefined): void {
 }
 
 /** Gives back what is held for a call that was allowed and not made: another guardrail rejected it, a hook threw, the run was aborted. */
-export function release(hold: Hold): void {
+function release(hold: Hold): void {
   const { live, id, isPaid } = hold;
-  if (!live.holds.delete(hold) || isPaid) return;
+  if (!forget(hold) || isPaid) return;
   live.host.guard(() => live.run.settleTool({ toolCallId: id, status: 'failed', error: 'it was allowed, and not called', neverRan: true }));
 }

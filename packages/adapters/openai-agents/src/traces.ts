@@ -11,7 +11,7 @@ export interface Trace {
 }
 interface Task {
   readonly stated: RunpurseContext | undefined;
-  /** A run by itself: stated so inside another `run()`, or begun in the background of one that is over. */
+  /** A run by itself: stated so inside another `run()`, or begun in the background of one, or in a trace, that is over. */
   readonly isWhole: boolean;
 }
 
@@ -20,14 +20,26 @@ export const traces = new Map<string, Trace>();
 /** A trace whose own code throws never says that it ended: of those only so many are kept. */
 const TRACES_KEPT = 1_000;
 
+/** Those under way, as far as they say so. A `run()` resumed from memory goes on in one that is over, and does not begin it again. */
+const begun = new Set<string>();
+
+export function beginTrace(traceId: string): void {
+  begun.add(traceId);
+  dropOldest(begun);
+}
+
 export function traceOf(traceId: string): Trace {
   const known = traces.get(traceId);
   if (known !== undefined) return known;
   const trace: Trace = { lives: new Set(), inside: new Map(), open: new Map() };
   traces.set(traceId, trace);
-  const oldest = traces.keys().next();
-  if (traces.size > TRACES_KEPT && oldest.done !== true) traces.delete(oldest.value);
+  dropOldest(traces);
   return trace;
+}
+
+function dropOldest(kept: Map<string, Trace> | Set<string>): void {
+  const oldest = kept.keys().next();
+  if (kept.size > TRACES_KEPT && oldest.done !== true) kept.delete(oldest.value);
 }
 
 export function keepInTrace(traceId: string, live: Live): void {
@@ -52,7 +64,7 @@ export function enterSpan({ traceId, spanId, parentId }: SpanIds, isTask: boolea
   if (around === undefined && !isTask) return;
   const isLate = live?.isEnded === true && around?.isWhole !== true;
   const isPart = around !== undefined && (!isTask || (isSameRun(around.stated, stated) && !isLate));
-  const task = isPart ? around : { stated, isWhole: isLate || around !== undefined };
+  const task = isPart ? around : { stated, isWhole: isLate || around !== undefined || !begun.has(traceId) };
   const trace = traceOf(traceId);
   trace.inside.set(spanId, task);
   if (isTask && !isPart) trace.open.set(spanId, task);
@@ -80,5 +92,6 @@ export function leaveTask({ traceId, spanId }: SpanIds, live: Live | undefined, 
 export function leaveTrace(traceId: string): readonly Live[] {
   const lives = [...(traces.get(traceId)?.lives ?? [])];
   traces.delete(traceId);
+  begun.delete(traceId);
   return lives;
 }

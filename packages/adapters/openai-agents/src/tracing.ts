@@ -1,7 +1,7 @@
 import { addTraceProcessor, type Span, type SpanData, type TracingProcessor } from '@openai/agents';
 import { frames, liveHere, type Live } from './live.ts';
-import { isGuarded, release } from './tools.ts';
-import { enterSpan, leaveTask, leaveTrace } from './traces.ts';
+import { endIn, isGuarded } from './tools.ts';
+import { beginTrace, enterSpan, leaveTask, leaveTrace } from './traces.ts';
 import { isRejection, spanError, thrown } from './translate.ts';
 import { warnOnce } from './warn.ts';
 
@@ -23,6 +23,7 @@ const told = new WeakSet<Span<SpanData>>();
  */
 export const processor: TracingProcessor = {
   onTraceStart: async ({ traceId }) => {
+    beginTrace(traceId);
     const live = frames.getStore()?.live;
     if (live?.isEnded === false) live.host.guard(() => linkTrace(live, traceId));
   },
@@ -86,8 +87,8 @@ function recordSpan(live: Live, span: Span<SpanData>): void {
       });
       return;
     case 'function': {
-      for (const hold of live.holds) if (hold.spanId === spanId && !hold.isStarted) release(hold);
       const failure = spanError(error);
+      endIn(span, live.holds, failure === undefined ? undefined : thrown(failure));
       if (isGuarded(span) || (failure !== undefined && takeUnreadable(live, data.name)) || isRejection(failure)) return;
       warnOnce(`The tool "${data.name}" is reported but can't be denied. Guard it with guardTools([…]) or guardAgent(agent).`);
       const place = { stepId: spanId, parentStepId };

@@ -302,6 +302,18 @@ function callsOf({ pendingAgentToolRuns: runs = {}, pendingAgentToolRunAliases: 
   return [...Object.keys(runs), ...Object.keys(aliases), ...nested];
 }
 
+/** The parts of the SDK's function tool that say how long it may take. */
+export interface Timed {
+  readonly name: string;
+  readonly timeoutMs?: number | undefined;
+}
+
+/** What the SDK answers in place of a tool that took too long; what an own `timeoutErrorFunction` says looks like any result. */
+export function timeoutIn({ name, timeoutMs }: Timed, result: unknown): string | undefined {
+  const told = `Tool '${name}' timed out after ${timeoutMs}ms.`;
+  return timeoutMs !== undefined && result === told ? told : undefined;
+}
+
 /** A tool its approver said no to has a span like one that ran. */
 export function isRejection(failure: string | undefined): boolean {
   return /was manually rejected by user\.$/.test(failure ?? '');

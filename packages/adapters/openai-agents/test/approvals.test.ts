@@ -2,8 +2,8 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import { Agent, getAllMcpTools, OpenAIProvider, Runner, RunState, tool, type MCPServer, type Tool } from '@openai/agents';
 import { refusalOf } from '@runpurse/core';
 import { z } from 'zod';
-import { guardTools } from '../src/index.ts';
-import { callOnce, isAnswered, setRealStage, toolNamed, toolsOf, type RealStage } from './real-stage.ts';
+import { guardAgent, guardTools } from '../src/index.ts';
+import { callOnce, isAnswered, setRealStage, sleep, toolNamed, toolsOf, type RealStage } from './real-stage.ts';
 
 // The SDK's own approvals beside ours: each is played by the real SDK against a real gateway.
 
@@ -150,4 +150,42 @@ describe('a run that waits for an approval, resumed under its own id', () => {
     expect(refusalOf(error)).toMatchObject({ code: 'run_paused' });
     expect(await at.read('r1')).toMatchObject({ status: 'paused', budgets: [{ held_usd: '0' }] });
   });
+
+  it('is refused inside another run, which fails of it and is ended', async () => {
+    const at = await stage((request) => callOnce(JSON.stringify(request.body).includes('NESTED') ? 'refund' : 'lookup')(request, 0));
+    const runner = at.runpurse.runner();
+    const agent = new Agent({ name: 'nested', model: 'm1', tools: [toolNamed('refund', [], { needsApproval: true })] });
+    const inner = (input: Parameters<typeof runner.run>[1]) => at.runpurse.with({ runId: 'r1' }, () => runner.run(agent, input as 'hi'));
+    const { state } = await inner('NESTED');
+    const goOn = async () => String((await inner(await readBack(agent, state))).finalOutput);
+    const lookup = toolNamed('lookup', [], { execute: goOn, errorFunction: null });
+    const front = new Agent({ name: 'front', model: 'm1', tools: [lookup] });
+    const error = await caught(at.runpurse.with({ runId: 'r2' }, () => runner.run(front, 'hi')));
+    expect(refusalOf(error)).toMatchObject({ code: 'run_paused' });
+    expect(await at.read('r1')).toMatchObject({ status: 'paused' });
+    expect(await at.read('r2')).toMatchObject({ status: 'failed', budgets: [{ held_usd: '0' }] });
+  });
+});
+
+describe('a run made by run() that is resumed', () => {
+  it.each(['as it is', 'read back'].flatMap((how) => [false, true].map((stream) => [how, stream] as const)))(
+    'ends, its state %s, streamed %s',
+    async (how, stream) => {
+      const at = await stage(callOnce('lookup'));
+      const ran: string[] = [];
+      const agent = guardAgent(new Agent({ name: 'support', model: 'm1', tools: [toolNamed('lookup', ran, { needsApproval: true })] }));
+      const runner = new Runner({ modelProvider: at.runpurse.models() });
+      const runOf = async (input: RunState<unknown, Agent> | string) => {
+        if (!stream) return runner.run(agent, input as 'hi');
+        const streamed = await runner.run(agent, input as 'hi', { stream });
+        await streamed.completed;
+        return streamed;
+      };
+      const { state, interruptions } = await runOf('hi');
+      for (const interruption of interruptions) state.approve(interruption);
+      await runOf(how === 'as it is' ? (state as RunState<unknown, Agent>) : await readBack(agent, state));
+      await sleep(20);
+      expect([ran, (await at.runs()).map(({ status }) => status)]).toEqual([['x'], ['completed', 'completed']]);
+    },
+  );
 });

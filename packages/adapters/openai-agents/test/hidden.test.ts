@@ -5,6 +5,7 @@ import {
   handoff,
   OpenAIProvider,
   Runner,
+  setTracingDisabled,
   toolSearchTool,
   type Handoff,
   type HostedTool,
@@ -16,7 +17,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { guardAgent, guardTools } from '../src/index.ts';
-import { callOnce, isAnswered, setRealStage, toolNamed, toolsOf, type Answering, type RealStage } from './real-stage.ts';
+import { callOnce, isAnswered, setRealStage, sleep, toolNamed, toolsOf, type Answering, type RealStage } from './real-stage.ts';
 
 // Tools and models that an agent does not show, found by a hostile reader: each is played by the real SDK against a real gateway.
 
@@ -28,6 +29,7 @@ async function stage(...args: Parameters<typeof setRealStage>): Promise<RealStag
   return made;
 }
 afterEach(async () => {
+  setTracingDisabled(false);
   jest.restoreAllMocks();
   await Promise.all(stages.splice(0).map((made) => made.close()));
   rmSync(folder, { recursive: true, force: true });
@@ -242,5 +244,68 @@ describe('an agent behind a tool that brings a model provider', () => {
     expect(at.provider.requests).toHaveLength(3);
     const told = expect.stringContaining('runpurse.models(provider)') as unknown;
     expect(warn.mock.calls.map(([text]) => text)).toEqual(isOurs ? [] : [told]);
+  });
+});
+
+describe('an agent whose listeners can not be changed', () => {
+  const deaf = (...tools: ReturnType<typeof toolNamed>[]): Agent => {
+    const agent = new Agent({ name: 'support', model: 'm1', tools: guardTools(tools) });
+    const { eventEmitter } = agent as unknown as { readonly eventEmitter: object };
+    for (const each of [eventEmitter, ...Object.values<unknown>({ ...eventEmitter })]) Object.freeze(each);
+    return agent;
+  };
+  const runnerOf = (at: RealStage, kind: string) =>
+    kind === 'runner()' ? at.runpurse.runner() : new Runner({ modelProvider: at.runpurse.models() });
+
+  it.each([
+    ['runner()', 'open'],
+    ['run()', 'open'],
+    ['run()', 'closed'],
+  ] as const)('does not run its denied tools: %s under the policy %s', async (kind, authorize) => {
+    jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const at = await stage(callOnce('refund'), DENIED, { failurePolicy: { authorize } });
+    const ran: string[] = [];
+    await at.runpurse.with({ runId: 'r1' }, () => runnerOf(at, kind).run(deaf(toolNamed('refund', ran)), 'hi'));
+    expect([ran, toolsOf(await at.read('r1'))]).toEqual([[], ['refund denied 0']]);
+  });
+
+  it.each(['runner()', 'run()'].flatMap((kind) => ['on', 'off'].map((tracing) => [kind, tracing] as const)))(
+    'is charged for those that run: %s with tracing %s',
+    async (kind, tracing) => {
+      jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+      setTracingDisabled(tracing === 'off');
+      const at = await stage(callOnce('refund'), PRICES);
+      const ran: string[] = [];
+      await runnerOf(at, kind).run(deaf(toolNamed('refund', ran)), 'hi');
+      await sleep(20);
+      const runs = await at.runs();
+      expect([ran, runs.flatMap(toolsOf)]).toEqual([['x'], ['refund completed 0.003']]);
+      for (const run of runs) expect(run).toMatchObject({ status: 'completed', budgets: [{ held_usd: '0' }] });
+    },
+  );
+});
+
+describe('a tool that can not be asked for by a fault of ours', () => {
+  it.each([
+    ['open', ['x']],
+    ['closed', []],
+  ] as const)('under the policy %s runs so often: %j', async (authorize, expected) => {
+    const at = await stage(callOnce('refund'), PRICES, { failurePolicy: { authorize } });
+    const ran: string[] = [];
+    const begin = at.runpurse.client.run.bind(at.runpurse.client);
+    jest.spyOn(at.runpurse.client, 'run').mockImplementation((options) =>
+      Object.assign(begin(options), {
+        toolCallId: () => {
+          throw new Error('ours');
+        },
+      }),
+    );
+    const agent = new Agent({ name: 'support', model: 'm1', tools: [toolNamed('refund', ran)] });
+    const error: unknown = await at.runpurse
+      .runner()
+      .run(agent, 'hi')
+      .catch((thrown: unknown) => thrown);
+    expect(ran).toEqual(expected);
+    if (authorize === 'closed') expect(String(error)).toContain('does not run unasked');
   });
 });

@@ -17,6 +17,11 @@ afterEach(async () => {
   await Promise.all(stages.splice(0).map((made) => made.close()));
 });
 
+const caught = (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
 const agentWith = (...tools: ReturnType<typeof toolNamed>[]) => new Agent({ name: 'support', model: 'm1', tools });
 const runnerOf = (at: RealStage, kind: string, models = at.runpurse.models()) =>
   kind === 'runner()' ? at.runpurse.runner({ modelProvider: models }) : new Runner({ modelProvider: models });
@@ -96,5 +101,79 @@ describe('a guarded tool called with arguments that', () => {
     expect([ran, finalOutput, runs.flatMap(toolsOf)]).toEqual([[], 'done', []]);
     for (const run of runs) expect(run).toMatchObject({ status: 'completed', cost: { tool_usd: '0' }, budgets: [{ held_usd: '0' }] });
     expect(warn.mock.calls).toEqual([]);
+  });
+});
+
+describe('with tracing off a tool call', () => {
+  const nothingIsLeft = async (at: RealStage): Promise<readonly string[]> => {
+    await sleep(20);
+    const runs = await at.runs();
+    expect(runs.map(({ status }) => status)).not.toContain('running');
+    for (const { budgets } of runs) expect(budgets).toMatchObject([{ held_usd: '0' }]);
+    return runs.flatMap(toolsOf);
+  };
+  const cancelling = (controller: AbortController) => ({
+    type: 'tool_input' as const,
+    name: 'cancels',
+    run: async () => (setTimeout(() => controller.abort(), 0), { behavior: { type: 'allow' as const } }),
+  });
+  const ways = ['runner()', 'run()'].flatMap((kind) => ['everywhere', 'for its runner'].map((off) => [kind, off] as const));
+  /** Of a run of the SDK's own runner without tracing nobody tells that it was left: see the README. */
+  const isTold = ([kind, off]: (typeof ways)[number]): boolean => kind === 'runner()' || off === 'everywhere';
+  const untraced = (at: RealStage, kind: string, off: string, config: object = {}) => {
+    setTracingDisabled(off === 'everywhere');
+    const more = { tracingDisabled: off !== 'everywhere', ...config };
+    return kind === 'runner()' ? at.runpurse.runner(more) : new Runner({ modelProvider: at.runpurse.models(), ...more });
+  };
+
+  it.each(ways.flatMap((way) => ['runner', 'agent'].map((whose) => [...way, whose] as const)))(
+    "that a hook of the host's throws at is charged: %s, off %s, on the %s",
+    async (kind, off, whose) => {
+      const at = await stage(callOnce('lookup'));
+      const agent = guardAgent(agentWith(toolNamed('lookup', [])));
+      const runner = untraced(at, kind, off);
+      (whose === 'agent' ? agent : runner).on('agent_tool_end', () => {
+        throw new Error('hook');
+      });
+      expect(String(await caught(runner.run(agent, 'hi')))).toContain('hook');
+      expect(await nothingIsLeft(at)).toEqual(['lookup completed 0.002']);
+    },
+  );
+
+  it.each([...ways.map((way) => [...way, false] as const), ...ways.filter(isTold).map((way) => [...way, true] as const)])(
+    'that was allowed and then not made, because its run was aborted, costs nothing: %s, off %s, streamed %s',
+    async (kind, off, stream) => {
+      const at = await stage(callOnce('lookup'));
+      const controller = new AbortController();
+      const ran: string[] = [];
+      const agent = guardAgent(agentWith(toolNamed('lookup', ran, { inputGuardrails: [cancelling(controller)] })));
+      const { signal } = controller;
+      const runner = untraced(at, kind, off);
+      if (stream) await caught((await runner.run(agent, 'hi', { stream, signal })).completed);
+      else await caught(runner.run(agent, 'hi', { signal }));
+      expect([ran, await nothingIsLeft(at)]).toEqual([[], []]);
+    },
+  );
+
+  it.each(ways.filter(isTold))('that a person is asked about first is charged when it is made: %s, off %s', async (kind, off) => {
+    const at = await stage(callOnce('lookup'));
+    const ran: string[] = [];
+    const agent = guardAgent(agentWith(toolNamed('lookup', ran, { needsApproval: true })));
+    const runner = untraced(at, kind, off, { toolExecution: { preApprovalInputGuardrails: true } });
+    const { state, interruptions } = await runner.run(agent, 'hi');
+    expect(await nothingIsLeft(at)).toEqual([]);
+    for (const interruption of interruptions) state.approve(interruption);
+    await runner.run(agent, state);
+    expect([ran, await nothingIsLeft(at)]).toEqual([['x'], ['lookup completed 0.002']]);
+  });
+});
+
+describe('a tool that takes longer than its timeout', () => {
+  it.each(['on', 'off'])('failed, and is charged, though the model is told so: tracing %s', async (tracing) => {
+    setTracingDisabled(tracing === 'off');
+    const at = await stage(callOnce('lookup'));
+    const slow = toolNamed('lookup', [], { timeoutMs: 20, execute: () => sleep(60) });
+    await at.runpurse.with({ runId: 'r1' }, () => at.runpurse.runner().run(agentWith(slow), 'hi'));
+    expect(toolsOf(await at.read('r1'))).toEqual(['lookup failed 0.002']);
   });
 });
