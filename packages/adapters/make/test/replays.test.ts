@@ -118,6 +118,14 @@ describe('a call', () => {
     },
   );
 
+  it('of a model under a Step ID with spaces around it is the one under the Step ID alone', async () => {
+    const run_id = 'spaces of a step';
+    await player.action('startRun', { run_id });
+    await player.action('createChatCompletion', chat(run_id, { step_id: 'answer' }));
+    expect((await errorOf(player.action('createChatCompletion', chat(run_id, { step_id: ' answer ' })))).type).toBe('DuplicateDataError');
+    expect((await run(run_id)).counts.requests).toBe(1);
+  });
+
   it('under way whose twin asks the model at the same instant is one, and the twin ends as a duplicate', async () => {
     const run_id = 'twins';
     await player.action('startRun', { run_id });
@@ -161,6 +169,19 @@ describe('a tool’s cost', () => {
       ]);
     }
     expect((await run(run_id)).tools.map(({ tool }) => tool)).toEqual([asked]);
+  });
+
+  it('is looked up as the gateway keeps its Spend ID and its tool: without the spaces around them', async () => {
+    const spend = (spend_id: string, tool: string) => ({ run_id: 'spaces', spend_id, tool });
+    await player.action('authorizeSpend', spend(' one ', ' order_lookup '));
+    expect(await player.action('recordToolCost', spend(' one ', ' order_lookup '))).toMatchObject({
+      tool: 'order_lookup',
+      cost_usd: '0.003',
+    });
+    await player.action('authorizeSpend', spend(' two ', ' order_lookup '));
+    expect((await errorOf(player.action('recordToolCost', spend(' two ', 'mail')))).message).toContain(
+      'Spend ID two was authorized as tool order_lookup: it was charged as that ($0.003)',
+    );
   });
 
   it('has a Spend ID without a comma, at which Make takes a filter’s value apart', async () => {

@@ -83,8 +83,15 @@ async function report(client: GatewayClient, run: RunData | undefined, workflow:
     if (!isAway && (index + 1) % FLUSH_EVERY === 0) isAway = (await client.flush()) > 0;
   }
   const end = endOf(run);
-  if (end === undefined) await client.flush();
+  if (end === undefined || (end.status === 'failed' && (await isPaused(client, reported.runId)))) await client.flush();
   else await reported.end(end);
+}
+
+/** What fails because its run is paused goes on when that is resumed; a run that has ended can't be. */
+async function isPaused(client: GatewayClient, runId: string): Promise<boolean> {
+  // A gateway that can't say is told of the end when it is back.
+  const run = await client.readRun(runId).catch(() => undefined);
+  return run?.status === 'paused';
 }
 
 type Answer =

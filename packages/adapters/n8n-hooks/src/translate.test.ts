@@ -46,6 +46,14 @@ describe('what an execution did', () => {
     expect(eventsOf(run, workflow, 'r', 'ai')).toEqual([]);
   });
 
+  it('tells of an error a line or two, and no secret of it: many wait for a gateway that is away', () => {
+    const error = { message: `${'y'.repeat(480)} Bearer sk-live-0123456789abcdef0123 ${'y'.repeat(5_000)}` };
+    const nodes = [...Object.values(workflow.nodes ?? {}), { name: 'Vendor', type: '@n8n/n8n-nodes-langchain.openAi' }];
+    const run = runOf({ Set: [task({ error })], GPT: [{ ...said({}), error }], Vendor: [task({ error })] });
+    const messages = eventsOf(run, { nodes }, 'r', 'all').flatMap(({ metadata }) => metadata?.['message'] ?? []);
+    expect(messages).toEqual(Array(3).fill(`${'y'.repeat(480)} [redacted] ${'y'.repeat(8)}`));
+  });
+
   it('prices what a model used, and takes no estimate for a fact', () => {
     const run = runOf({
       GPT: [

@@ -1,4 +1,4 @@
-import { usableId, type AgentEventInput } from '@runpurse/core';
+import { redactText, usableId, type AgentEventInput } from '@runpurse/core';
 import { askedFor } from './asked-for.ts';
 import { isCarried, madeWith, type Carried } from './carried.ts';
 import type { NodeData, RunData, TaskData, WorkflowData } from './n8n.ts';
@@ -81,7 +81,12 @@ export function eventsOf(run: RunData | undefined, workflow: WorkflowData, known
       if (calls.length > 0) return modelEvents(place, calls);
       return known.steps === 'all' ? stepEvents(place) : [];
     })
-    .map(({ id, ...event }) => ({ ...event, ...usableNames(event), event_id: usableId(`n8n/${known.runId}/${id}`) }));
+    .map(({ id, ...event }) => ({
+      ...event,
+      ...usableNames(event),
+      ...shortMessage(event),
+      event_id: usableId(`n8n/${known.runId}/${id}`),
+    }));
 }
 
 /** A node's name may be longer than what the gateway takes, and a call without its step would be a call that nobody heard of. */
@@ -90,6 +95,16 @@ function usableNames(event: AgentEventInput): Partial<AgentEventInput> {
     (field) => event[field] !== undefined,
   );
   return Object.fromEntries(names.map((field) => [field, usableId(event[field])]));
+}
+
+/** As long as core lets an error be; many of them may wait for a gateway that is away. */
+const MESSAGE_MAX = 500;
+
+/** Redacted before it is cut: of half a secret nobody would see that it is one. */
+function shortMessage({ metadata }: AgentEventInput): Partial<AgentEventInput> {
+  const message = metadata?.['message'];
+  if (typeof message !== 'string' || message.length <= MESSAGE_MAX) return {};
+  return { metadata: { ...metadata, message: redactText(message).slice(0, MESSAGE_MAX).toWellFormed() } };
 }
 
 /** n8n puts an agent's tools down before it runs them, and tells of a node that waits again when it went on. */

@@ -30,7 +30,10 @@ export async function setStage(): Promise<Stage> {
         { provider: 'sandbox', model: 'm', ...PRICE },
       ],
       tools: [{ name: 'order_lookup', price_usd: '0.001' }],
-      budgets: [{ name: 'per-workflow', scope: 'workflow', id: 'dear', limit_usd: '0.003' }],
+      budgets: [
+        { name: 'per-workflow', scope: 'workflow', id: 'dear', limit_usd: '0.003' },
+        { name: 'pausing', scope: 'run', id: 'capped', limit_usd: '0.001', action: 'pause' },
+      ],
     } as never,
   });
   return {

@@ -238,6 +238,27 @@ describe('the trigger', () => {
     );
   });
 
+  it.each([
+    ['Budget: Status', { resource: 'budget', operation: 'status' }],
+    ['Budget: Create', { resource: 'budget', operation: 'create', limitUsd: '5' }],
+    ['Run: Get', { resource: 'run', operation: 'get', runId: '={{ $json.data.run.run_id }}' }],
+    ['Run: Stop', { resource: 'run', operation: 'stop', runId: '={{ $json.data.run.run_id }}' }],
+    ['Session: Get', { resource: 'session', operation: 'get', sessionId: 'ada' }],
+  ])('starts a workflow by runs of the Workflow ID that %s states, since that makes none', async (title, parameters) => {
+    const base = triggerOf({ events: ['run.ended'], workflow: 'watched' });
+    const behind = nodeOf(credentialOf(gateway), { name: title, parameters: { ...parameters, attribution: { workflowId: 'watched' } } });
+    const connections = { 'Runpurse Trigger': { main: [[{ node: title, type: 'main', index: 0 }]] } };
+    const workflow = { ...base, nodes: [...base.nodes, behind], connections };
+    expect(await hook(workflow, 'create')).toBe(true);
+    const run_id = `watched-${workflow.id}`;
+    await gateway.post('/v1/runs', { run_id, workflow_id: 'watched' });
+    await gateway.post(`/v1/runs/${run_id}/end`, { status: 'completed' });
+    const [delivery] = await delivered(1);
+    const taken = await hook(workflow, 'receive', delivery);
+    await hook(workflow, 'delete');
+    expect(taken).toMatchObject({ items: [{ data: { run: { run_id } } }] });
+  });
+
   it('that can not subscribe says why in words', async () => {
     const wrong = triggerOf({ events: ['run.ended'] }, credentialOf({ url: gateway.url, apiKey: 'rp_wrong' }));
     await expect(hook(wrong, 'create')).rejects.toThrow(/key/i);

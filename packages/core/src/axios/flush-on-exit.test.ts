@@ -14,13 +14,14 @@ interface Ended {
 }
 
 /** Starts the host against a gateway, and tells how it ended and which events had arrived by then. */
-async function end(way: string, { count = 3, answers = true, isUp = true } = {}): Promise<Ended> {
+async function end(way: string, { count = 3, name = 'work', textMax = Infinity, answers = true, isUp = true } = {}): Promise<Ended> {
   const sequences = new Set<number>();
   const server = createServer((request, response) => {
     let body = '';
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.setEncoding('utf8').on('data', (chunk: string) => (body += chunk));
     request.on('end', () => {
-      for (const { sequence } of (JSON.parse(body) as { events: { sequence: number }[] }).events) sequences.add(sequence);
+      const { events } = JSON.parse(body) as { events: { name: string; sequence: number }[] };
+      for (const event of events) if (event.name === name) sequences.add(event.sequence);
       if (answers) response.writeHead(202).end('{"accepted":1,"rejected":0,"allowed":true,"decisions":[]}');
     });
   });
@@ -30,7 +31,7 @@ async function end(way: string, { count = 3, answers = true, isUp = true } = {})
   const began = Date.now();
   const child = spawn(
     process.execPath,
-    ['--no-warnings', '--conditions=runpurse-source', HOST, way, `http://127.0.0.1:${port}`, String(count)],
+    ['--no-warnings', '--conditions=runpurse-source', HOST, way, `http://127.0.0.1:${port}`, String(count), name, String(textMax)],
     { stdio: 'ignore' },
   );
   const guard = setTimeout(() => child.kill('SIGKILL'), 20_000);
@@ -58,6 +59,11 @@ describe('a host process that ends by', () => {
 
   it('process.exit() delivers many batches', async () => {
     expect((await end('process.exit()', { count: 1_000 })).sequences).toHaveLength(1_000);
+  });
+
+  it('process.exit() delivers more than one text can hold, and no letter of it is lost', async () => {
+    const { sequences } = await end('process.exit()', { count: 1_000, name: '顧\u2028客'.repeat(60), textMax: 200_000 });
+    expect(sequences).toHaveLength(1_000);
   });
 
   it.each(['a natural end', 'process.exit()', 'SIGTERM'])('%s is not held up by a gateway that is away', async (way) => {

@@ -49,7 +49,7 @@ function deliverSynchronously(): void {
   const requests = [...clients].filter((client) => !givenUp.has(client)).flatMap((client) => client.drain());
   if (requests.length === 0) return;
   spawnSync(process.execPath, ['--input-type=commonjs', '--eval', SENDER], {
-    input: JSON.stringify(requests satisfies DrainedRequest[]),
+    input: Buffer.concat(requests.map((request: DrainedRequest) => Buffer.from(`${JSON.stringify(request)}\n`))),
     stdio: ['pipe', 'ignore', 'ignore'],
     timeout: EXIT_FLUSH_MS_MAX,
     env: { ...process.env, NODE_OPTIONS: '', ELECTRON_RUN_AS_NODE: '1' },
@@ -57,13 +57,21 @@ function deliverSynchronously(): void {
   });
 }
 
-/** Runs in the child: the requests come by stdin (the key never stands in a process list), and each is sent once, in order. */
+/**
+ * Runs in the child: the requests come by stdin (the key never stands in a process list), each a line, since all of them may
+ * be more than one string holds. Each is sent once, in order.
+ */
 const SENDER = `
-let text = '';
-process.stdin.on('data', (chunk) => { text += chunk; }).on('end', async () => {
-  for (const { url, headers, body } of JSON.parse(text)) {
-    await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal: AbortSignal.timeout(2000) }).catch(() => {});
+async function send({ url, headers, body }) {
+  await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal: AbortSignal.timeout(2000) }).catch(() => {});
+}
+(async () => {
+  let rest = '';
+  for await (const chunk of process.stdin.setEncoding('utf8')) {
+    const lines = (rest + chunk).split('\\n');
+    rest = lines.pop();
+    for (const line of lines) await send(JSON.parse(line));
   }
   process.exit(0);
-});
+})();
 `;

@@ -128,7 +128,7 @@ export class Outbox {
     this.#options.onProblem({
       code: 'events_dropped',
       events,
-      message: `${events} event${events === 1 ? '' : 's'} dropped: more than ${this.#options.maxQueue} wait for the gateway. Is it up? Raise maxQueue to keep more.`,
+      message: `${events} event${events === 1 ? '' : 's'} dropped: more than ${this.#options.maxQueue} (maxQueue) wait for the gateway. Is it up?`,
     });
   }
 

@@ -35,6 +35,7 @@ export const FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => unknown>
   ifempty: (value, otherwise) => (value === undefined || value === null || value === '' ? otherwise : value),
   length: (value) => (typeof value === 'string' ? value.length : list(value).length),
   substring: (value, start, end) => text(value).slice(Number(start), Number(end)),
+  trim: (value) => text(value).trim(),
   encodeURL: (value) => encodeURIComponent(text(value)),
   sha256: (value) => createHash('sha256').update(text(value)).digest('hex'),
   parseNumber: (value) => Number(text(value)),

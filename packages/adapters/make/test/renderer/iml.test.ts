@@ -41,6 +41,8 @@ describe('an expression, as Make documents it', () => {
     ['ifempty(body.nothing, undefined)', undefined],
     ['ifempty(body.id, body.user)', 7],
     ["length('abc')", 3],
+    ["trim(' a b ')", 'a b'],
+    ['trim(body.gone)', ''],
     ['length(body.data)', 2],
     ['length(body.gone)', 0],
     ["map(body.data, 'prop')", ['a', 'b']],

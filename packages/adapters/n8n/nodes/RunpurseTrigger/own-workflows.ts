@@ -2,6 +2,8 @@ import type { IHookFunctions, IWebhookFunctions, NodeTypeAndVersion } from 'n8n-
 import { isObject, jsonOf, textOf } from '../shared/transport.ts';
 
 const OURS = 'n8n-nodes-runpurse.';
+/** What Runpurse's node does without making or ending a run; its models, chats, spends, events, starts and ends do. */
+const MAKES_NO_RUN = new Set(['budget/create', 'budget/status', 'run/get', 'run/stop', 'session/get']);
 /** Nodes that run another workflow. */
 const CALLERS = new Set([
   'n8n-nodes-base.executeWorkflow',
@@ -11,7 +13,7 @@ const CALLERS = new Set([
 
 /**
  * Workflows of which this one makes runs itself, so that it would start itself for ever: its own, its error workflow's, those
- * that Runpurse nodes behind the trigger state, and those that nodes behind it call. What an expression says is not known here.
+ * that Runpurse nodes behind the trigger make runs of, and those that nodes behind it call. What an expression says is not known here.
  */
 export function ownWorkflows(context: IHookFunctions | IWebhookFunctions): ReadonlySet<string> {
   const behind = context.getChildNodes(context.getNode().name, { includeNodeParameters: true });
@@ -24,7 +26,8 @@ export function ownWorkflows(context: IHookFunctions | IWebhookFunctions): Reado
 
 function namedBy({ type, parameters = {}, disabled }: NodeTypeAndVersion): readonly unknown[] {
   if (disabled) return [];
-  const { attribution, workflowId: called, workflowJson } = parameters;
+  const { attribution, resource, operation, workflowId: called, workflowJson } = parameters;
+  if (type.startsWith(OURS) && MAKES_NO_RUN.has(`${textOf(resource)}/${textOf(operation)}`)) return [];
   if (type.startsWith(OURS)) return [isObject(attribution) && textOf(attribution['workflowId']).trim()];
   if (!CALLERS.has(type)) return [];
   const inline = jsonOf(textOf(workflowJson));
