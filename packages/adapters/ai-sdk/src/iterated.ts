@@ -1,14 +1,21 @@
 import type { Over } from '@runpurse/core/language-model';
 
+/** Whether it is there to be iterated. An event emitter that may be iterated may as well be heard, and then nobody iterates it. */
 export function isIterable(value: unknown): value is AsyncIterable<unknown> {
-  return typeof (value as { readonly [Symbol.asyncIterator]?: unknown } | null | undefined)?.[Symbol.asyncIterator] === 'function';
+  const { [Symbol.asyncIterator]: iterate, emit } = (value ?? {}) as { readonly [Symbol.asyncIterator]?: unknown; readonly emit?: unknown };
+  return typeof iterate === 'function' && typeof emit !== 'function';
 }
 
-/** Makes an iterable tell how it ends, in place, for it may be more than an iterable. A generator is its own iterator. */
-export function watchIterable(iterable: AsyncIterable<unknown>, over: Over): void {
-  if ('next' in iterable) return void watchIterator(iterable as AsyncGenerator, over);
+/** Makes an iterable tell how it ends, in place, for it may be more than an iterable. One that can't be changed is over: it never tells. */
+export async function watchIterable(iterable: AsyncIterable<unknown> & { readonly next?: unknown }, over: Over): Promise<void> {
   const iterate = iterable[Symbol.asyncIterator].bind(iterable);
-  Object.assign(iterable, { [Symbol.asyncIterator]: () => watchIterator(iterate(), over) });
+  try {
+    // A generator is its own iterator; what else is called `next` may be data, or a page.
+    if (typeof iterable.next === 'function' && iterate() === iterable) watchIterator(iterable as AsyncGenerator, over);
+    else Object.assign(iterable, { [Symbol.asyncIterator]: () => watchIterator(iterate(), over) });
+  } catch {
+    await over(undefined);
+  }
 }
 
 /** Why the run of a stream that its readers left is stopped. */
@@ -29,11 +36,16 @@ function watchIterator(iterator: AsyncIterator<unknown>, over: Over): AsyncItera
         throw error;
       }
     };
-  // A reader that leaves calls `return`, where there is one.
-  const leave: Step = iterator.return?.bind(iterator) ?? ((value) => Promise.resolve({ done: true, value }));
-  return Object.assign(iterator, {
-    next: telling(iterator.next.bind(iterator)),
-    return: telling(leave, true),
-    ...(iterator.throw && { throw: telling(iterator.throw.bind(iterator)) }),
-  });
+  try {
+    // A reader that leaves calls `return`, where there is one.
+    const leave: Step = iterator.return?.bind(iterator) ?? ((value) => Promise.resolve({ done: true, value }));
+    return Object.assign(iterator, {
+      next: telling(iterator.next.bind(iterator)),
+      return: telling(leave, true),
+      ...(iterator.throw && { throw: telling(iterator.throw.bind(iterator)) }),
+    });
+  } catch {
+    void over(undefined);
+    return iterator;
+  }
 }

@@ -12,7 +12,7 @@ import {
   type Answer,
   type Failure,
 } from '@runpurse/core/language-model';
-import { fingerprintOf, type CallOptions, type StreamPart } from './translate.ts';
+import { asksOnce, fingerprintOf, type CallOptions, type Model, type StreamPart } from './translate.ts';
 
 /** One try of a model call, from the question to the report. */
 interface Call {
@@ -42,7 +42,7 @@ export function middlewareOf(live: Live, place: Place, isCarried: boolean): Lang
         );
         return result;
       } catch (error) {
-        throw fail(call, error);
+        throw fail(call, error, model);
       }
     },
     async wrapStream({ params, model }) {
@@ -52,7 +52,7 @@ export function middlewareOf(live: Live, place: Place, isCarried: boolean): Lang
         const result = await model.doStream(call.sent);
         return { ...result, stream: metered(call, result.stream, requestIdOf(result.response?.headers)) };
       } catch (error) {
-        throw fail(call, error);
+        throw fail(call, error, model);
       }
     },
   };
@@ -110,11 +110,12 @@ function succeed(call: Call, answer: Answer): void {
 }
 
 /** What a call that got no stream or answer means for the run; returns what is thrown for it. */
-function fail(call: Call, error: unknown): unknown {
+function fail(call: Call, error: unknown, model: Model): unknown {
   const { live, place } = call;
   const refusal = refusalOf(error);
   if (refusal === undefined && !RunpurseError.isInstance(error)) {
-    breakOff(call, error, isUnsent(error) ? { usage: { input_tokens: 0, output_tokens: 0 } } : {}); // a call is one request
+    const wasUnsent = isUnsent(error) && guarded(live, () => asksOnce(model), false);
+    breakOff(call, error, wasUnsent ? { usage: { input_tokens: 0, output_tokens: 0 } } : {});
     return error;
   }
   // Refused or not asked for: there was no call to report.

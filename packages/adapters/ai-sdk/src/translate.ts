@@ -23,3 +23,9 @@ export function endpointOf(model: unknown): string | undefined {
   if (typeof config?.baseURL === 'string') return config.baseURL;
   return typeof config?.url === 'function' ? String((config.url as (at: object) => unknown)({ path: '/', modelId })) : undefined;
 }
+
+/** Whether a call of the model is one request: a wrapper around the provider's own model, or a `fetch` of its own, may make more. */
+export function asksOnce(model: unknown): boolean {
+  const { config } = model as { readonly config?: { readonly fetch?: unknown } };
+  return endpointOf(model) !== undefined && config?.fetch === undefined;
+}

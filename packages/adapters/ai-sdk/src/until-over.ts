@@ -19,7 +19,7 @@ export async function untilOver<Result>(work: () => Result | PromiseLike<Result>
   if (typeof result === 'object' && result !== null && ('baseStream' in result || 'consumeStream' in result))
     watchResult(result as StreamingResult, over);
   else if (result instanceof Readable) watchNodeStream(result, over);
-  else if (isIterable(result) && !(result instanceof ReadableStream) && Object.isExtensible(result)) watchIterable(result, over);
+  else if (isIterable(result) && !(result instanceof ReadableStream) && Object.isExtensible(result)) await watchIterable(result, over);
   else await over(undefined);
   return result;
 }

@@ -1,13 +1,11 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { PassThrough, Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { callsTool, sandboxConfig, SAYS_DONE, startGateway, type RunningGateway } from '@runpurse/conformance';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { generateText, isStepCount, streamText, type LanguageModel } from 'ai';
+import { generateText, isStepCount, streamText, wrapLanguageModel, type LanguageModel } from 'ai';
 import { createRunpurse, type AgentRun, type Runpurse } from '../src/index.ts';
-import type { Model, StreamPart } from '../src/translate.ts';
+import type { CallOptions, Generated, Model, StreamPart } from '../src/translate.ts';
 import { lookThenAnswer, lookup, scripted } from './stage.ts';
 
 /** What models and callers do that nobody meant, on a real gateway. */
@@ -294,56 +292,6 @@ describe('a result that the run returned', () => {
   });
 });
 
-describe('what the run returned to be iterated', () => {
-  const words = (run: AgentRun): AsyncGenerator<string> =>
-    (async function* () {
-      yield* streamText({ ...LOOP, model: run.model(scripted(lookThenAnswer)), tools: run.tools(lookup().tools) }).textStream;
-      yield (await generateText({ ...LOOP, model: run.model(scripted(() => ({}))) })).text;
-    })();
-  /** An iterable that is no generator, with something else to it, and whose iterators cannot be told that they are left. */
-  const iterable = (run: AgentRun) => {
-    const own = words(run);
-    return { name: 'mine', [Symbol.asyncIterator]: (): AsyncIterator<string> => ({ next: () => own.next() }) };
-  };
-  const whole = { status: 'completed', counts: { requests: 3, tool_calls: 1 }, held: '0' };
-  const readAll = async (pieces: AsyncIterable<unknown>): Promise<unknown[]> => {
-    const read: unknown[] = [];
-    for await (const piece of pieces) read.push(piece);
-    return read;
-  };
-
-  it.each<[string, (run: AgentRun) => AsyncIterable<unknown>]>([
-    ['an async generator', words],
-    ['an iterable', iterable],
-    ['a stream of Node', (run) => Readable.from(words(run))],
-  ])('is the run until its end, and stops it when it is left: %s', async (_, begin) => {
-    expect(await readAll(await runpurse.run({ runId: 'run-1' }, begin))).toEqual(['done', 'done']);
-    expect(await ended()).toMatchObject(whole);
-    for await (const _piece of await runpurse.run({ runId: 'run-2' }, begin)) break;
-    await wait(50);
-    expect(await runNow('run-2')).toMatchObject({ status: 'stopped', held: '0' });
-  });
-
-  it('fails the run with its error', async () => {
-    const mine = new Error('no such order');
-    const failing = await runpurse.run({ runId: 'run-1' }, async function* () {
-      yield await Promise.reject<unknown>(mine);
-    });
-    expect(await thrownBy(readAll(failing))).toBe(mine);
-    expect(await runNow()).toMatchObject({ status: 'failed' });
-  });
-
-  it('stays what it was', async () => {
-    const result = await runpurse.run({ runId: 'run-1' }, iterable);
-    expect([result.name, await readAll(result)]).toEqual(['mine', ['done', 'done']]);
-  });
-
-  it('may be piped by Node', async () => {
-    await pipeline(await runpurse.run({ runId: 'run-1' }, (run) => Readable.from(words(run))), new PassThrough().resume());
-    expect(await ended()).toMatchObject(whole);
-  });
-});
-
 describe('a call past the gateway', () => {
   const at = (baseURL: string): LanguageModel => createOpenAICompatible({ name: 'elsewhere', baseURL, apiKey: 'k' })('mock');
   const plain = async (model: LanguageModel): Promise<unknown> => generateText({ ...LOOP, model, maxRetries: 0 });
@@ -363,10 +311,34 @@ describe('a call past the gateway', () => {
     });
   });
 
-  it('that was sent and lost is charged at what was held for it', async () => {
+  const retrying = (baseURL: string): LanguageModel =>
+    createOpenAICompatible({
+      name: 'elsewhere',
+      baseURL,
+      apiKey: 'k',
+      fetch: (input, init) => fetch(input, init).catch(() => fetch('http://127.0.0.1:8', init)),
+    })('mock');
+  const falling = (baseURL: string): LanguageModel =>
+    wrapLanguageModel({
+      model: at(baseURL) as Model,
+      middleware: { specificationVersion: 'v4', wrapGenerate: ({ doGenerate, params }) => fallBack(doGenerate, params) },
+    });
+  const fallBack = async (first: () => PromiseLike<Generated>, params: CallOptions): Promise<Generated> => {
+    try {
+      return await first();
+    } catch {
+      return (at('http://127.0.0.1:8/v1') as Model).doGenerate(params);
+    }
+  };
+
+  it.each([
+    ['it was one request', at],
+    ['a fetch of its own then reached nobody', retrying],
+    ['a middleware inside then reached nobody', falling],
+  ])('that was sent and lost is charged at what was held for it: %s', async (_, modelAt) => {
     const server = createServer(({ socket }) => socket.destroy()).listen(0);
     const { port } = server.address() as AddressInfo;
-    await thrownBy(runpurse.run({ runId: 'run-1' }, (run) => plain(run.model(at(`http://127.0.0.1:${port}/v1`)))));
+    await thrownBy(runpurse.run({ runId: 'run-1' }, (run) => plain(run.model(modelAt(`http://127.0.0.1:${port}/v1`)))));
     server.close();
     expect((await runNow()).cost?.total_usd).not.toBe('0');
   });

@@ -157,7 +157,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       await this.#ask(
         span,
         () => live.run.authorizeModel({ ...place, ...asked, carried: call.isCarried }),
-        () => endCall(runId),
+        () => endCall(runId, live.run),
       );
     });
   }
@@ -308,10 +308,11 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   async #endModel(runId: string, error: unknown, result: () => Parameters<typeof reportCall>[1]): Promise<void> {
     await this.#guard(async () => {
       const span = this.#spans.get(runId);
-      const call = endCall(runId);
+      const call = span && endCall(runId, span.live.run);
       if (span === undefined || call === undefined) return;
-      // A call the gateway refused was not made: there is nothing to report.
-      if (error === undefined || refusalOf(error) === undefined) this.#report(span.live, call, error, result());
+      // A call the gateway refused was not made: there is nothing to report. One past it was refused by another gateway, after ours allowed it.
+      const isOurs = call.isCarried || call.tries > 1;
+      if (!isOurs || refusalOf(error) === undefined) this.#report(span.live, call, error, result());
       if (span.isRoot) await this.#end(span.live, error);
     });
   }
@@ -364,9 +365,9 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   }
 
   /** Calls still under way when their run fails or is cancelled: their own end comes late or never. */
-  #abandon({ spanIds }: Live): void {
+  #abandon({ run, spanIds }: Live): void {
     for (const id of spanIds) {
-      const call = endCall(id);
+      const call = endCall(id, run);
       if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
       this.#spans.find(id)?.tool?.hold.settle({ status: 'failed', error: new Error('its run ended first') });
     }

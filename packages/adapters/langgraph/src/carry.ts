@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { isAtGateway, RunpurseError, type ModelResult } from '@runpurse/core';
+import { isAtGateway, RunpurseError, type ModelResult, type Run } from '@runpurse/core';
 import { attemptOf, meteredFetch, type FetchedCall } from '@runpurse/core/fetch';
 import { around, graphSignals, nodeAround, withHandlers, type Around, type Callbacks } from './around.ts';
 import type { GraphSignals } from './departure.ts';
@@ -27,7 +27,8 @@ interface Inside {
   langchainRunId?: string | undefined;
 }
 
-const calls = new Map<string, Call>();
+/** Those under way, by their LangChain run: one for each run of ours that tells of it, and of these there is one for each gateway. */
+const calls = new Map<string, Map<Run, Call>>();
 const inside = new AsyncLocalStorage<Inside>();
 const covered = new AsyncLocalStorage<true>();
 
@@ -44,7 +45,7 @@ export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' |
     if (covered.getStore() === true) throw new RunpurseError('invalid_option', REPLACED);
     warnOfUnwrapped();
   }
-  calls.set(langchainRunId, started);
+  calls.set(langchainRunId, callsOf(langchainRunId).set(call.run, started));
   return started;
 }
 
@@ -72,10 +73,17 @@ function warnOfUnwrapped(): void {
   );
 }
 
-export function endCall(langchainRunId: string): Call | undefined {
-  const call = calls.get(langchainRunId);
-  calls.delete(langchainRunId);
+/** Ends the call as one of `run`. */
+export function endCall(langchainRunId: string, run: Run): Call | undefined {
+  const told = callsOf(langchainRunId);
+  const call = told.get(run);
+  told.delete(run);
+  if (told.size === 0) calls.delete(langchainRunId);
   return call;
+}
+
+function callsOf(langchainRunId: string | undefined): Map<Run, Call> {
+  return calls.get(langchainRunId ?? '') ?? new Map<Run, Call>();
 }
 
 /** Says how the call's last try ended. */
@@ -246,7 +254,7 @@ async function* untilLeft(store: Inside, stream: AsyncGenerator): AsyncGenerator
   try {
     yield* stream;
   } finally {
-    await calls.get(store.langchainRunId ?? '')?.leave?.();
+    for (const call of [...callsOf(store.langchainRunId).values()]) await call.leave?.();
   }
 }
 
@@ -264,15 +272,19 @@ function stopAtRefusals(onFailedAttempt: ((error: unknown) => void) | undefined)
  * installs it in OpenAI models; hand it to other clients (`new OpenAI({ fetch: runpurseFetch() })`) used inside a node.
  */
 export function runpurseFetch(inner?: typeof fetch): typeof fetch {
-  return meteredFetch((headers) => {
+  return (input, init) => {
+    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
     const id = headers.get(CALL_HEADER) ?? inside.getStore()?.langchainRunId;
     headers.delete(CALL_HEADER);
-    return (id === undefined ? undefined : calls.get(id)) ?? ambientCall();
-  }, inner);
+    const told = callsOf(id);
+    const each = told.size === 0 ? ambientCalls() : [...told.values()];
+    const metered = each.reduce((wrapped, call) => meteredFetch(() => call, wrapped), inner ?? fetch);
+    return metered(input, { ...init, headers });
+  };
 }
 
 /** A request LangChain told none of our handlers of, made inside a node or a tool of a run we know. */
-function ambientCall(): Call | undefined {
+function ambientCalls(): readonly Call[] {
   const { handlers, langchainRunId = '', metadata } = around();
-  return handlers.map((handler) => handler.callAt(langchainRunId, metadata)).find((call) => call !== undefined);
+  return handlers.flatMap((handler) => handler.callAt(langchainRunId, metadata) ?? []);
 }

@@ -11,7 +11,7 @@ import { createReactAgent } from '@langchain/langgraph/prebuilt';
 import type { ChatOpenAI, ChatOpenAIFields } from '@langchain/openai';
 import { createAgent, initChatModel, llmToolSelectorMiddleware, tool, type AgentMiddleware } from 'langchain';
 import { z } from 'zod';
-import { RunpurseCallbackHandler, runpurseMiddleware, withRunpurse } from '../src/index.ts';
+import { RunpurseCallbackHandler, runpurseFetch, runpurseMiddleware, withRunpurse } from '../src/index.ts';
 import { startProvider, type Provider } from './provider.ts';
 import { plainModel } from './stage.ts';
 
@@ -25,9 +25,8 @@ let provider: Provider;
 let gateway: RunningGateway;
 let runpurse: RunpurseCallbackHandler;
 
-beforeEach(async () => {
-  provider = await startProvider();
-  gateway = await startGateway({
+const begunGateway = () =>
+  startGateway({
     config: {
       providers: [{ name: 'stub', kind: 'openai', base_url: `${provider.url}/v1`, api_key: 'sk-provider', models: ['m'] }],
       prices: [{ model: 'm', input_mtok_usd: '1', output_mtok_usd: '2', max_output_tokens: 1_000, max_input_tokens: 100_000 }],
@@ -35,6 +34,10 @@ beforeEach(async () => {
       budgets: [{ scope: 'run', id: '*', limit_usd: '5' }],
     },
   });
+
+beforeEach(async () => {
+  provider = await startProvider();
+  gateway = await begunGateway();
   runpurse = new RunpurseCallbackHandler({ baseUrl: gateway.url, apiKey: gateway.apiKey });
 });
 afterEach(async () => {
@@ -50,6 +53,7 @@ const wrapped = (mode: Mode): ChatOpenAI => withRunpurse(bare(mode));
 const named = (mode: Mode) =>
   initChatModel('m', { modelProvider: 'openai', apiKey: gateway.apiKey, configuration: { baseURL: baseURL(mode) } });
 
+const ENDED = { status: 'completed', cost_usd: '0.002' };
 const hi = { messages: [{ role: 'user', content: 'hi' }] };
 const schema = z.object({ q: z.string() });
 const lookup = tool(() => 'ok', { name: 'lookup', description: 'a tool', schema });
@@ -232,6 +236,72 @@ describe.each(MODES)('what withRunpurse is given, %s', (mode) => {
     expect(found).toMatchObject({ status: 'completed', cost: { total_usd: '0.002' }, counts: { requests: 1 } });
     expect(found.requests[0]?.source).toBe(mode === 'carried' ? 'gateway' : 'self_reported');
     expect(await runsOfTheGateway()).toBe(1);
+  });
+});
+
+describe('handlers of two gateways', () => {
+  let second: RunningGateway;
+  let theirs: RunpurseCallbackHandler;
+  beforeEach(async () => {
+    second = await begunGateway();
+    theirs = new RunpurseCallbackHandler({ baseUrl: second.url, apiKey: second.apiKey });
+  });
+  afterEach(async () => {
+    await theirs.client.close();
+    await second.remove();
+  });
+  const inRunOfBoth = (work: () => Promise<unknown>, ours: readonly RunpurseCallbackHandler[]) =>
+    graphOf(work).invoke(hi, { callbacks: [...ours], metadata: { runpurse: { runId: RUN } } });
+  const both = async () => {
+    await theirs.client.flush();
+    return [await shown(), await second.readRun(RUN)];
+  };
+  const orders = [
+    ['first', () => [runpurse, theirs]],
+    ['last', () => [theirs, runpurse]],
+  ] as const;
+
+  describe.each(orders)('that of the carrying one %s', (_, handlers) => {
+    it.each(MODES)('both tell what each call costs, %s', async (mode) => {
+      await inRunOfBoth(async () => {
+        await wrapped(mode).invoke('hi');
+        for await (const _chunk of await wrapped(mode).stream('hi', { callbacks: [new Other()] }));
+      }, handlers());
+      for (const run of await both())
+        expect(run).toMatchObject({ status: 'completed', cost: { total_usd: '0.004' }, requests: [ENDED, ENDED] });
+      expect(await runsOfTheGateway()).toBe(1);
+    });
+
+    it('both tell of the tries of a client', async () => {
+      provider.answers((_body, count) => (count === 1 ? { status: 500 } : {}));
+      await inRunOfBoth(() => withRunpurse(bare('direct', { maxRetries: 1 })).invoke('hi'), handlers());
+      for (const run of await both())
+        expect(run).toMatchObject({ cost: { total_usd: '0.002', retry_usd: '0.002' }, counts: { requests: 2 } });
+    });
+
+    it('a client of the node’s own is carried by the one it points at', async () => {
+      const client = runpurseFetch();
+      const body = JSON.stringify({ model: 'm', max_tokens: 1_000, messages: hi.messages });
+      const headers = { authorization: `Bearer ${gateway.apiKey}`, 'content-type': 'application/json' };
+      await inRunOfBoth(() => client(`${gateway.url}/v1/chat/completions`, { method: 'POST', headers, body }), handlers());
+      expect(await shown()).toMatchObject({ status: 'completed', cost: { total_usd: '0.002' } });
+      expect(await runsOfTheGateway()).toBe(1);
+    });
+  });
+
+  it('a call that the carrying one refuses is held by neither', async () => {
+    const capped = new RunpurseCallbackHandler({ baseUrl: gateway.url, apiKey: gateway.apiKey, limitUsd: '0.001' });
+    const error = await thrown(inRunOfBoth(() => wrapped('carried').invoke('hi'), [capped, theirs]));
+    await capped.client.close();
+    expect(refusalOf(error)).toMatchObject({ code: 'budget_exceeded' });
+    for (const run of await both()) expect([run?.cost.total_usd, run?.budgets[0]?.held_usd]).toEqual(['0', '0']);
+  });
+
+  it('both tell of a stream that its reader left', async () => {
+    await inRunOfBoth(async () => {
+      for await (const _chunk of await wrapped('direct').stream('hi')) break;
+    }, [runpurse, theirs]);
+    for (const run of await both()) expect(run?.requests).toMatchObject([{ status: 'aborted' }]);
   });
 });
 

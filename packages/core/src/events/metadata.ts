@@ -29,6 +29,8 @@ export function isUsed(value: unknown): value is number {
 }
 
 const text = z.string();
+/** What is priced and ruled over by its name is that also with a space around it. */
+const called = z.string().trim();
 
 /** Tokens as a sender reports them, in the disjoint classes of `usageShape`. Left out or null is unknown, never 0. */
 export const reportedUsage = z.object({
@@ -69,10 +71,10 @@ export const EVENT_STATUSES = [...RUN_STATUSES, 'aborted', 'denied'] as const;
  */
 export const METADATA_FIELDS = {
   /** Model asked for, or in `llm.call.completed` the one that answered. */
-  model: text,
-  provider: text,
+  model: called,
+  provider: called,
   /** Falls back to the event's `name`. */
-  tool_name: text,
+  tool_name: called,
   usage: reportedUsage,
   /** What the call cost, as far as the sender knows. */
   cost_usd: amount,

@@ -42,6 +42,12 @@ describe('hole 1: a denial is HTTP 202 and enforce changes nothing', () => {
     },
   );
 
+  it.each([' refund', 'refund\t', '\u00a0refund '])('a rule holds for the tool %j as well', async (tool) => {
+    const { send } = await open({ policy: { tools: { deny: ['refund'] } } });
+    expect((await send(ask(tool), { enforce: true })).status).toBe(403);
+    expect((await send({ ...ask('x'), name: tool, metadata: {} }, { enforce: true })).status).toBe(403);
+  });
+
   it('each call past the rate cap is a refused one, however many there are in a second', async () => {
     const { send, run } = await open({ rate: { requests_per_minute: 1 } });
     for (const id of ['t1', 't2', 't3', 't4']) await send(ask('refund', { tool_call_id: id }), { enforce: true });
