@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
-from crewai import LLM, Agent, BaseLLM, Crew
+from crewai import LLM, Agent, BaseLLM, Crew, Flow, Memory
+from crewai.flow.async_feedback import HumanFeedbackPending
+from crewai.flow.flow import start
+from crewai.flow.human_feedback import human_feedback
 from crews import Lookup, RunTool, agent, attached, desk_crew, llm_at, task
 from pydantic import BaseModel
 from runpurse_crewai import refusal_of
+from runpurse_crewai.run import OPEN_RUNS
 
 LOOKUP = {
     "type": "function",
@@ -46,9 +54,16 @@ async def function(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
 
     with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
         llm = llm_at(args["model_at"], args["model"])
+        tool = Lookup(calls=calls)
+
+        def ask_inside(q: str) -> str:
+            calls.append(q)
+            return llm.call("Write it.")
+
+        functions = {"plain": lookup, "a tool's": tool.run, "asking": ask_inside}
 
         def ask() -> object:
-            return llm.call("lookup", tools=[LOOKUP], available_functions={"lookup": lookup})
+            return llm.call("lookup", tools=[LOOKUP], available_functions={"lookup": functions[args["function"]]})
 
         def ask_twice() -> str:
             with runpurse.run():
@@ -58,7 +73,7 @@ async def function(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
         still_wrapped = hasattr(BaseLLM._handle_tool_execution, "__wrapped__")
     return {
         "end": end,
-        "calls": calls,
+        "calls": tool.calls or calls,
         "problems": problems,
         "wrapped": [still_wrapped, hasattr(BaseLLM._handle_tool_execution, "__wrapped__")],
     }
@@ -170,3 +185,110 @@ async def hanging(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
                 await asyncio.to_thread(crew.kickoff)
                 took.append(time.monotonic() - began)
     return {"took": took}
+
+
+async def remembering(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """Who remembers what it did: CrewAI saves that in the background."""
+    problems: list[str] = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        time.sleep(0.3)  # So it saves when an agent by itself is done.
+        return [[1.0, 0.0] if "sky" in text else [0.0, 1.0] for text in texts]
+
+    llm = llm_at(args["model_at"], "rememberer")
+    memory = Memory(llm=llm, storage=tempfile.mkdtemp(), embedder=embed)
+
+    class Remembering(Flow[Any]):
+        @start()
+        def work(self) -> str:
+            self.remember(["The sky is blue.", "Cats like fish."])
+            return "done"
+
+    def crew() -> str:
+        by = agent("rememberer", llm)
+        return str(Crew(agents=[by], tasks=[task("Write it.", by)], memory=memory, verbose=False).kickoff().raw)
+
+    def flow() -> str:
+        remembering = Remembering()
+        remembering.memory = memory
+        return str(remembering.kickoff())
+
+    def alone() -> str:
+        return str(agent("rememberer", llm, memory=memory).kickoff("Write it.").raw)
+
+    def failing() -> str:
+        alone()
+        raise ValueError("no")
+
+    work = {"a crew": crew, "a flow": flow, "an agent": alone, "an agent in a run that fails": failing}[args["who"]]
+    whose = {"session_id": args["session_id"], "customer_id": "acme"}
+    with attached(args["gateway"], problems, context={} if args["in_run"] else whose) as runpurse:
+
+        def in_run() -> str:
+            with runpurse.run(**whose):
+                return work()
+
+        end = await asyncio.to_thread(ended, in_run if args["in_run"] else work)
+        saved_at_end = len(memory.list_records())
+        await asyncio.to_thread(memory.drain_writes)
+        await asyncio.to_thread(runpurse.flush)
+    return {"end": end, "problems": problems, "saved": [saved_at_end, len(memory.list_records())]}
+
+
+class _Pending:
+    def request_feedback(self, context: Any, flow: Any) -> str:
+        raise HumanFeedbackPending(context=context)
+
+
+class Waiting(Flow[Any]):
+    @start()
+    @human_feedback(message="Is it good?", provider=_Pending())
+    def work(self) -> str:
+        return "done"
+
+
+async def abandoned(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """Tasks of a server that goes on, whose kickoffs and calls are cancelled or wait for a human."""
+    problems: list[str] = []
+    owners: list[weakref.ref[Any]] = []
+
+    async def work() -> None:
+        if args["what"] == "a crew":
+            await desk_crew(llm_at(args["model_at"], "slow"), Lookup()).akickoff()
+        elif args["what"] == "a flow":
+            flow = Waiting()
+            owners.append(weakref.ref(flow))
+            await flow.kickoff_async()
+        else:
+            await llm_at(args["model_at"], "slow").acall("Write it.")
+
+    whose = {"session_id": args["session_id"]}
+    with mock.patch("runpurse_crewai.run.LATE_S", 0.1), attached(args["gateway"], problems, context=whose) as runpurse:
+        for _ in range(3):
+            await asyncio.wait([served := asyncio.create_task(work())], timeout=0.5)
+            served.cancel()
+            await asyncio.wait([served])
+            del served
+        gc.collect()
+        time.sleep(0.2)
+        await asyncio.to_thread(llm_at(args["model_at"], "desk").call, "Write it.")
+        await asyncio.to_thread(runpurse.flush)
+        open_runs = len(OPEN_RUNS)
+    return {"problems": problems, "open": open_runs, "owners": [owner() is not None for owner in owners]}
+
+
+async def taken_away(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """Attached while somebody else has patched CrewAI, who then puts back what they had found; attached anew."""
+    calls: list[str] = []
+
+    def ask() -> str:
+        functions = {"lookup": calls.append}
+        return ended(lambda: llm_at(args["model_at"], "desk").call("lookup", tools=[LOOKUP], available_functions=functions))
+
+    with mock.patch.object(BaseLLM, "_handle_tool_execution", BaseLLM._handle_tool_execution):
+        first = attached(args["gateway"], [])
+        first.__enter__()
+    first.__exit__(None, None, None)
+    with attached(args["gateway"], []):
+        end = await asyncio.to_thread(ask)
+    return {"end": end, "calls": calls}

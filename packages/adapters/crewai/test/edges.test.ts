@@ -51,6 +51,7 @@ describe('a model call that runs a function itself', () => {
     model_at: at(placeOf(isCarried)),
     session_id,
     model: 'desk',
+    function: 'plain',
     in_run: false,
     ...more,
   });
@@ -73,18 +74,48 @@ describe('a model call that runs a function itself', () => {
     },
   );
 
-  it.each(WAYS)('does not run it when it is denied: it is refused, %s', async (_way, isCarried) => {
+  it.each(WAYS.flatMap(([way, isCarried]) => ['plain', "a tool's"].map((name) => [name, way, isCarried] as const)))(
+    'does not run it when it is denied: it is refused (%s, %s)',
+    async (name, _way, isCarried) => {
+      await restart({ budgets: [], policy: { tools: { deny: ['lookup'] } } });
+      for (const in_run of [true, false]) {
+        const end = in_run ? 'policy_denied, policy_denied' : 'policy_denied';
+        const result = await python.call('function', told(isCarried, { in_run, function: name }));
+        expect(result).toMatchObject({ end, calls: [], problems: [] });
+      }
+      for (const run of await runs()) {
+        expect(run.tools[0]).toMatchObject({ tool: 'lookup', status: 'denied' });
+        expect(run).toMatchObject({ cost: { tool_usd: '0' } });
+        for (const request of run.requests) expect(request.cost_usd).toBe(CALL_USD);
+      }
+      expect((await runs()).map(({ status }) => status)).toEqual(['completed', 'failed']);
+    },
+  );
+
+  it.each(WAYS)("has a cap that holds for a tool's, %s", async (_way, isCarried) => {
+    await restart({ budgets: [{ scope: 'run', id: '*', limit_usd: '10' }], tools: [{ name: 'lookup', price_usd: '6' }] });
+    const result = await python.call('function', told(isCarried, { in_run: true, function: "a tool's" }));
+    expect(result).toMatchObject({ end: 'found x, budget_exceeded', calls: ['x'] });
+  });
+
+  it.each(WAYS)('that calls a model itself keeps the two apart, %s', async (_way, isCarried) => {
+    for (const in_run of [true, false])
+      expect(await python.call('function', told(isCarried, { in_run, function: 'asking' }))).toMatchObject({
+        end: in_run ? 'done, done' : 'done',
+        problems: [],
+      });
+    const [together, ...alone] = await runs();
+    expect(together).toMatchObject({ status: 'completed', cost: { total_usd: '0.00804' }, counts: { requests: 4, tool_calls: 2 } });
+    expect(alone.map(({ status, counts, cost }) => [status, counts.requests, cost.total_usd])).toEqual([
+      ['completed', 1, '0.00301'],
+      ['completed', 1, CALL_USD],
+    ]);
+  });
+
+  it('is asked about again after a patch of somebody else was undone', async () => {
     await restart({ budgets: [], policy: { tools: { deny: ['lookup'] } } });
-    for (const in_run of [true, false]) {
-      const end = in_run ? 'policy_denied, policy_denied' : 'policy_denied';
-      expect(await python.call('function', told(isCarried, { in_run }))).toMatchObject({ end, calls: [], problems: [] });
-    }
-    for (const run of await runs()) {
-      expect(run.tools[0]).toMatchObject({ tool: 'lookup', status: 'denied' });
-      expect(run).toMatchObject({ cost: { tool_usd: '0' } });
-      for (const request of run.requests) expect(request.cost_usd).toBe(CALL_USD);
-    }
-    expect((await runs()).map(({ status }) => status)).toEqual(['completed', 'failed']);
+    const how = { gateway: at(gateway), model_at: at(provider) };
+    expect(await python.call('taken_away', how)).toEqual({ end: 'policy_denied', calls: [] });
   });
 
   it.each([
@@ -143,6 +174,65 @@ describe('an agent by itself', () => {
       expect(others).toEqual([]);
       expect(run).toMatchObject({ status: 'completed', agent_id: 'alone', cost: { total_usd: '0.00503' }, counts: { requests: 3 } });
     },
+  );
+});
+
+describe('a memory', () => {
+  const told = (isCarried: boolean, who: string, in_run: boolean): object => ({
+    gateway: at(gateway),
+    model_at: at(placeOf(isCarried)),
+    session_id,
+    who,
+    in_run,
+  });
+
+  it.each(WAYS.flatMap(([way, isCarried]) => [true, false].map((inRun) => [way, inRun, isCarried] as const)))(
+    'of a crew is saved within its run, %s (in a block: %s)',
+    async (_way, inRun, isCarried) => {
+      expect(await python.call('remembering', told(isCarried, 'a crew', inRun))).toEqual({ end: 'done', problems: [], saved: [2, 2] });
+      const [run, ...others] = await runs();
+      expect(others).toEqual([]);
+      expect(run).toMatchObject({ status: 'completed', counts: { requests: 4 }, cost: { total_usd: '0.00404' } });
+    },
+  );
+
+  it.each(WAYS)('of a flow is saved within its run, %s', async (_way, isCarried) => {
+    expect(await python.call('remembering', told(isCarried, 'a flow', false))).toEqual({ end: 'done', problems: [], saved: [2, 2] });
+    const [run, ...others] = await runs();
+    expect(others).toEqual([]);
+    expect(run).toMatchObject({ status: 'completed', counts: { requests: 2 }, cost: { total_usd: '0.00202' } });
+  });
+
+  it.each(WAYS.flatMap(([way, isCarried]) => [true, false].map((inRun) => [way, inRun, isCarried] as const)))(
+    'of an agent by itself is saved after its run, for the same customer, %s (in a block: %s)',
+    async (_way, inRun, isCarried) => {
+      expect(await python.call('remembering', told(isCarried, 'an agent', inRun))).toEqual({ end: 'done', problems: [], saved: [0, 2] });
+      const all = await runs();
+      expect(all.map(({ status, counts }) => [status, counts.requests])).toEqual([2, 1, 1].map((count) => ['completed', count]));
+      for (const run of all) expect(run).toMatchObject({ customer_id: 'acme' });
+    },
+  );
+
+  it('is refused when its run has failed', async () => {
+    const result = await python.call('remembering', told(false, 'an agent in a run that fails', true));
+    expect(result).toEqual({ end: 'ValueError', problems: [], saved: [0, 0] });
+    expect((await runs()).map(({ status, counts }) => [status, counts.requests])).toEqual([['failed', 2]]);
+  });
+});
+
+describe('a server that goes on', () => {
+  it.each(['a crew', 'a flow', 'a call'])(
+    'stops and lets go what nobody will end any more: %s',
+    async (what) => {
+      const how = { gateway: at(gateway), model_at: at(provider), session_id, what };
+      expect(await python.call('abandoned', how)).toEqual({
+        problems: [],
+        open: 0,
+        owners: what === 'a flow' ? [false, false, false] : [],
+      });
+      expect((await runs()).map(({ status }) => status)).toEqual(['stopped', 'stopped', 'stopped', 'completed']);
+    },
+    30_000,
   );
 });
 

@@ -7,6 +7,8 @@ export const CALL_USD = '0.00101';
 const found = { tool_calls: [{ name: 'lookup', arguments: { q: 'x' } }], usage };
 const planned = { tool_calls: [{ name: 'create_reasoning_plan', arguments: { plan: 'p', steps: [], ready: true } }], usage };
 const done = { text: 'done', usage };
+const extracted = { text: '{"memories":["The sky is blue.","Cats like fish."]}', usage };
+const analysed = { text: '{"suggested_scope":"/facts","categories":["facts"],"importance":0.5}', usage };
 const shaped = { text: '{"text":"done"}', usage };
 const SCRIPTS = {
   'claude-desk': { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
@@ -17,6 +19,13 @@ const SCRIPTS = {
   },
   again: { cases: [{ prompt_contains: 'lookup', turns: [found, found, done] }], turns: [done] },
   planner: { cases: [{ prompt_contains: 'Create an execution plan', turns: [planned] }], turns: [done] },
+  rememberer: {
+    cases: [
+      { prompt_contains: 'Extract memory statements', turns: [extracted] },
+      { prompt_contains: 'Content to store', turns: [analysed] },
+    ],
+    turns: [done],
+  },
   shaper: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [shaped] },
   slow: [{ ...done, delay_ms: 5000 }],
 };

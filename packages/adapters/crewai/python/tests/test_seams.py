@@ -51,16 +51,52 @@ class Seams(unittest.TestCase):
         seam.leave(other)
         self.assertIs(self.thing.say, original)
 
-    def test_that_somebody_wrapped_again_is_left_to_them_and_used_anew(self) -> None:
+    def test_that_somebody_wrapped_again_is_left_to_them_and_entered_once_above_them(self) -> None:
         seam = Seam(self.thing, "say")
         one = around("one", self.told)
         seam.enter(one)
         ours = self.thing.say
-        self.thing.say = lambda thing, word: ours(thing, f"{word}!")  # type: ignore[method-assign]
+        self.thing.say = theirs = lambda thing, word: ours(thing, f"{word}!")  # type: ignore[method-assign]
         seam.leave(one)
         self.assertEqual((self.thing().say("a"), self.told), ("said a!", []))
         seam.enter(one)
-        self.assertEqual((self.thing().say("b"), self.told), ("said b!", ["one before b!", "one after b!"]))
+        self.assertEqual((self.thing().say("b"), self.told), ("said b!", ["one before b", "one after b"]))
+        self.thing.say = ours  # type: ignore[method-assign]  # Theirs is undone, with whatever stood above it.
+        self.assertEqual((self.thing().say("c"), self.told[2:]), ("said c", ["one before c", "one after c"]))
+        self.thing.say = theirs  # type: ignore[method-assign]
+        seam.leave(one)
+        self.assertEqual((self.thing().say("d"), self.told[4:]), ("said d!", []))
+
+    def test_that_somebody_took_away_comes_back_with_who_enters_next(self) -> None:
+        original = self.thing.say
+        seam = Seam(self.thing, "say")
+        one = around("one", self.told)
+        seam.enter(one)
+        self.thing.say = original  # type: ignore[method-assign]
+        seam.leave(one)
+        seam.enter(one)
+        self.assertEqual((self.thing().say("a"), self.told), ("said a", ["one before a", "one after a"]))
+        seam.leave(one)
+        self.assertIs(self.thing.say, original)
+
+    def test_that_calls_itself_is_entered_each_time(self) -> None:
+        def say(thing: Any, word: str) -> str:
+            return f"said {thing.say('b') if word == 'a' else word}"
+
+        self.thing.say = say  # type: ignore[method-assign]
+        seam = Seam(self.thing, "say")
+        seam.enter(around("one", self.told))
+        self.assertEqual(self.thing().say("a"), "said said b")
+        self.assertEqual(self.told, ["one before a", "one before b", "one after b", "one after a"])
+
+    def test_gives_the_method_what_those_around_it_say(self) -> None:
+        @contextmanager
+        def louder(_thing: Any, word: str) -> Iterator[dict[str, object]]:
+            yield {"word": word.upper()}
+
+        seam = Seam(self.thing, "say")
+        seam.enter(louder)
+        self.assertEqual((self.thing().say("a"), self.thing().say(word="b")), ("said A", "said B"))
 
     def test_of_a_coroutine_lasts_as_long_as_it_and_sees_what_it_raises(self) -> None:
         seam = Seam(self.thing, "think")

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from crewai.utilities.string_utils import sanitize_tool_name
 from .client import Client, FailurePolicy, Problem
 from .decision import GatewayUnavailable, Refused, or_raise, refusal_of
 from .interceptor import CALL_ID, RunpurseInterceptor
-from .run import NOTHING, OPEN_RUNS, ModelCall, Run, ToolCall, check_context
+from .run import NOTHING, OPEN_RUNS, ModelCall, Run, ToolCall, check_context, end_abandoned
 from .seams import AGENT_KICKOFF, AGENT_KICKOFF_ASYNC, CREW_REPLAY, FUNCTION, LITELLM_FUNCTION, USAGE, Around, Seam
 from .state import LAST_TOOL, MODEL, RUN, TOOL, current_run
 from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
@@ -36,6 +36,8 @@ _ASKING = frozenset({InterceptionPoint.EXECUTION_START, InterceptionPoint.PRE_MO
 _BLOCKED = "Tool execution blocked by hook. Tool: "
 #: Why CrewAI tells a tool's end although it did not run it.
 _NOT_RUN = frozenset({"usage_limit", "unknown_tool"})
+#: What `Agent(reasoning=True)` has its model call to state the plan.
+_PLAN = ("create_reasoning_plan", "crewai.utilities.reasoning_handler")
 _CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt, GeneratorExit)
 _BASE_URL_VARIABLES = {"openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "anthropic": ("ANTHROPIC_BASE_URL",)}
 
@@ -166,7 +168,8 @@ class Runpurse:
                 run.end("stopped", reason="the process ended")
         self.close()
 
-    def _new_run(self, stated: Mapping[str, str | None], limit_usd: str | None, bounds: Mapping[str, int] | None) -> Run:
+    def _new_run(self, stated: Mapping[str, object], limit_usd: str | None, bounds: Mapping[str, int] | None) -> Run:
+        end_abandoned()
         context = {**self._context, **{field: value for field, value in stated.items() if value is not None}}
         return Run(self.client, context, limit_usd=limit_usd or self._limit_usd, bounds=bounds or self._bounds)
 
@@ -198,17 +201,19 @@ class Runpurse:
         run = self._begun(owner)
         if run is None:
             return
-        run.owner = owner
         run.execution = get_execution_uuid()
         run.outer = RUN.get()
-        OPEN_RUNS.add(run)
+        run.keep_open(_task_or_thread(), owner)
         RUN.set(run)
 
     def _execution_end(self, context: Any) -> None:
         run = self._own_run()
         owner = context.crew if context.crew is not None else context.flow
-        if run is None or run.owner is None or run.owner is not owner:
+        if run is None or not run.is_of(owner):
             return
+        # What it remembers is saved in the background, with models of the run; CrewAI waits for that right after.
+        with suppress(Exception):  # CrewAI's own, and its fault: the run ends all the same.
+            owner._drain_memory_writes()
         RUN.set(run.outer)
         if context.status == "completed":
             run.end("completed", revenue_usd=run.revenue_usd)
@@ -226,6 +231,9 @@ class Runpurse:
         if refused is not None:
             raise Refused(refused)
         self._catch_up(run, run.last_model.get(key))
+        if run.is_ended:
+            self._before_model(context)  # It ended while we waited.
+            return
         tools = getattr(context.executor, "tools", None) if context.executor is not None else None
         asking = {"max_output_tokens": max_output_tokens(llm), "input_tokens_max": input_tokens_max(context.messages, tools)}
         call = ModelCall(run, model, self._place(context), asking)
@@ -281,16 +289,24 @@ class Runpurse:
     def _run_of(self, context: Any) -> Run | None:
         """The run a call belongs to; outside of any, a model call or tool is a run of its own."""
         run = current_run()
+        role = _role_of(context.agent)
         if run is None:
-            lone = self._new_run({"agent_id": _role_of(context.agent)}, None, None)
-            lone.is_lone = True
-            OPEN_RUNS.add(lone)
-            return lone
+            return self._lone({"agent_id": role})
         if run.client is not self.client:
             return None  # Another attachment's.
-        if run.is_ended:
-            raise GatewayUnavailable(f"Run {run.run_id} has ended: nothing more is done in it.")
-        return run
+        if not run.is_ended:
+            return run
+        if run.status == "completed":
+            # What went on in the background, such as an agent's memory, is done for the same customer, by the same caps.
+            stated = {**run.context, "run_id": None, "agent_id": role or run.context.get("agent_id")}
+            return self._lone(stated, run.limit_usd, run.bounds)
+        raise GatewayUnavailable(f"Run {run.run_id} has ended: nothing more is done in it.")
+
+    def _lone(self, stated: Mapping[str, object], limit_usd: str | None = None, bounds: Mapping[str, int] | None = None) -> Run:
+        lone = self._new_run(stated, limit_usd, bounds)
+        lone.is_lone = True
+        lone.keep_open(_task_or_thread())
+        return lone
 
     def _place(self, context: Any) -> dict[str, object]:
         tool = TOOL.get()
@@ -362,19 +378,22 @@ class Runpurse:
         return run
 
     @contextmanager
-    def _around_function(self, _llm: Any, *_args: Any, **told: Any) -> Iterator[None]:
+    def _around_function(self, _llm: Any, *_args: Any, **told: Any) -> Iterator[Mapping[str, object] | None]:
         call = self._guarded(InterceptionPoint.PRE_TOOL_CALL, self._before_function)(told)
+        if not isinstance(call, ToolCall):
+            yield None
+            return
+        functions = told["available_functions"]
         try:
-            yield
+            yield {"available_functions": {**functions, call.name: _within(call, functions[call.name])}}
         finally:
-            if isinstance(call, ToolCall):
-                TOOL.set(call.outer)
-                call.is_over = True
+            TOOL.set(call.outer)
+            call.is_over = True
 
     @contextmanager
     def _around_litellm_function(
         self, llm: Any, tool_calls: Any, available_functions: Any = None, from_task: Any = None, from_agent: Any = None, **_named: Any
-    ) -> Iterator[None]:
+    ) -> Iterator[Mapping[str, object] | None]:
         """LiteLLM's LLM is given all that the answer asks for, and runs the first."""
         function = getattr(next(iter(tool_calls or ()), None), "function", None)
         told = {
@@ -384,8 +403,8 @@ class Runpurse:
             "from_task": from_task,
             "from_agent": from_agent,
         }
-        with self._around_function(llm, **told):
-            yield
+        with self._around_function(llm, **told) as changes:
+            yield changes
 
     def _before_function(self, told: Mapping[str, Any]) -> ToolCall | None:
         asked = MODEL.get()
@@ -399,8 +418,8 @@ class Runpurse:
             # Its answer is there, and is to be paid before the function is asked about.
             asked.told_id = CALL_ID.get()
             asked.run.record_model(asked, usage=asked.usage)
-        if str(getattr(function, "__module__", "")).startswith("crewai."):
-            return None  # Nothing but the shape of an answer, such as the plan of an agent.
+        if (name, getattr(function, "__module__", None)) == _PLAN:
+            return None  # Nothing but the shape of an answer.
         context = SimpleNamespace(agent=told.get("from_agent"), task=told.get("from_task"))
         run = asked.run if asked is not None and asked.run.is_lone and not asked.run.is_ended else self._run_of(context)
         if run is None:
@@ -490,6 +509,29 @@ class Runpurse:
             call.run.settle_tool(call, event.error)
             if call.run.is_lone and not call.run.last_model:
                 call.run.end("failed", reason=event.error)
+
+
+def _within(call: ToolCall, function: Callable[..., object]) -> Callable[..., object]:
+    """CrewAI tells the ends of the function and of the model call right after it, where what it called itself must be behind us."""
+    asked = MODEL.get()
+
+    def work(*args: Any, **named: Any) -> object:
+        try:
+            return function(*args, **named)
+        finally:
+            MODEL.set(asked)
+            TOOL.set(call)
+            LAST_TOOL.set(call)
+
+    return work
+
+
+def _task_or_thread() -> object:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None  # No loop runs in this thread.
+    return task or threading.current_thread()
 
 
 def _reason(error: BaseException | None) -> str:

@@ -6,7 +6,10 @@ import contextlib
 import re
 import socket
 import threading
+import time
 import uuid
+import weakref
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -22,6 +25,8 @@ RunStatus = Literal["completed", "failed", "stopped"]
 
 #: The usage of a call that was not made, or that a provider answered with an error: it bills nothing then.
 NOTHING = {"input_tokens": 0, "output_tokens": 0}
+#: How late CrewAI may tell an end.
+LATE_S = 5.0
 
 
 def _new_id(prefix: str) -> str:
@@ -47,7 +52,7 @@ class Call:
     @property
     def patience_s(self) -> float:
         """How long the end of it, once it is over, may take to reach us."""
-        return 5.0
+        return LATE_S
 
 
 class ModelCall(Call):
@@ -141,14 +146,15 @@ class Run:
         self.bounds = dict(bounds or {})
         self.revenue_usd: str | None = None
         """What the run earned; set it before the run ends."""
-        self.owner: object = None
-        """The crew or flow whose end is the run's; none when the user says where it ends."""
         self.execution: str | None = None
         """CrewAI's id of the kickoff that the run began with."""
         self.outer: Run | None = None
         self.is_lone = False
         """A single call that belongs to no run."""
-        self.is_ended = False
+        self.status: RunStatus | None = None
+        """How it ended."""
+        self._place: weakref.ref[Any] | None = None
+        self._owner: weakref.ref[Any] | None = None
         self.last_model: dict[object, ModelCall] = {}
         """By agent and task."""
         self.refused: dict[object, Refusal] = {}
@@ -156,6 +162,29 @@ class Run:
         self._open: dict[str, Call] = {}
         self._sequence = 0
         self._lock = threading.Lock()
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status is not None
+
+    def keep_open(self, place: object, owner: object = None) -> None:
+        """
+        `place`: the task or thread it runs in; `owner`: the crew or flow whose end is the run's, if any. When either is gone,
+        nobody will end the run any more.
+        """
+        # Kept to be called when they are gone.
+        self._place = weakref.ref(place, self._abandon)
+        self._owner = None if owner is None else weakref.ref(owner, self._abandon)
+        OPEN_RUNS.add(self)
+
+    def is_of(self, owner: object) -> bool:
+        return self._owner is not None and self._owner() is owner
+
+    def _abandon(self, _gone: object) -> None:
+        # Called by the garbage collector, wherever it strikes: there nothing may wait, for a lock or for the gateway.
+        if not self.is_ended:
+            # The end of a lone call is told by CrewAI in a thread of its own, and may come after its task is gone.
+            _ABANDONED.append((time.monotonic() + (LATE_S if self.is_lone else 0), self))
 
     def start(self) -> Decision:
         """Says that the run begins, with its cap and bounds. A denied run must not begin."""
@@ -286,19 +315,23 @@ class Run:
 
     def end(self, status: RunStatus, *, reason: object = None, revenue_usd: str | None = None) -> None:
         """Ends the run, once, and delivers its events. What is still under way is cut off and told as such."""
-        with self._lock:
-            if self.is_ended:
-                return
-            left = [] if status == "stopped" else list(self._open.values())
-        for call in left:
-            # Of a failed run, tasks beside the failed one may still be at work: they are not waited for.
-            call.is_settled.wait(call.patience_s if status == "completed" else min(1.0, call.patience_s))
-        with self._lock:
-            if self.is_ended:
-                return
-            self.is_ended = True
-            OPEN_RUNS.discard(self)
-            left = list(self._open.values())
+        until = time.monotonic() + LATE_S
+        waited: set[Call] = set()
+        while True:
+            is_waiting = status != "stopped" and time.monotonic() < until
+            with self._lock:
+                if self.is_ended:
+                    return
+                left = [call for call in self._open.values() if is_waiting and call not in waited]
+                if not left:
+                    self.status = status
+                    OPEN_RUNS.discard(self)
+                    left = list(self._open.values())
+                    break
+            for call in left:
+                # Of a failed run, tasks beside the failed one may still be at work: they are not waited for.
+                call.is_settled.wait(call.patience_s if status == "completed" else min(1.0, call.patience_s))
+            waited.update(left)  # Others may have begun meanwhile, in the background.
         for call in left:
             if isinstance(call, ModelCall) and (status == "completed" or (status == "failed" and call.was_never_made())):
                 self.record_unheard(call)
@@ -366,3 +399,16 @@ AFTER = {"event_phase": "after", "policy_stage": "post_action"}
 
 #: Runs that nobody has ended yet; at the end of the process they are told as stopped.
 OPEN_RUNS: set[Run] = set()
+#: Those of them whose place or owner is gone, and when they may be told so.
+_ABANDONED: deque[tuple[float, Run]] = deque()
+
+
+def end_abandoned() -> None:
+    now = time.monotonic()
+    with contextlib.suppress(IndexError):  # Another thread was faster.
+        for _ in range(len(_ABANDONED)):
+            due, run = _ABANDONED.popleft()
+            if due > now:
+                _ABANDONED.append((due, run))
+            else:
+                run.end("stopped", reason="it was interrupted")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from crewai import LLM, Agent, BaseLLM, Crew
 
-#: What goes around a call of the method; it is given what the method is given.
-Around = Callable[..., AbstractContextManager[object]]
+#: What goes around a call of the method; it is given what the method is given, and may yield arguments to be given instead.
+Around = Callable[..., AbstractContextManager[Mapping[str, object] | None]]
 
 
 class Seam:
@@ -23,20 +24,23 @@ class Seam:
         self._wrapper: Any = None
         self._arounds: list[Around] = []
         self._lock = threading.Lock()
+        self._is_around: ContextVar[bool] = ContextVar(f"runpurse_around_{name}", default=False)
 
     def enter(self, around: Around) -> None:
         with self._lock:
-            self._arounds.append(around)
-            if self._wrapper is None:
-                self._original = getattr(self._owner, self._name)
-                self._wrapper = self._wrapped(self._original)
+            present = getattr(self._owner, self._name)
+            # Somebody else may have wrapped it or taken ours away since.
+            if not self._arounds and present is not self._wrapper:
+                self._original = present
+                self._wrapper = self._wrapped(present)
                 setattr(self._owner, self._name, self._wrapper)
+            self._arounds.append(around)
 
     def leave(self, around: Around) -> None:
         with self._lock:
             if around in self._arounds:  # Else it has left before.
                 self._arounds.remove(around)
-            # Where somebody else has wrapped it since, ours stays below theirs, with nothing around.
+            # Where somebody else has wrapped it since, ours stays below theirs, with nothing around until one enters again.
             if not self._arounds and getattr(self._owner, self._name) is self._wrapper:
                 setattr(self._owner, self._name, self._original)
                 self._wrapper = None
@@ -46,23 +50,45 @@ class Seam:
 
             @functools.wraps(original)
             async def call_async(*args: Any, **named: Any) -> Any:
-                with self._around(*args, **named):
+                with self._around(call_async, args, named) as changes:
+                    args, named = _changed(original, args, named, changes)
                     return await original(*args, **named)
 
             return call_async
 
         @functools.wraps(original)
         def call(*args: Any, **named: Any) -> Any:
-            with self._around(*args, **named):
+            with self._around(call, args, named) as changes:
+                args, named = _changed(original, args, named, changes)
                 return original(*args, **named)
 
         return call
 
-    def _around(self, *args: Any, **named: Any) -> ExitStack:
-        with ExitStack() as stack:
-            for around in list(self._arounds):
-                stack.enter_context(around(*args, **named))
-            return stack.pop_all()
+    @contextmanager
+    def _around(self, wrapper: object, args: tuple[Any, ...], named: Mapping[str, Any]) -> Iterator[Mapping[str, object]]:
+        # An earlier wrapper of ours may still be below somebody else's, and the latest above: one of them is enough.
+        outer = self._is_around.get()
+        is_below = outer and wrapper is not self._wrapper
+        self._is_around.set(not is_below)
+        changes: dict[str, object] = {}
+        try:
+            with ExitStack() as stack:
+                for around in [] if is_below else list(self._arounds):
+                    changed = stack.enter_context(around(*args, **named))
+                    changes.update(changed or {})
+                yield changes
+        finally:
+            self._is_around.set(outer)
+
+
+def _changed(
+    original: Any, args: tuple[Any, ...], named: dict[str, Any], changes: Mapping[str, object]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if not changes:
+        return args, named
+    bound = inspect.signature(original).bind(*args, **named)
+    bound.arguments.update(changes)
+    return bound.args, bound.kwargs
 
 
 #: `LLM.call` runs one of its `available_functions`.
