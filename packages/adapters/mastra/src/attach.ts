@@ -2,13 +2,14 @@ import type { AgentConfig } from '@mastra/core/agent';
 import type { ObservabilityExporter } from '@mastra/core/observability';
 import type { GatewayClient, Run, RunOptions } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
-import { beginRun, endRun, frames, guarded, type Host, type Live } from './live.ts';
+import { endWhenIdle } from './background.ts';
+import { beginRun, endRun, failureSaid, frames, guarded, type Host, type Live } from './live.ts';
 import { beginExecution } from './execution.ts';
 import { exporterOf } from './exporter.ts';
 import { attachmentOf, overheard } from './processor.ts';
 import { guardOf, type Guard } from './tools.ts';
 import { workflowsOf, type Gate, type GateOptions, type StepLike, type WorkflowLike } from './workflow.ts';
-import { isCancellation } from '@runpurse/core/language-model';
+import { isCancellation, watched } from '@runpurse/core/language-model';
 import { defined, noteEndpoint, type Context } from './translate.ts';
 
 /** What belongs to no run in particular (`workflowId`, `limitUsd`, …) is the default of each run. */
@@ -167,13 +168,19 @@ async function untilOver<Result>(live: Live, work: () => Result | PromiseLike<Re
     const result = await frames.run({ live, place: {} }, work);
     const output: Output = typeof result === 'object' && result !== null ? result : {};
     const settled = output._waitUntilFinished?.() ?? (isPromise(output.result) ? output.result.catch(() => {}) : undefined);
-    if (settled === undefined) await endWith(live, output);
-    else void settled.then(async () => endWith(live, await saidBy(output)));
+    if (settled !== undefined) void settled.then(async () => endWith(live, await saidBy(output)));
+    // Of a part of an output, such as its text, nothing else tells the end.
+    else if (!(result instanceof ReadableStream) || result.locked) await endWith(live, output);
+    else return watched(result, (failure) => (failure === undefined ? endWhenIdle(live) : failed(live, failure.error))) as Result;
     return result;
   } catch (error) {
-    await endRun(live, isCancellation(error, undefined) ? { type: 'stopped' } : { type: 'failed', error });
+    await failed(live, error);
     throw error;
   }
+}
+
+async function failed(live: Live, error: unknown): Promise<void> {
+  await endRun(live, isCancellation(error, undefined) ? { type: 'stopped' } : { type: 'failed', error });
 }
 
 function isPromise(value: unknown): value is Promise<unknown> {
@@ -189,10 +196,11 @@ async function saidBy(stream: Output): Promise<Output> {
 
 /** Mastra's results tell of a refusal, an error or a cancel without throwing it. */
 async function endWith(live: Live, { tripwire, error, finishReason, status }: Output): Promise<void> {
-  if (tripwire !== undefined) return endRun(live, { type: 'failed', error: tripwire.reason });
+  if (tripwire !== undefined) return endRun(live, { type: 'failed', error: failureSaid(live, tripwire.reason) });
   if (error !== undefined) return endRun(live, { type: 'failed', error });
   if (finishReason === 'aborted' || status === 'canceled') return endRun(live, { type: 'stopped' });
-  return endRun(live, status === 'failed' ? { type: 'failed', error: live.failure?.error ?? 'failed' } : { type: 'completed' });
+  if (status === 'failed') return endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
+  return endWhenIdle(live);
 }
 
 function warn(fault: unknown): void {

@@ -7,11 +7,13 @@ export interface Task {
   readonly state: 'open' | 'suspended' | 'over';
 }
 
-/** What keeps a run open after its agent's answer: tasks, and the turn that tells the agent of them (`untilIdle`). */
+/** What keeps a run open after its agent's answer: tasks, and turns that tell the agent of them (`untilIdle`). */
 export interface Background {
   /** By the id the model gave the call, until a turn is told of it. */
   readonly tasks: Map<string, Task>;
-  /** The agent has answered. */
+  /** Turns under way, one object for each. */
+  readonly turns: Set<object>;
+  /** The agent has answered, or the work is done that the run was begun for: the turns end it. */
   isAnswered: boolean;
   ending?: NodeJS.Timeout | undefined;
 }
@@ -41,33 +43,47 @@ export function noteTaskEnd(live: Live, toolCallId: string, state: Task['state']
   endIfIdle(live);
 }
 
-/** The run whose tasks a turn is told of by Mastra, in a system message: it goes on with that. */
-export function runToldOf({ tasks: known }: Host, systemMessages: readonly unknown[]): string | undefined {
-  if (known.size === 0) return undefined;
-  const told = JSON.stringify(systemMessages);
-  const live = [...known].find(([taskId]) => told.includes(taskId))?.[1];
-  if (live === undefined) return undefined;
-  const { background } = live;
-  clearTimeout(background.ending);
-  background.isAnswered = false;
-  for (const [toolCallId, { taskId = '', state }] of background.tasks)
-    if (state !== 'suspended' && told.includes(taskId)) background.tasks.delete(toolCallId);
-  return live.run.runId;
+/** Tasks that Mastra tells a turn of, in a system message, and the run they are of: it goes on with that turn. */
+export interface Told {
+  readonly live: Live;
+  readonly toolCallIds: readonly string[];
 }
 
-/** Ends a run whose agent has answered as completed, as soon as nothing of it goes on in the background. */
+export function toldOf({ tasks: known }: Host, systemMessages: readonly unknown[]): Told | undefined {
+  if (known.size === 0) return undefined;
+  const text = JSON.stringify(systemMessages);
+  const live = [...known].find(([taskId]) => text.includes(taskId))?.[1];
+  if (live === undefined) return undefined;
+  const told = [...live.background.tasks].filter(
+    ([, { taskId, state }]) => taskId !== undefined && state !== 'suspended' && text.includes(taskId),
+  );
+  return { live, toolCallIds: told.map(([toolCallId]) => toolCallId) };
+}
+
+/** Keeps the run open for a turn that has begun in it, until that is taken out of its `turns`. */
+export function beginTurn({ live: { background }, toolCallIds }: Told): object {
+  const turn = {};
+  clearTimeout(background.ending);
+  background.turns.add(turn);
+  for (const toolCallId of toolCallIds) background.tasks.delete(toolCallId);
+  return turn;
+}
+
+/** Ends a run whose agent has answered, or whose work is done, as completed, as soon as nothing of it goes on in the background. */
 export async function endWhenIdle(live: Live): Promise<void> {
-  const isAllAwaited = [...live.background.tasks.values()].every(({ taskId }) => taskId === undefined);
-  if (isAllAwaited) return endRun(live, { type: 'completed' });
-  live.background.isAnswered = true;
-  live.atEnd.push(() => clearTimeout(live.background.ending));
+  const { background, atEnd } = live;
+  const isAllAwaited = [...background.tasks.values()].every(({ taskId }) => taskId === undefined);
+  if (isAllAwaited && background.turns.size === 0) return endRun(live, { type: 'completed' });
+  background.isAnswered = true;
+  atEnd.push(() => clearTimeout(background.ending));
   endIfIdle(live);
 }
 
 function endIfIdle(live: Live): void {
   const { background, host } = live;
   clearTimeout(background.ending);
-  if (!background.isAnswered || [...background.tasks.values()].some(({ state }) => state !== 'over')) return;
+  if (!background.isAnswered || background.turns.size > 0) return;
+  if ([...background.tasks.values()].some(({ state }) => state !== 'over')) return;
   background.ending = setTimeout(() => void guarded(host, () => endRun(live, { type: 'completed' }), undefined), TOLD_WITHIN_MS);
 }
 

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   REFUSALS,
   RefusedError,
+  refusalOf,
   runEndOf,
   usableId,
   type Decision,
@@ -51,12 +52,12 @@ export interface Live {
   readonly toolCalls: Set<string>;
   /** Tool calls that wait to be resumed. */
   readonly suspended: Set<SuspendedCall>;
-  /** A workflow's steps that wait to be resumed. */
-  readonly suspendedSteps: Map<string, Step[]>;
+  /** A workflow's steps, by what they are known by there. */
+  readonly heldSteps: Map<string, HeldStep>;
   readonly background: Background;
   /** Begun by an agent's execution: what goes on under the run's id, resumed or after an approval, ends it like that. */
   readonly isAgents: boolean;
-  /** Why the newest model call failed, as it was thrown. */
+  /** Why the newest model call failed, or a workflow's step was refused, as it was thrown. */
   failure?: Failure | undefined;
   /** Done when the run ends, so that nothing of it stays behind. */
   readonly atEnd: (() => void)[];
@@ -83,6 +84,14 @@ export interface SuspendedCall {
   readonly parentStepId: string | undefined;
   /** Said why, as Mastra then proves when it resumes the call. */
   readonly hasPayload: boolean;
+}
+
+/** The calls of a workflow's step. */
+export interface HeldStep {
+  /** Those that wait to be resumed, and what each was given. */
+  readonly waiting: Map<Step, unknown>;
+  /** One was asked for in this process: none that doesn't wait here was asked for in another. */
+  isAskedHere: boolean;
 }
 
 /** Where in a run something happens: in which agent, inside which step. */
@@ -153,8 +162,8 @@ function makeLive(host: Host, options: RunOptions, isAgents: boolean): Live {
     open: new Map(),
     toolCalls: new Set(),
     suspended: new Set(),
-    suspendedSteps: new Map(),
-    background: { tasks: new Map(), isAnswered: false },
+    heldSteps: new Map(),
+    background: { tasks: new Map(), turns: new Set(), isAnswered: false },
     isAgents,
     atEnd: [],
     isEnded: false,
@@ -178,7 +187,21 @@ export async function endRun(live: Live, ending: Ending): Promise<void> {
   forget(live);
   for (const done of live.atEnd) done();
   for (const abandon of [...live.open.values()]) guarded(live.host, abandon, undefined);
-  await live.run.end(runEndOf(ending.type === 'failed' ? (ending.error ?? 'failed') : undefined, ending.type === 'stopped'));
+  const error = ending.type === 'failed' ? (ending.error ?? 'failed') : undefined;
+  // Paused at the gateway, it waits for whoever resumes it there.
+  if (isPaused(live, error)) await live.host.client.flush();
+  else await live.run.end(runEndOf(error, ending.type === 'stopped'));
+}
+
+/** Was it refused because it is paused itself, and no run inside it? */
+function isPaused({ run }: Live, error: unknown): boolean {
+  const refusal = refusalOf(error);
+  return refusal?.code === 'run_paused' && refusal.details?.['run_id'] === run.runId;
+}
+
+/** The failure that Mastra tells of by its message alone: the newest of the run, if it is that one. */
+export function failureSaid({ failure }: Live, message: string): unknown {
+  return failure?.error instanceof Error && failure.error.message === message ? failure.error : message;
 }
 
 /** Ends the run as stopped this long after an abort. Gives back how to leave off. */

@@ -6,7 +6,6 @@ import {
   answerWith,
   boundsOf,
   failureOf,
-  isUnsent,
   requestIdOf,
   watched,
   type Answer,
@@ -130,7 +129,7 @@ async function make(step: ModelStep, options: CallOptions, ask: Ask): Promise<An
   } catch (error) {
     const refusal = isCarried ? refusalOf(error) : undefined;
     if (refusal === undefined) {
-      fail(call, error, isUnsent(error) ? { usage: { input_tokens: 0, output_tokens: 0 } } : {}); // a call is one request
+      fail(call, error);
       throw error;
     }
     live.open.delete(call); // refused: there was no call to report

@@ -1,7 +1,7 @@
 import { TripWire } from '@mastra/core/agent';
 import type { Processor } from '@mastra/core/processors';
 import { isAtGateway, RunpurseError } from '@runpurse/core';
-import { endWhenIdle, noteTask, runToldOf } from './background.ts';
+import { endWhenIdle, noteTask, toldOf } from './background.ts';
 import { beginExecution, conclude, failExecution, watchAbort, type AttachedAgent, type Execution } from './execution.ts';
 import { endRun, guarded, linkTrace, tripwireOf, type RunpurseTripwire } from './live.ts';
 import { announced, isAnswering, meter, type ModelStep } from './model.ts';
@@ -64,7 +64,7 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
         taken(requestContext) ??
         (await begun(
           requestContext,
-          { sessionId: threadOf(messages), runId: guarded(host, () => runToldOf(host, systemMessages), undefined) },
+          { sessionId: threadOf(messages), told: guarded(host, () => toldOf(host, systemMessages), undefined) },
           abort,
         ));
       Object.assign(state, { [EXECUTION]: execution });
@@ -123,7 +123,9 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       // `generateLegacy` has no state, and a call with `inputProcessors` of its own began at its first tool.
       const execution = executionIn(state) ?? executions.get(messageList) ?? taken(requestContext);
       if (execution?.step === undefined && result?.steps?.length > 0) warnOnce(agent.id, REPLACED);
-      if (execution?.isOwner === true && !isAnswering(execution.live)) await finished(execution, result.finishReason);
+      if (execution === undefined) return undefined as never;
+      conclude(execution);
+      if (execution.isOwner && !isAnswering(execution.live)) await finished(execution, result.finishReason);
       return undefined as never; // messages that are returned, even as they were, are put into the list again
     },
   };
@@ -156,7 +158,6 @@ async function finished(execution: Execution, finishReason: string | undefined):
   // Of a tool that an abort made fail Mastra says that tools were called.
   if (finishReason === 'aborted' || (finishReason !== 'stop' && signal?.aborted === true)) return endRun(live, { type: 'stopped' });
   if (finishReason === 'error') return endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
-  conclude(execution);
   return endWhenIdle(live);
 }
 

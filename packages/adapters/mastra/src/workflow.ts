@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { RefusedError, RunpurseError, usableId, type Step as OpenStep } from '@runpurse/core';
 import type { PublicSchema } from '@mastra/core/schema';
 import {
@@ -8,7 +9,22 @@ import {
   type WorkflowOptions,
   type WorkflowStartCallbackInfo,
 } from '@mastra/core/workflows';
-import { beginPart, endOnAbort, endRun, frameNow, frames, guarded, linkTrace, obstacleOf, type Host, type Part } from './live.ts';
+import { endWhenIdle } from './background.ts';
+import {
+  beginPart,
+  endOnAbort,
+  endRun,
+  failureSaid,
+  frameNow,
+  frames,
+  guarded,
+  linkTrace,
+  obstacleOf,
+  type HeldStep,
+  type Host,
+  type Live,
+  type Part,
+} from './live.ts';
 import { contextOf, type Context } from './translate.ts';
 
 /** The parts of what Mastra hands to a step that are looked at. */
@@ -20,8 +36,8 @@ export interface StepParams {
   /** Knows the run's id also where `runId` is made up: for a nested workflow in a `foreach`. */
   readonly writer?: { readonly runId?: string | undefined } | undefined;
   readonly resumeData?: unknown;
-  /** Given to a step that was suspended, in whatever process, and no model can write it. */
-  readonly resume?: object | undefined;
+  /** Given to a step that was suspended, in whatever process, and no model can write it; in a `foreach` to its fresh items too. */
+  readonly resume?: { readonly forEachIndex?: number | undefined } | undefined;
   readonly retryCount?: number | undefined;
   readonly tracingContext?: { readonly currentSpan?: { readonly traceId: string } | undefined } | undefined;
   readonly abortSignal?: AbortSignal | undefined;
@@ -65,20 +81,21 @@ export interface WorkflowLike {
 /** A workflow's run is one of ours: begun before its first step, ended however it ends. Its steps are told from inside. */
 export function workflowsOf(host: Host): Workflows {
   /** Runs of workflows while they last, suspensions included, by their own id: a nested one shares its run's id with the one around it. */
-  const flows = new Map<string, Promise<Part>>();
+  const flows = new Map<string, Flow>();
   const keyOf = (info: Pick<StepParams, 'workflowId' | 'runId' | 'writer'>): string => `${info.workflowId}\n${runIdOf(info)}`;
 
   async function begin(info: StepParams): Promise<Part> {
     const key = keyOf(info);
-    const beginning = begun(host, info);
-    flows.set(key, beginning); // at once: steps that run in parallel begin one run
+    const flow = flows.get(key) ?? { beginning: begun(host, info), underWay: 0 };
+    flow.underWay += 1;
+    flows.set(key, flow); // at once: steps that run in parallel begin one run
     const forget = (): void => {
-      if (flows.get(key) === beginning) flows.delete(key);
+      if (flows.get(key) === flow) flows.delete(key);
     };
     try {
-      const flow = await beginning;
-      flow.live.atEnd.push(forget);
-      return flow;
+      const part = await flow.beginning;
+      part.live.atEnd.push(forget);
+      return part;
     } catch (error) {
       forget();
       throw error;
@@ -90,7 +107,7 @@ export function workflowsOf(host: Host): Workflows {
     const around = frameNow(host);
     if (around !== undefined) return { ...around, isOwner: false };
     const flow = flows.get(keyOf(params));
-    if (flow !== undefined) return flow;
+    if (flow !== undefined) return flow.beginning;
     const live = host.runs.get(usableId(contextOf(params.requestContext).runId ?? runIdOf(params)) ?? '');
     if (live !== undefined) return { live, place: {}, isOwner: false };
     return host.attached.has(`workflow_run ${params.workflowId}`) ? begin(params) : undefined;
@@ -98,14 +115,17 @@ export function workflowsOf(host: Host): Workflows {
 
   async function end(result: WorkflowFinishCallbackResult): Promise<void> {
     const { status, error, tripwire } = result;
-    const flow = await flows.get(keyOf(result));
-    if (flow === undefined || PENDING.has(status)) return;
+    const flow = flows.get(keyOf(result));
+    if (flow === undefined) return;
+    flow.underWay = Math.max(0, flow.underWay - 1); // what is resumed was not counted again
+    if (flow.underWay > 0 || PENDING.has(status)) return;
     flows.delete(keyOf(result));
-    if (!flow.isOwner) return;
-    if (status === 'canceled') return endRun(flow.live, { type: 'stopped' });
+    const { live, isOwner } = await flow.beginning;
+    if (!isOwner) return;
+    if (status === 'canceled') return endRun(live, { type: 'stopped' });
     if (status === 'failed' || status === 'tripwire')
-      return endRun(flow.live, { type: 'failed', error: tripwire?.reason ?? error?.message ?? 'failed' });
-    return endRun(flow.live, { type: 'completed' });
+      return endRun(live, { type: 'failed', error: failureSaid(live, tripwire?.reason ?? error?.message ?? 'failed') });
+    return endWhenIdle(live);
   }
 
   return {
@@ -133,16 +153,17 @@ export function workflowsOf(host: Host): Workflows {
         const { live, place } = flow;
         guarded(host, () => linkTrace(live, params.tracingContext?.currentSpan?.traceId), undefined);
         const key = `${keyOf(params)}\n${step.id}`;
-        const suspended = live.suspendedSteps.get(key) ?? [];
-        live.suspendedSteps.set(key, suspended);
-        const open = suspended.shift() ?? (await opened(flow, step, params));
+        const held = live.heldSteps.get(key) ?? { waiting: new Map<OpenStep, unknown>(), isAskedHere: false };
+        live.heldSteps.set(key, held);
+        const { waiting } = held;
+        const open = takenUp(held, params) ?? (await opened(flow, step, params, held));
         live.open.set(open, () => open.fail(new Error('its run ended first')));
         const suspend = (...args: readonly never[]): unknown => {
-          if (!suspended.includes(open)) suspended.push(open);
+          waiting.set(open, params.inputData);
           endIfCancelled(flow, params);
           return params.suspend?.(...args);
         };
-        const isOver = (): boolean => !suspended.includes(open) && live.open.delete(open);
+        const isOver = (): boolean => !waiting.has(open) && live.open.delete(open);
         try {
           const inside = { live, place: { agentId: place.agentId, parentStepId: open.stepId } };
           const output = await frames.run(inside, () => step.execute({ ...params, suspend } as never));
@@ -186,6 +207,12 @@ export function workflowsOf(host: Host): Workflows {
   };
 }
 
+/** A workflow's run: Mastra lets it be started several times at once, under its one id. */
+interface Flow {
+  readonly beginning: Promise<Part>;
+  underWay: number;
+}
+
 /** States that a workflow's run goes on from. */
 const PENDING: ReadonlySet<string> = new Set(['suspended', 'waiting', 'paused', 'pending', 'running']);
 
@@ -204,16 +231,18 @@ async function begun(host: Host, info: StepParams): Promise<Part> {
   const runId = runIdOf(info);
   const stated = contextOf(requestContext);
   const options = { name: workflowId, workflowId, ...host.defaults, ...stated };
+  const key = usableId(runId) ?? '';
+  if (stated.runId !== undefined) return beginPart(host, options);
   try {
-    return await beginPart(host, { runId, ...options });
+    // One that has ended may still last, for what goes on in its background.
+    if (host.runs.get(key)?.background.isAnswered !== true) return await beginPart(host, { runId, ...options });
   } catch (error) {
-    if (stated.runId !== undefined || !isOver(error)) throw error;
-    const again = await beginPart(host, options);
-    const key = usableId(runId) ?? '';
-    host.runs.set(key, again.live); // nested workflows know Mastra's id only
-    again.live.atEnd.push(() => host.runs.delete(key));
-    return again;
+    if (!isOver(error)) throw error;
   }
+  const again = await beginPart(host, options);
+  host.runs.set(key, again.live); // nested workflows know Mastra's id only
+  again.live.atEnd.push(() => host.runs.delete(key));
+  return again;
 }
 
 /** Whether a run may not begin because it has ended by itself: one that somebody stopped stays stopped. */
@@ -222,22 +251,36 @@ function isOver(error: unknown): boolean {
   return ['completed', 'failed'].includes(String(error.refusal.details?.['run_status']));
 }
 
+/**
+ * The call that is resumed, of those of its step that wait. Items of a `foreach` are told apart by what they are given; a step
+ * alone may be given something else by `timeTravel`.
+ */
+function takenUp({ waiting }: HeldStep, { inputData, resumeData, resume }: StepParams): OpenStep | undefined {
+  const own = [...waiting].find(([, given]) => isDeepStrictEqual(given, inputData));
+  const isAlone = resumeData !== undefined && resume?.forEachIndex === undefined;
+  const [open] = own ?? (isAlone ? [...waiting][0] : undefined) ?? [];
+  if (open !== undefined) waiting.delete(open);
+  return open;
+}
+
 /** Begins a step. One that is a tool is a tool call, and asked for; throws when it must not run. */
-async function opened(flow: Part, step: StepLike, params: StepParams): Promise<OpenStep> {
+async function opened(flow: Part, step: StepLike, params: StepParams, held: HeldStep): Promise<OpenStep> {
   const { __toolRef: tool } = step as { readonly __toolRef?: { readonly id: string } };
   const { live, place } = flow;
   if (tool === undefined) return live.run.step({ name: step.id, kind: 'planning', ...place });
-  if (wasSuspendedElsewhere(params)) return { stepId: crypto.randomUUID(), complete: () => {}, fail: () => {} };
+  if (!held.isAskedHere && wasSuspended(params)) return { stepId: crypto.randomUUID(), complete: () => {}, fail: () => {} };
+  held.isAskedHere = true;
   return openTool(flow, tool.id, params.inputData);
 }
 
-/** Whether a call that waits nowhere here is one of another process: it was asked for there, and is charged at its hold. A retry of it is not. */
-function wasSuspendedElsewhere({ resumeData, resume, retryCount = 0 }: StepParams): boolean {
+/** Whether a call goes on that another process asked for, and is charged at its hold, if none was asked for in this one. A retry of it does not. */
+function wasSuspended({ resumeData, resume, retryCount = 0 }: StepParams): boolean {
   return resumeData !== undefined && resume !== undefined && retryCount === 0;
 }
 
 /** Asks whether the run may go on with this step: by its policies, and because nobody stopped or paused it. Throws when it may not. */
-async function askStep({ live: { host, run }, place }: Part, name: string): Promise<void> {
+async function askStep({ live, place }: Part, name: string): Promise<void> {
+  const { host, run } = live;
   const { runId, sessionId, workflowId, customerId, agentId } = run.context;
   const event = {
     run_id: runId,
@@ -253,19 +296,26 @@ async function askStep({ live: { host, run }, place }: Part, name: string): Prom
     step_confidence: 'high',
   } as const;
   const obstacle = obstacleOf(await host.client.ask({ ...event, type: 'step.started', event_phase: 'before', policy_stage: 'pre_action' }));
-  if (obstacle !== undefined) throw obstacle;
+  if (obstacle !== undefined) throw noted(live, obstacle);
   run.record({ ...event, type: 'step.completed', event_phase: 'after', policy_stage: 'post_action' });
 }
 
-async function openTool({ live: { run }, place }: Part, tool: string, input: unknown): Promise<OpenStep> {
+async function openTool({ live, place }: Part, tool: string, input: unknown): Promise<OpenStep> {
+  const { run } = live;
   const toolCallId = crypto.randomUUID();
   const obstacle = obstacleOf(await run.authorizeTool({ ...place, tool, toolCallId, stepId: toolCallId, input }));
-  if (obstacle !== undefined) throw obstacle;
+  if (obstacle !== undefined) throw noted(live, obstacle);
   return {
     stepId: toolCallId,
     complete: () => run.settleTool({ toolCallId, status: 'completed' }),
     fail: (error) => run.settleTool({ toolCallId, status: 'failed', error }),
   };
+}
+
+/** Keeps why a step may not run: of one that fails Mastra tells the message alone. */
+function noted(live: Live, obstacle: RunpurseError): RunpurseError {
+  live.failure = { error: obstacle };
+  return obstacle;
 }
 
 /** By these Mastra tells a step that is an agent, a tool or a classifier, and then runs that past the step. */

@@ -13,6 +13,7 @@ import { createCodeMode, createTool } from '@mastra/core/tools';
 import { createStep, createWorkflow } from '@mastra/core/workflows';
 import { LocalSandbox } from '@mastra/core/workspace';
 import { startGateway, type RunningGateway } from '@runpurse/conformance';
+import { orThrow } from '@runpurse/core';
 import { z } from 'zod';
 import { createRunpurse, type Runpurse } from '../src/index.ts';
 import { agentWith, lookThenAnswer, scripted, type Reply } from './stage.ts';
@@ -398,19 +399,24 @@ describe('what a sub-agent’s tool waits for', () => {
 describe('a stream with background tasks', () => {
   const backgroundTasks = { tools: { lookup: true, payment: true } };
   const defaultOptions = { modelSettings: { maxOutputTokens: 10 } };
-  const inBackground = (model: unknown, tools: Record<string, unknown>): Agent =>
+  const inBackground = (model: unknown, tools: Record<string, unknown>, more: object = {}): Agent =>
     new Mastra({
       agents: { agent: agentOn(model, { tools, memory: new MockMemory(), backgroundTasks, defaultOptions }) },
       storage: new InMemoryStore(),
       logger: false,
-      backgroundTasks: { enabled: true },
+      backgroundTasks: { enabled: true, ...more },
     }).getAgent('agent');
-  async function untilIdle(agent: Agent, options: object): Promise<string[]> {
-    const memory = { thread: 'thread-1', resource: 'user-1' };
+  const onThread = (thread: string) => ({ memory: { thread, resource: 'user-1' } });
+  const untilIdle = async (agent: Agent, options: object): Promise<string[]> =>
+    partsOf(await agent.stream('hi', { ...onThread('thread-1'), ...options, untilIdle: true } as never));
+  async function partsOf({ fullStream }: { readonly fullStream: unknown }): Promise<string[]> {
     const types: string[] = [];
-    const { fullStream } = await agent.stream('hi', { ...options, untilIdle: true, memory } as never);
     for await (const { type } of fullStream as AsyncIterable<{ readonly type: string }>) types.push(type);
     return types;
+  }
+  async function ended(runId = 'run-1') {
+    for (let tries = 0; tries < 60 && (await read(runId))?.status === 'running'; tries += 1) await soon(200);
+    return read(runId);
   }
   async function runsShown(): Promise<readonly { readonly run_id: string; readonly status: string }[]> {
     const headers = { authorization: `Bearer ${gateway.apiKey}` };
@@ -463,9 +469,68 @@ describe('a stream with background tasks', () => {
     );
     await (await agent.stream('hi', { ...inRun('run-1'), memory: { thread: 'thread-1', resource: 'user-1' } })).getFullOutput();
     expect((await read())?.status).toBe('running');
-    for (let tries = 0; tries < 60 && (await read())?.status === 'running'; tries += 1) await soon(200);
-    expect(await read()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+    expect(await ended()).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
   }, 20_000);
+
+  it('until idle that run(…) returns stands under its cap to its end, and ends it', async () => {
+    const { tool, ran } = toolOf('payment', () => soon(50).then(() => 'paid'));
+    const model = scripted((count) =>
+      count % 2 === 1 && count < 12 ? { calls: [{ name: 'payment', id: `c${count}` }] } : { text: 'done' },
+    );
+    const agent = inBackground(model, { payment: tool });
+    const stream = await runpurse.run({ runId: 'run-1', limitUsd: '0.1' }, () =>
+      agent.stream('hi', { ...onThread('thread-1'), untilIdle: true } as never),
+    );
+    await partsOf(stream);
+    expect(ran).toHaveLength(2);
+    expect(await runsShown()).toHaveLength(1);
+    expect(await ended()).toMatchObject({ status: 'completed', cost: { tool_usd: '0.08' }, counts: { requests: 13 } });
+  }, 20_000);
+
+  it.each<[string, (ask: () => Promise<unknown>) => Promise<unknown>]>([
+    ['run(…)', (ask) => runpurse.run({ runId: 'run-1' }, ask)],
+    [
+      'a workflow’s step',
+      async (ask) => {
+        const schema = z.object({});
+        const shape = { inputSchema: schema, outputSchema: schema };
+        const step = createStep({ id: 'ask', ...shape, execute: async () => (await ask(), {}) });
+        const flow = createWorkflow(runpurse.withWorkflow({ id: 'flow', ...shape }))
+          .then(runpurse.step(step))
+          .commit();
+        return (await flow.createRun({ runId: 'run-1' })).start({ inputData: {} });
+      },
+    ],
+  ])(
+    'that wait for each other in %s all run, and it ends after them',
+    async (_, within) => {
+      const { tool, ran } = toolOf('lookup', () => soon(50).then(() => 'found'));
+      const lookups = Array.from({ length: 3 }, (__, index) => ({ name: 'lookup', id: `c${index}` }));
+      const model = scripted((count) => (count === 1 ? { calls: lookups } : { text: 'done' }));
+      const agent = inBackground(model, { lookup: tool }, { globalConcurrency: 1, perAgentConcurrency: 1 });
+      await within(async () => (await agent.stream('hi', onThread('thread-1'))).text);
+      expect(await ended()).toMatchObject({ status: 'completed', calls: Array(3).fill(['lookup', 'completed', '0.002']) });
+      expect(ran).toHaveLength(3);
+    },
+    20_000,
+  );
+
+  it('until idle each go on in their own run, on threads that share a RequestContext', async () => {
+    const { tool } = toolOf('lookup', () => soon(60).then(() => 'found'));
+    let made = 0;
+    const model = scripted((_count, { prompt }) =>
+      JSON.stringify(prompt).includes('tool-result') ? { text: 'done' } : { calls: [{ name: 'lookup', id: `c${(made += 1)}` }] },
+    );
+    const agent = inBackground(model, { lookup: tool });
+    const requestContext = new RequestContext([['runpurse', { customerId: 'customer-1' }]]);
+    const threads = ['1', '2', '3'];
+    const told = await Promise.all(threads.map((thread) => untilIdle(agent, { ...onThread(thread), requestContext })));
+    expect(told.flat()).not.toContain('tripwire');
+    await runpurse.client.flush();
+    const runs = await runsShown();
+    expect(runs).toHaveLength(threads.length);
+    for (const run of runs) expect(run).toMatchObject({ status: 'completed', counts: { requests: 3 } });
+  });
 });
 
 describe('a run tells how it ended', () => {
@@ -600,13 +665,6 @@ describe('a fallback', () => {
     expect(Number(run?.requests[1]?.cost_usd)).toBeGreaterThan(0);
     expect(run?.cost.retry_usd).toBe(run?.requests[1]?.cost_usd);
   });
-});
-
-it('a call past the gateway that reached nobody costs nothing', async () => {
-  const away = createOpenAICompatible({ name: 'away', baseURL: 'http://nobody.invalid/v1', apiKey: 'none' })('model');
-  const agent = agentOn([{ model: away, maxRetries: 0 }], { defaultOptions: { modelSettings: { maxOutputTokens: 1000 } } });
-  await expect(agent.generate('hi', inRun('run-1'))).rejects.toThrow();
-  expect(await read()).toMatchObject({ status: 'failed', requests: [{ status: 'failed', cost_usd: '0' }], cost: { total_usd: '0' } });
 });
 
 describe('models of one name behind two addresses', () => {
@@ -800,7 +858,7 @@ describe('a workflow that Mastra repeats, resumes or takes apart', () => {
     createWorkflow(runpurse.withWorkflow({ id, inputSchema: q, outputSchema: q, ...more } as never)) as unknown as Chain;
   interface Chain {
     then(step: unknown): Chain;
-    foreach(step: unknown): Chain;
+    foreach(step: unknown, options?: object): Chain;
     parallel(steps: readonly unknown[]): Chain;
     commit(): { createRun(options?: object): Promise<FlowRun> };
   }
@@ -882,6 +940,59 @@ describe('a workflow that Mastra repeats, resumes or takes apart', () => {
     expect(await read()).toMatchObject({ status: 'completed', counts: { tool_calls: asked } });
   });
 
+  it.each<[string, object, readonly string[]]>([
+    ['with data', { resumeData: { ok: true } }, ['0', '1', '2', '3']],
+    ['without data', {}, ['0', '1', '2', '3']],
+    ['with data, of items that are alike', { resumeData: { ok: true } }, ['x', 'x', 'x', 'x']],
+  ])('asks for each item of a foreach over a tool step that waits, resumed %s by its index, once', async (_, resumed, items) => {
+    for (const [runId, limitUsd] of [
+      ['run-1', undefined],
+      ['run-2', '0.09'],
+    ] as const) {
+      const ran: string[] = [];
+      let runs = 0;
+      const tool = createTool({
+        id: 'payment',
+        description: 'pays',
+        inputSchema: q,
+        outputSchema: q,
+        ...RESUMABLE,
+        execute: async (input: { readonly q: string }, { workflow }: { readonly workflow: { suspend(): unknown } }) => {
+          runs += 1;
+          if (runs <= 2) return workflow.suspend();
+          ran.push(input.q);
+          return input;
+        },
+      } as never);
+      const flow = keptFlow(
+        flowOf('flow', { inputSchema: z.array(q), outputSchema: z.any() })
+          .foreach(runpurse.step(createStep(tool as never)), { concurrency: 2 })
+          .commit(),
+      );
+      const run = await flow.createRun({ runId });
+      const requestContext = new RequestContext([['runpurse', { limitUsd }]]);
+      let result = await run.start({ inputData: items.map((each) => ({ q: each })), requestContext });
+      for (let index = 0; result.status === 'suspended'; index += 1)
+        result = await run.resume({ step: 'payment', ...resumed, forEachIndex: index, requestContext });
+      const shown = await read(runId);
+      expect(shown?.status).toBe(limitUsd === undefined ? 'completed' : 'failed');
+      expect(shown?.calls?.filter(([, status]) => status === 'completed')).toHaveLength(ran.length);
+      expect(shown?.cost).toMatchObject({ tool_usd: limitUsd === undefined ? '0.16' : '0.08' });
+    }
+  });
+
+  it.each([['that has ended'], ['that nobody began']])('is one run when an id %s is started several times at once', async (which) => {
+    const flow = keptFlow(flowOf('flow').then(pay('a')).commit());
+    const start = async () => (await flow.createRun({ runId: 'run-1' })).start({ inputData: { q: 'x' } });
+    const before = which === 'that has ended' ? [await start()] : [];
+    await Promise.all([start(), start(), start()]);
+    await runpurse.client.flush();
+    const headers = { authorization: `Bearer ${gateway.apiKey}` };
+    const { data } = (await (await fetch(`${gateway.url}/v1/runs`, { headers })).json()) as { readonly data: readonly object[] };
+    expect(data).toHaveLength(before.length + 1);
+    for (const shown of data) expect(shown).toMatchObject({ status: 'completed' });
+  });
+
   it('is a run of another id when it is started again, or travels in time, unless its id is stated', async () => {
     const flow = keptFlow(
       flowOf('flow')
@@ -910,6 +1021,52 @@ describe('a workflow that Mastra repeats, resumes or takes apart', () => {
     const run = await flow.createRun({ runId: 'run-1' });
     await expect(run.start({ inputData: { q: 'x' } })).rejects.toMatchObject({ code: 'run_ended' });
   });
+});
+
+describe('a run that is paused at the gateway', () => {
+  const post = (action: string) => gateway.post(`/v1/runs/run-1/${action}`, {});
+  const paused = () => toolOf('lookup', () => post('pause')).tool;
+  const shape = { inputSchema: z.object({ q: z.string() }), outputSchema: z.object({ q: z.string() }) };
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['an agent', () => agentOn(calls('lookup'), { tools: { lookup: paused() } }).generate('hi', inRun('run-1'))],
+    ['run(…)', () => runpurse.run({ runId: 'run-1' }, () => agentOn(calls('lookup'), { tools: { lookup: paused() } }).generate('hi'))],
+    [
+      'a workflow',
+      async () => {
+        const { withWorkflow, step, gate } = runpurse;
+        const flow = createWorkflow(withWorkflow({ id: 'flow', ...shape }))
+          .then(step(createStep({ id: 'pause', ...shape, execute: async ({ inputData }) => (await post('pause'), inputData) })))
+          .then(gate({ id: 'go-on', schema: shape.inputSchema }))
+          .commit();
+        return (await flow.createRun({ runId: 'run-1' })).start({ inputData: { q: 'x' } });
+      },
+    ],
+  ])('stays open for whoever resumes it there: of %s', async (_, play) => {
+    await play();
+    expect(await read()).toMatchObject({ status: 'paused' });
+    await post('resume');
+    await agentOn(scripted(() => ({ text: 'done' }))).generate('hi', inRun('run-1'));
+    expect(await read()).toMatchObject({ status: 'completed' });
+  });
+
+  it('fails the run around it, and stays open itself', async () => {
+    const inside = () =>
+      runpurse.run({ runId: 'run-1' }, async (run) => {
+        await post('pause');
+        orThrow(await run.authorizeTool({ tool: 'lookup', toolCallId: 'call_1', stepId: 'call_1' }));
+      });
+    await expect(runpurse.run({ runId: 'run-2' }, inside)).rejects.toMatchObject({ code: 'run_paused' });
+    expect([(await read('run-1'))?.status, (await read('run-2'))?.status]).toEqual(['paused', 'failed']);
+  });
+});
+
+it('a part of a stream that run(…) returns keeps the run open until it is read', async () => {
+  const stream = await runpurse.run({ runId: 'run-1' }, async () => (await agentOn(calls('lookup')).stream('hi')).textStream);
+  const texts: string[] = [];
+  for await (const text of stream) texts.push(text);
+  expect(texts.join('')).toBe('done');
+  expect(await read()).toMatchObject({ status: 'completed', counts: { requests: 2 }, calls: [['lookup', 'completed', '0.002']] });
 });
 
 describe('what is not counted is warned of', () => {
