@@ -256,11 +256,20 @@ function isOver(error: unknown): boolean {
  * alone may be given something else by `timeTravel`.
  */
 function takenUp({ waiting }: HeldStep, { inputData, resumeData, resume }: StepParams): OpenStep | undefined {
-  const own = [...waiting].find(([, given]) => isDeepStrictEqual(given, inputData));
+  const own = [...waiting].find(([, given]) => isDeepStrictEqual(asKept(given), asKept(inputData)));
   const isAlone = resumeData !== undefined && resume?.forEachIndex === undefined;
   const [open] = own ?? (isAlone ? [...waiting][0] : undefined) ?? [];
   if (open !== undefined) waiting.delete(open);
   return open;
+}
+
+/** As a storage keeps it, which is as JSON: without what is undefined, and dates as texts. */
+function asKept(value: unknown): unknown {
+  try {
+    return JSON.parse(JSON.stringify(value) ?? 'null') as unknown;
+  } catch {
+    return value; // then no storage kept it
+  }
 }
 
 /** Begins a step. One that is a tool is a tool call, and asked for; throws when it must not run. */

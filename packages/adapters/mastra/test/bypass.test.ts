@@ -981,6 +981,48 @@ describe('a workflow that Mastra repeats, resumes or takes apart', () => {
     }
   });
 
+  /** Keeps a workflow's state as databases do. */
+  function jsonStore(): InMemoryStore {
+    const store = new InMemoryStore();
+    const { workflows } = store.stores as unknown as Record<'workflows', Record<string, (kept: { snapshot?: unknown }) => unknown>>;
+    const persist = workflows['persistWorkflowSnapshot']?.bind(workflows);
+    workflows['persistWorkflowSnapshot'] = (kept) => persist?.({ ...kept, snapshot: JSON.parse(JSON.stringify(kept.snapshot)) as unknown });
+    return store;
+  }
+
+  it.each([
+    ['each item of a foreach', true],
+    ['a step', false],
+  ])('charges %s once when its storage gave back its input as JSON', async (_, isEach) => {
+    const input = z.object({ q: z.string(), note: z.string().optional(), due: z.any() });
+    const seen = new Set<string>();
+    const tool = createTool({
+      id: 'payment',
+      description: 'pays',
+      inputSchema: input,
+      outputSchema: z.any(),
+      ...RESUMABLE,
+      execute: async (given: { readonly q: string }, { workflow }: { readonly workflow: { suspend(): unknown } }) => {
+        if (seen.has(given.q)) return given;
+        seen.add(given.q);
+        return workflow.suspend();
+      },
+    } as never);
+    const step = runpurse.step(createStep(tool as never));
+    const flow = isEach
+      ? flowOf('flow', { inputSchema: z.array(input), outputSchema: z.any() })
+          .foreach(step, { concurrency: 3 })
+          .commit()
+      : flowOf('flow', { inputSchema: input, outputSchema: z.any() }).then(step).commit();
+    const run = await keptFlow(flow, jsonStore()).createRun({ runId: 'run-1' });
+    const items = ['1', '2', '3'].map((each) => ({ q: each, note: undefined, due: new Date(0) }));
+    let result = await run.start({ inputData: isEach ? items : items[0] });
+    for (let index = 0; result.status === 'suspended'; index += 1)
+      result = await run.resume({ step: 'payment', ...(isEach && { resumeData: { ok: true }, forEachIndex: index }) });
+    expect(result.status).toBe('success');
+    expect((await read())?.calls).toEqual(Array(isEach ? 3 : 1).fill(['payment', 'completed', '0.04']));
+  });
+
   it.each([['that has ended'], ['that nobody began']])('is one run when an id %s is started several times at once', async (which) => {
     const flow = keptFlow(flowOf('flow').then(pay('a')).commit());
     const start = async () => (await flow.createRun({ runId: 'run-1' })).start({ inputData: { q: 'x' } });
