@@ -292,3 +292,24 @@ async def taken_away(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     with attached(args["gateway"], []):
         end = await asyncio.to_thread(ask)
     return {"end": end, "calls": calls}
+
+
+async def at_once(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """Model calls of one run side by side, in tasks of their own."""
+    problems: list[str] = []
+    with attached(args["gateway"], problems) as runpurse:
+        llm = llm_at(args["model_at"], "slow")
+        with runpurse.run(session_id=args["session_id"]):
+            said = await asyncio.gather(*(llm.acall(f"Write it {number}.") for number in range(3)))
+        await asyncio.to_thread(runpurse.flush)
+    return {"said": len(said), "problems": problems}
+
+
+async def by_itself(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A model call outside of any run, under the caps of each run."""
+    problems: list[str] = []
+    with attached(args["gateway"], problems, context={"session_id": args["session_id"]}, **args["caps"]) as runpurse:
+        llm = llm_at(args["model_at"], "desk")
+        end = await asyncio.to_thread(ended, lambda: llm.call("Write it."))
+        await asyncio.to_thread(runpurse.flush)
+    return {"end": end, "problems": problems}

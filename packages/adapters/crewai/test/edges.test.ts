@@ -325,6 +325,32 @@ ${work}
   }, 120_000);
 });
 
+describe('model calls outside of CrewAI’s crews', () => {
+  const place = (isCarried: boolean): object => ({ gateway: at(gateway), model_at: at(placeOf(isCarried)), session_id });
+
+  it.each(WAYS)(
+    'wait for none beside them, and cost what they used, %s',
+    async (_way, isCarried) => {
+      expect(await python.call('at_once', place(isCarried))).toEqual({ said: 3, problems: [] });
+      const [run, ...others] = await runs();
+      expect(others).toEqual([]);
+      expect(run?.requests.map(({ status, cost_usd, unconfirmed }) => [status, cost_usd, unconfirmed])).toEqual(
+        Array(3).fill(['completed', CALL_USD, false]),
+      );
+    },
+    90_000,
+  );
+
+  it.each(WAYS)('stand under the caps of each run, %s', async (_way, isCarried) => {
+    expect(await python.call('by_itself', { ...place(isCarried), caps: { limit_usd: '0.0001' } })).toMatchObject({
+      end: 'budget_exceeded',
+    });
+    const [run, ...others] = await runs();
+    expect(others).toEqual([]);
+    expect(run).toMatchObject({ status: 'failed', counts: { requests: 0 }, cost: { total_usd: '0' } });
+  });
+});
+
 /** Hands everything on to the gateway, and loses its answers to one kind of question. */
 async function losing(type: string): Promise<Server> {
   const proxy = createServer((request, response) => {

@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -211,14 +212,21 @@ class Runpurse:
         owner = context.crew if context.crew is not None else context.flow
         if run is None or not run.is_of(owner):
             return
-        # What it remembers is saved in the background, with models of the run; CrewAI waits for that right after.
-        with suppress(Exception):  # CrewAI's own, and its fault: the run ends all the same.
-            owner._drain_memory_writes()
         RUN.set(run.outer)
-        if context.status == "completed":
+        if _shares_loop():
+            # The others in the loop do not wait, as they don't for what CrewAI itself does at the end.
+            threading.Thread(target=self._end_kickoff, args=(run, owner, context.status, context.error)).start()
+        else:
+            self._end_kickoff(run, owner, context.status, context.error)
+
+    def _end_kickoff(self, run: Run, owner: Any, status: str, error: BaseException | None) -> None:
+        with suppress(Exception):  # CrewAI's own, and its fault: the run ends all the same.
+            # What it remembers is saved in the background, with models of the run; CrewAI waits for that right after.
+            owner._drain_memory_writes()
+        if status == "completed":
             run.end("completed", revenue_usd=run.revenue_usd)
         else:
-            run.end("failed", reason=_reason(context.error))
+            run.end("failed", reason=_reason(error))
 
     def _before_model(self, context: Any) -> None:
         llm = context.llm
@@ -238,6 +246,7 @@ class Runpurse:
         asking = {"max_output_tokens": max_output_tokens(llm), "input_tokens_max": input_tokens_max(context.messages, tools)}
         call = ModelCall(run, model, self._place(context), asking)
         call.key = (*key, model)
+        call.where = weakref.ref(_task_or_thread())
         call.will_be_told_of = context.executor is not None and _is_crewais(llm)
         run.open(call)
         run.last_model[key] = call
@@ -305,6 +314,8 @@ class Runpurse:
     def _lone(self, stated: Mapping[str, object], limit_usd: str | None = None, bounds: Mapping[str, int] | None = None) -> Run:
         lone = self._new_run(stated, limit_usd, bounds)
         lone.is_lone = True
+        if lone.limit_usd is not None or lone.bounds:
+            or_raise(lone.start())
         lone.keep_open(_task_or_thread())
         return lone
 
@@ -320,7 +331,7 @@ class Runpurse:
     @staticmethod
     def _catch_up(run: Run, last_model: ModelCall | None) -> None:
         """The end of what came before must be told before the next question, or its hold would still count."""
-        if last_model is not None and not last_model.is_settled.is_set():
+        if last_model is not None and not last_model.is_settled.is_set() and not _is_beside(last_model):
             last_model.is_settled.wait(last_model.patience_s)
             run.record_unheard(last_model)
         run.wait_settled()
@@ -526,12 +537,27 @@ def _within(call: ToolCall, function: Callable[..., object]) -> Callable[..., ob
     return work
 
 
-def _task_or_thread() -> object:
+def _task() -> asyncio.Task[object] | None:
     try:
-        task = asyncio.current_task()
+        return asyncio.current_task()
     except RuntimeError:
-        task = None  # No loop runs in this thread.
-    return task or threading.current_thread()
+        return None  # No loop runs in this thread.
+
+
+def _task_or_thread() -> asyncio.Task[object] | threading.Thread:
+    return _task() or threading.current_thread()
+
+
+def _shares_loop() -> bool:
+    return _task() is not None and len(asyncio.all_tasks()) > 1
+
+
+def _is_beside(call: ModelCall) -> bool:
+    """Is it under way in another task or thread, so that nobody here waited for its end?"""
+    place = None if call.where is None else call.where()
+    if place is None or place is _task_or_thread():
+        return False
+    return not place.done() if isinstance(place, asyncio.Task) else place.is_alive()
 
 
 def _reason(error: BaseException | None) -> str:

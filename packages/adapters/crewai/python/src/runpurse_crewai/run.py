@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -75,6 +76,8 @@ class ModelCall(Call):
         self.last_status: int | None = None
         self.usage: Mapping[str, object] | None = None
         """What the provider said that the try under way used; CrewAI leaves it out where it ran a function itself."""
+        self.where: weakref.ref[asyncio.Task[object] | threading.Thread] | None = None
+        """The task or thread it is made in."""
         self.call_id: str | None = None
         """CrewAI's id of the try under way, when its client tells us of it."""
         self.told_id: str | None = None
