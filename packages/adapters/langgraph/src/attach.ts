@@ -311,8 +311,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
       const call = span && endCall(runId, span.live.run);
       if (span === undefined || call === undefined) return;
       // A call the gateway refused was not made: there is nothing to report. One past it was refused by another gateway, after ours allowed it.
-      const isOurs = call.isCarried || call.tries > 1;
-      if (!isOurs || refusalOf(error) === undefined) this.#report(span.live, call, error, result());
+      if (refusalOf(error) === undefined || !(call.isCarried || call.tries > 1)) this.#report(span.live, call, error, result());
       if (span.isRoot) await this.#end(span.live, error);
     });
   }

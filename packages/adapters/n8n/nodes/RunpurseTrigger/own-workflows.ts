@@ -1,4 +1,4 @@
-import type { IHookFunctions, IWebhookFunctions, NodeTypeAndVersion } from 'n8n-workflow';
+import type { IDataObject, IHookFunctions, IWebhookFunctions, NodeTypeAndVersion } from 'n8n-workflow';
 import { isObject, jsonOf, textOf } from '../shared/transport.ts';
 
 const OURS = 'n8n-nodes-runpurse.';
@@ -26,7 +26,7 @@ export function ownWorkflows(context: IHookFunctions | IWebhookFunctions): Reado
 
 function namedBy({ type, parameters = {}, disabled }: NodeTypeAndVersion): readonly unknown[] {
   if (disabled) return [];
-  const { attribution, resource, operation, workflowId: called, workflowJson } = parameters;
+  const { attribution, resource, operation, workflowId: called, workflowJson } = parameters as IDataObject;
   if (type.startsWith(OURS) && MAKES_NO_RUN.has(`${textOf(resource)}/${textOf(operation)}`)) return [];
   if (type.startsWith(OURS)) return [isObject(attribution) && textOf(attribution['workflowId']).trim()];
   if (!CALLERS.has(type)) return [];
