@@ -30,6 +30,7 @@ const steps = [
     // jest prints its JSON on stdout too; what people read is on stderr.
     stdout: 'ignore',
     count: countJest,
+    seconds: 2700, // twenty minutes on a slow host
   },
   { name: 'conformance', command: ['node', ...fromSource, 'test/conformance/main.ts'] },
   // The other examples are jest tests of their folders; the demo is run as `npm run demo` runs it.
