@@ -71,7 +71,8 @@ export type {
   ToolCall,
   ToolResult,
 } from './run/run.ts';
-export { runEndOf } from './run/run-end.ts';
+export { isPausedRun, runEndOf } from './run/run-end.ts';
+export { errorText } from './errors/error-text.ts';
 export {
   RUN_STATUSES,
   budgetStateShape,

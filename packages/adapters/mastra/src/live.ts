@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   REFUSALS,
   RefusedError,
-  refusalOf,
+  isPausedRun,
   runEndOf,
   usableId,
   type Decision,
@@ -189,14 +189,8 @@ export async function endRun(live: Live, ending: Ending): Promise<void> {
   for (const abandon of [...live.open.values()]) guarded(live.host, abandon, undefined);
   const error = ending.type === 'failed' ? (ending.error ?? 'failed') : undefined;
   // Paused at the gateway, it waits for whoever resumes it there.
-  if (isPaused(live, error)) await live.host.client.flush();
+  if (isPausedRun(live.run.runId, error)) await live.host.client.flush();
   else await live.run.end(runEndOf(error, ending.type === 'stopped'));
-}
-
-/** Was it refused because it is paused itself, and no run inside it? */
-function isPaused({ run }: Live, error: unknown): boolean {
-  const refusal = refusalOf(error);
-  return refusal?.code === 'run_paused' && refusal.details?.['run_id'] === run.runId;
 }
 
 /** The failure that Mastra tells of by its message alone: the newest of the run, if it is that one. */

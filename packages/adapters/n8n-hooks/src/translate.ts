@@ -1,4 +1,4 @@
-import { redactText, usableId, type AgentEventInput } from '@runpurse/core';
+import { errorText, usableId, type AgentEventInput } from '@runpurse/core';
 import { askedFor } from './asked-for.ts';
 import { isCarried, madeWith, type Carried } from './carried.ts';
 import type { NodeData, RunData, TaskData, WorkflowData } from './n8n.ts';
@@ -97,14 +97,10 @@ function usableNames(event: AgentEventInput): Partial<AgentEventInput> {
   return Object.fromEntries(names.map((field) => [field, usableId(event[field])]));
 }
 
-/** As long as core lets an error be; many of them may wait for a gateway that is away. */
-const MESSAGE_MAX = 500;
-
-/** Redacted before it is cut: of half a secret nobody would see that it is one. */
+/** Many of them may wait for a gateway that is away. */
 function shortMessage({ metadata }: AgentEventInput): Partial<AgentEventInput> {
   const message = metadata?.['message'];
-  if (typeof message !== 'string' || message.length <= MESSAGE_MAX) return {};
-  return { metadata: { ...metadata, message: redactText(message).slice(0, MESSAGE_MAX).toWellFormed() } };
+  return message === undefined ? {} : { metadata: { ...metadata, message: errorText(message) } };
 }
 
 /** n8n puts an agent's tools down before it runs them, and tells of a node that waits again when it went on. */

@@ -10,7 +10,7 @@ import {
   type RunConfig,
   type TracingProcessor,
 } from '@openai/agents';
-import { isAtGateway, orThrow, refusalOf, RefusedError, RunpurseError, type GatewayClient } from '@runpurse/core';
+import { isAtGateway, isPausedRun, orThrow, RefusedError, RunpurseError, type GatewayClient } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import OpenAI from 'openai';
 import { failed, MeteredModel, runpurseFetch } from './carry.ts';
@@ -147,7 +147,7 @@ export class Runpurse implements Host {
       // Someone is asked for approval; the answer comes as another run of the session, so this one stays open.
       if (failure === undefined && (result?.interruptions?.length ?? 0) > 0) await run.pause('interrupted, waiting for an approval');
       // Paused at the gateway, it waits for whoever resumes it there.
-      else if (isPaused(run.runId, failure)) await this.client.flush();
+      else if (isPausedRun(run.runId, failure?.error)) await this.client.flush();
       else await run.end(endOf(failure));
     } catch (fault) {
       this.#report(fault);
@@ -247,12 +247,6 @@ function warnOfOwnModels(agent: AgentLike): void {
 }
 
 const CANCELLED = thrown(new DOMException('cancelled', 'AbortError'));
-
-/** Was it refused because it is paused itself, and no run inside it? */
-function isPaused(runId: string, failure: Failure | undefined): boolean {
-  const refusal = refusalOf(failure?.error);
-  return refusal?.code === 'run_paused' && refusal.details?.['run_id'] === runId;
-}
 
 /** A stream tells its end by itself; `undefined` thrown in it is not told. */
 function failureIn({ cancelled, error }: Result): Failure | undefined {

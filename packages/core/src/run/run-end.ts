@@ -9,6 +9,12 @@ export function runEndOf(error: unknown, isCancelled = false): RunEnd {
   return { status: 'failed', reason: refusalOf(error)?.message ?? messageOf(error) ?? plainText(error) };
 }
 
+/** Whether the work failed because this run is paused, and none inside it: left open, it goes on once it is resumed at the gateway. */
+export function isPausedRun(runId: string, error: unknown): boolean {
+  const refusal = refusalOf(error);
+  return refusal?.code === 'run_paused' && refusal.details?.['run_id'] === runId;
+}
+
 /** Of what is no error and no text; an object tells nothing by its text, and its own conversion may throw. */
 function plainText(error: unknown): string {
   return typeof error === 'object' && error !== null ? 'failed' : String(error);
