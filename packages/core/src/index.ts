@@ -71,7 +71,7 @@ export type {
   ToolCall,
   ToolResult,
 } from './run/run.ts';
-export { isPausedRun, runEndOf } from './run/run-end.ts';
+export { runEndOf } from './run/run-end.ts';
 export { errorText } from './errors/error-text.ts';
 export {
   RUN_STATUSES,

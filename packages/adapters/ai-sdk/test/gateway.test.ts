@@ -77,6 +77,23 @@ describe('on a real gateway', () => {
     );
   });
 
+  it.each([
+    ['plain', async (options: Parameters<typeof generateText>[0]) => (await generateText(options)).text],
+    ['streamed', (options: Parameters<typeof streamText>[0]) => streamText({ ...options, onError: () => {} }).text],
+  ])('a run that is paused at the gateway stays open for whoever resumes it there: %s', async (_, generate) => {
+    const play = (work: () => Promise<unknown>) =>
+      runpurse.run({ runId: 'run-1' }, async (run) => {
+        const tools = run.tools(lookup(work).tools);
+        return generate({ model: run.model(compatible()('loop')), tools, prompt: 'hi', maxOutputTokens: 1000, stopWhen: isStepCount(5) });
+      });
+    // A stream that breaks off throws nothing.
+    await play(() => gateway.post('/v1/runs/run-1/pause', {})).catch(() => '');
+    expect(await gateway.readRun('run-1')).toMatchObject({ status: 'paused', budgets: [{ held_usd: '0' }] });
+    await gateway.post('/v1/runs/run-1/resume', {});
+    await play(async () => 'found');
+    expect(await gateway.readRun('run-1')).toMatchObject({ status: 'completed', counts: { requests: 3, tool_calls: 2 } });
+  });
+
   it('a run is refused the call that would pass its own cap', async () => {
     const error: unknown = await runpurse
       .run({ runId: 'run-1', limitUsd: '0.0015' }, (run) =>

@@ -53,6 +53,22 @@ describe('on a real gateway', () => {
     });
   });
 
+  it('a run that is paused at the gateway stays open for whoever resumes it there', async () => {
+    const llm = model();
+    const invoke = (node: () => Promise<unknown>) =>
+      new StateGraph(MessagesAnnotation)
+        .addNode('talk', async () => (await node(), { messages: [await llm.invoke('hi')] }))
+        .addEdge(START, 'talk')
+        .addEdge('talk', END)
+        .compile()
+        .invoke({ messages: ['hi'] }, { runId: RUNS[0], callbacks: [runpurse] });
+    await expect(invoke(() => gateway.post(`/v1/runs/${RUNS[0]}/pause`, {}))).rejects.toThrow(`/v1/runs/${RUNS[0]}/resume`);
+    expect(await gateway.readRun(RUNS[0])).toMatchObject({ status: 'paused' });
+    await gateway.post(`/v1/runs/${RUNS[0]}/resume`, {});
+    await invoke(async () => {});
+    expect(await gateway.readRun(RUNS[0])).toMatchObject({ status: 'completed', counts: { requests: 1 } });
+  });
+
   it('fifty runs at once each have their own two calls and their own cost', async () => {
     const llm = model();
     const graph = new StateGraph(MessagesAnnotation)

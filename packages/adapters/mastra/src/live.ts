@@ -2,7 +2,6 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   REFUSALS,
   RefusedError,
-  isPausedRun,
   runEndOf,
   usableId,
   type Decision,
@@ -188,9 +187,7 @@ export async function endRun(live: Live, ending: Ending): Promise<void> {
   for (const done of live.atEnd) done();
   for (const abandon of [...live.open.values()]) guarded(live.host, abandon, undefined);
   const error = ending.type === 'failed' ? (ending.error ?? 'failed') : undefined;
-  // Paused at the gateway, it waits for whoever resumes it there.
-  if (isPausedRun(live.run.runId, error)) await live.host.client.flush();
-  else await live.run.end(runEndOf(error, ending.type === 'stopped'));
+  await live.run.end(runEndOf(error, ending.type === 'stopped'));
 }
 
 /** The failure that Mastra tells of by its message alone: the newest of the run, if it is that one. */

@@ -10,7 +10,7 @@ import {
   type RunConfig,
   type TracingProcessor,
 } from '@openai/agents';
-import { isAtGateway, isPausedRun, orThrow, RefusedError, RunpurseError, type GatewayClient } from '@runpurse/core';
+import { isAtGateway, orThrow, RefusedError, RunpurseError, type GatewayClient } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import OpenAI from 'openai';
 import { failed, MeteredModel, runpurseFetch } from './carry.ts';
@@ -146,8 +146,6 @@ export class Runpurse implements Host {
     try {
       // Someone is asked for approval; the answer comes as another run of the session, so this one stays open.
       if (failure === undefined && (result?.interruptions?.length ?? 0) > 0) await run.pause('interrupted, waiting for an approval');
-      // Paused at the gateway, it waits for whoever resumes it there.
-      else if (isPausedRun(run.runId, failure?.error)) await this.client.flush();
       else await run.end(endOf(failure));
     } catch (fault) {
       this.#report(fault);

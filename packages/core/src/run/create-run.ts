@@ -10,6 +10,7 @@ import type { Problem } from '../client/client.ts';
 import type { Ids } from '../client/transport.ts';
 import { checkedRunOptions } from './checked-run-options.ts';
 import { inputHash } from './input-hash.ts';
+import { isPausedRun } from './run-end.ts';
 import type {
   CallPlace,
   ModelCall,
@@ -271,9 +272,9 @@ class ReportingRun implements Run {
     await this.#ports.deliver(this.runId);
   }
 
-  end(end: RunEnd): Promise<void> {
-    this.#ended ??= this.#end(end);
-    return this.#ended;
+  async end(end: RunEnd): Promise<void> {
+    if (this.#ended === undefined && isPausedRun(this.runId, end.error)) await this.#ports.deliver(this.runId);
+    else await (this.#ended ??= this.#end(end));
   }
 
   async #end(end: RunEnd): Promise<void> {

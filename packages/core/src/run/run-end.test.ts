@@ -1,6 +1,6 @@
 import { runInNewContext } from 'node:vm';
 import { expect, it } from '@jest/globals';
-import { isPausedRun, RefusedError, runEndOf } from '../index.ts';
+import { RefusedError, runEndOf } from '../index.ts';
 
 const refusal = { code: 'budget_exceeded', message: 'the budget is spent' } as const;
 
@@ -36,18 +36,11 @@ it.each([
     { status: 'failed', reason: refusal.message },
   ],
 ])('when %s', (_, error, isCancelled, expected) => {
-  expect(runEndOf(error, isCancelled)).toEqual(expected);
+  const { error: told, ...end } = runEndOf(error, isCancelled);
+  expect(end).toEqual(expected);
+  expect(told).toBe(expected.status === 'failed' ? error : undefined);
 });
 
 it('a refusal has the status the gateway answers it with', () => {
   expect(new RefusedError(refusal).status).toBe(402);
-});
-
-it.each([
-  ['by its own pause', { code: 'run_paused', message: 'paused', details: { run_id: 'run-1' } }, true],
-  ['by the pause of a run inside it', { code: 'run_paused', message: 'paused', details: { run_id: 'run-2' } }, false],
-  ['by its cap', { code: 'budget_exceeded', message: 'spent', details: { run_id: 'run-1' } }, false],
-] as const)('a run that is stopped %s: %j', (_, refused, expected) => {
-  expect(isPausedRun('run-1', new Error('node failed', { cause: new RefusedError(refused) }))).toBe(expected);
-  expect(isPausedRun('run-1', new Error('no'))).toBe(false);
 });

@@ -6,10 +6,10 @@ import type { RunEnd } from './run.ts';
 export function runEndOf(error: unknown, isCancelled = false): RunEnd {
   if (isCancelled) return { status: 'stopped', reason: 'cancelled' };
   if (error === undefined) return { status: 'completed' };
-  return { status: 'failed', reason: refusalOf(error)?.message ?? messageOf(error) ?? plainText(error) };
+  return { status: 'failed', reason: refusalOf(error)?.message ?? messageOf(error) ?? plainText(error), error };
 }
 
-/** Whether the work failed because this run is paused, and none inside it: left open, it goes on once it is resumed at the gateway. */
+/** Whether the work failed because this run is paused, and none inside it: it goes on once it is resumed at the gateway. */
 export function isPausedRun(runId: string, error: unknown): boolean {
   const refusal = refusalOf(error);
   return refusal?.code === 'run_paused' && refusal.details?.['run_id'] === runId;

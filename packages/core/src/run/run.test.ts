@@ -3,6 +3,7 @@ import {
   createGatewayClient,
   orThrow,
   RefusedError,
+  runEndOf,
   RunpurseError,
   type GatewayClientOptions,
   type Run,
@@ -531,4 +532,18 @@ it('a run that waits for a person says so, delivers it, and is not ended', async
   ]);
   await run.end({ status: 'completed' });
   expect(transport.events.at(-1)?.type).toBe('run.completed');
+});
+
+it.each([
+  ['by its own pause', { code: 'run_paused', message: 'paused', details: { run_id: 'run-1' } }, false],
+  ['by the pause of a run inside it', { code: 'run_paused', message: 'paused', details: { run_id: 'run-2' } }, true],
+  ['by its cap', { code: 'budget_exceeded', message: 'spent', details: { run_id: 'run-1' } }, true],
+] as const)('a run that is stopped %s: %j', async (_, refused, isEnd) => {
+  const { run, client, transport } = openRun();
+  run.step({ name: 'x', kind: 'planning' });
+  await run.end(runEndOf(new Error('node failed', { cause: new RefusedError(refused) })));
+  expect(client.pending).toBe(0);
+  expect(transport.events.map(({ type }) => type)).toEqual(['step.started', ...(isEnd ? ['run.failed'] : [])]);
+  await run.end({ status: 'completed' });
+  expect(transport.events.at(-1)?.type).toBe(isEnd ? 'run.failed' : 'run.completed');
 });

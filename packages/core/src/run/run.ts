@@ -117,6 +117,8 @@ export interface ToolResult extends Told {
 export interface RunEnd {
   readonly status: 'completed' | 'failed' | 'stopped';
   readonly reason?: string | undefined;
+  /** What was thrown, of a run that failed: it tells a run that is paused at the gateway from one that is over. */
+  readonly error?: unknown;
   readonly revenueUsd?: string | undefined;
   /** Payments the run made to others. */
   readonly outboundUsd?: string | undefined;
@@ -163,6 +165,9 @@ export interface Run {
   finance(amounts: RunFinance): void;
   /** Says that the run waits for a person, and delivers that; what comes of it is another run of the session. */
   pause(message: string): Promise<void>;
-  /** Ends the run and delivers its events (one attempt; what fails is retried in the background). The second end is ignored. */
+  /**
+   * Ends the run and delivers its events (one attempt; what fails is retried in the background). The second end is ignored.
+   * One that failed because it is paused at the gateway is no end: it stays open for whoever resumes it there.
+   */
   end(end: RunEnd): Promise<void>;
 }
