@@ -66,6 +66,15 @@ def attached(place: dict[str, str], problems: list[str], **options: Any) -> Iter
         runpurse.close()
 
 
+def ended(work: Callable[[], object]) -> str:
+    """What came of it, or why it was refused."""
+    try:
+        return str(work())
+    except Exception as error:
+        refusal = refusal_of(error)
+        return refusal.code if refusal else type(error).__name__
+
+
 def desk_crew(llm: BaseLLM, tool: Lookup, **options: Any) -> Crew:
     """A researcher with a tool, and a writer who goes by what the researcher found."""
     researcher, writer = agent("researcher", llm, [tool]), agent("writer", llm)
@@ -169,29 +178,40 @@ async def interrupted(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
 
 
 async def paused(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
-    """One crew kicked off three times in a run: as it is, while the run is paused, and after it goes on."""
+    """
+    One crew kicked off three times in a run: as it is, while the run is paused, and after it goes on. Then a run that ends while
+    it is paused, and goes on as another.
+    """
     problems: list[str] = []
     place = args["gateway"]
     ends: list[str] = []
 
-    def say(what: str) -> None:
-        url = f"{place['url']}/v1/runs/paused/{what}"
+    def say(what: str, run_id: str) -> None:
+        url = f"{place['url']}/v1/runs/{run_id}/{what}"
         request = urllib.request.Request(url, b"{}", {"authorization": f"Bearer {place['key']}", "content-type": "application/json"})
         urllib.request.urlopen(request).close()
 
     with attached(place, problems) as runpurse:
-        crew = desk_crew(llm_at(place, "desk"), Lookup())
+        crew = desk_crew(llm_at(args["model_at"], "desk"), Lookup())
+
+        def kickoff() -> str:
+            return str(crew.kickoff().raw)
+
+        def in_run(first: str | None = None) -> str:
+            with runpurse.run(run_id="left"):
+                if first is not None:
+                    say(first, "left")
+                return kickoff()
 
         def work() -> None:
             with runpurse.run(run_id="paused"):
                 for first in (None, "pause", "resume"):
                     if first is not None:
-                        say(first)
-                    try:
-                        ends.append(str(crew.kickoff().raw))
-                    except Exception as error:
-                        refusal = refusal_of(error)
-                        ends.append(refusal.code if refusal else type(error).__name__)
+                        say(first, "paused")
+                    ends.append(ended(kickoff))
+            ends.append(ended(lambda: in_run("pause")))
+            say("resume", "left")
+            ends.append(ended(in_run))
 
         await asyncio.to_thread(work)
     return {"ends": ends, "problems": problems}

@@ -240,9 +240,14 @@ describe('a refusal', () => {
     expect(result).toEqual({ ends: ['budget_exceeded', 'done'], problems: [] });
   });
 
-  it('of a paused run is over when the run goes on', async () => {
-    const result = await python.call('paused', { gateway: at(gateway) });
-    expect(result).toEqual({ ends: ['done', 'run_paused', 'done'], problems: [] });
+  it.each([
+    ['through the gateway', true],
+    ['past it', false],
+  ])('of a paused run is over when the run goes on, in its process or another: %s', async (_title, isCarried) => {
+    const result = await python.call('paused', { gateway: at(gateway), model_at: at(isCarried ? gateway : provider) });
+    expect(result).toEqual({ ends: ['done', 'run_paused', 'done', 'run_paused', 'done'], problems: [] });
+    const statusOf = async (id: string) => (await read<RunShape>(gateway, `/v1/runs/${id}`)).status;
+    expect([await statusOf('paused'), await statusOf('left')]).toEqual(['completed', 'completed']);
   });
 
   it.each([

@@ -8,7 +8,6 @@ import socket
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -17,9 +16,8 @@ from crewai import LLM, Agent, BaseLLM, Crew, Flow, Memory
 from crewai.flow.async_feedback import HumanFeedbackPending
 from crewai.flow.flow import start
 from crewai.flow.human_feedback import human_feedback
-from crews import Lookup, RunTool, agent, attached, desk_crew, llm_at, task
+from crews import Lookup, RunTool, agent, attached, desk_crew, ended, llm_at, task
 from pydantic import BaseModel
-from runpurse_crewai import refusal_of
 from runpurse_crewai.run import OPEN_RUNS
 
 LOOKUP = {
@@ -30,15 +28,6 @@ LOOKUP = {
         "parameters": {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]},
     },
 }
-
-
-def ended(work: Callable[[], object]) -> str:
-    """What came of it, or why it was refused."""
-    try:
-        return str(work())
-    except Exception as error:
-        refusal = refusal_of(error)
-        return refusal.code if refusal else type(error).__name__
 
 
 async def function(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:

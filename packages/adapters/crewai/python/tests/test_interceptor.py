@@ -9,10 +9,11 @@ import httpx
 from crewai.llms.hooks.base import BaseInterceptor
 
 from runpurse_crewai import Refused, Runpurse
+from runpurse_crewai.call import ModelCall
 from runpurse_crewai.client import Client
 from runpurse_crewai.decision import ALLOWED, Decision, Refusal
 from runpurse_crewai.interceptor import RunpurseInterceptor
-from runpurse_crewai.run import ModelCall, Run
+from runpurse_crewai.run import Run
 from runpurse_crewai.state import MODEL, RUN
 
 KEY = "rp_0123456789abcdef0123"

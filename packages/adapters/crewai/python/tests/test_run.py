@@ -6,8 +6,9 @@ import threading
 import unittest
 from typing import Any, cast
 
+from runpurse_crewai.call import ModelCall
 from runpurse_crewai.client import Client
-from runpurse_crewai.run import ModelCall, Run
+from runpurse_crewai.run import Run
 
 
 class Told:

@@ -23,11 +23,12 @@ from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregist
 from crewai.utilities.agent_utils import is_inside_event_loop
 from crewai.utilities.string_utils import sanitize_tool_name
 
+from .call import NOTHING, ModelCall, ToolCall
 from .client import Client, FailurePolicy, Problem
-from .decision import GatewayUnavailable, Refused, or_raise, refusal_of
+from .decision import GatewayUnavailable, Refused, or_raise
 from .interceptor import CALL_ID, RunpurseInterceptor
-from .run import NOTHING, OPEN_RUNS, ModelCall, Run, ToolCall, check_context, end_abandoned
-from .seams import AGENT_KICKOFF, AGENT_KICKOFF_ASYNC, CREW_REPLAY, FUNCTION, LITELLM_FUNCTION, USAGE, Around, Seam
+from .run import OPEN_RUNS, Run, check_context, end_abandoned
+from .seams import AGENT_KICKOFF, AGENT_KICKOFF_ASYNC, CREW_REPLAY, EMIT, FUNCTION, LITELLM_FUNCTION, USAGE, Around, Seam
 from .state import LAST_TOOL, MODEL, RUN, TOOL, current_run
 from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
 
@@ -81,13 +82,13 @@ class Runpurse:
             )
         ]
         self._handlers: list[tuple[Any, Callable[[Any, Any], None]]] = [
-            (LLMCallStartedEvent, self._listening(self._model_started)),
             (LLMCallCompletedEvent, self._listening(self._model_completed)),
             (LLMCallFailedEvent, self._listening(self._model_failed)),
             (ToolUsageFinishedEvent, self._listening(self._tool_finished)),
             (ToolUsageErrorEvent, self._listening(self._tool_failed)),
         ]
         self._seams: list[tuple[Seam, Around]] = [
+            (EMIT, self._around_emit),
             (FUNCTION, self._around_function),
             (LITELLM_FUNCTION, self._around_litellm_function),
             (USAGE, self._around_usage),
@@ -139,7 +140,7 @@ class Runpurse:
             run.end("stopped", reason=type(error).__name__)
             raise
         except BaseException as error:
-            run.end("failed", reason=_reason(error))
+            run.fail(error)
             raise
         else:
             run.end("completed", revenue_usd=run.revenue_usd)
@@ -226,7 +227,7 @@ class Runpurse:
         if status == "completed":
             run.end("completed", revenue_usd=run.revenue_usd)
         else:
-            run.end("failed", reason=_reason(error))
+            run.fail(error)
 
     def _before_model(self, context: Any) -> None:
         llm = context.llm
@@ -453,6 +454,17 @@ class Runpurse:
             call.usage = usage_of(usage if dump is None else dump())
         yield
 
+    @contextmanager
+    def _around_emit(self, _bus: object, _source: object, event: object) -> Iterator[None]:
+        """What is known at once of a call that CrewAI tells the listener of later, in another thread."""
+        if isinstance(event, (LLMCallStartedEvent, LLMCallCompletedEvent, LLMCallFailedEvent)):
+            call = self._own_model(event)
+            if call is not None and isinstance(event, LLMCallStartedEvent):
+                call.is_told_of = True
+            elif call is not None:
+                call.is_over = True
+        yield
+
     # ── the listener: CrewAI calls these in threads of its own, in a copy of the context the event was emitted in ──
 
     def _listening(self, handle: Callable[[Any], None]) -> Callable[[Any, Any], None]:
@@ -463,11 +475,6 @@ class Runpurse:
                 self.client.report(Problem("adapter_fault", f"An event of CrewAI could not be read: {type(fault).__name__}: {fault}"))
 
         return handler
-
-    def _model_started(self, _event: Any) -> None:
-        call = MODEL.get()
-        if call is not None and call.run.client is self.client:
-            call.is_told_of = True
 
     def _own_model(self, event: Any) -> ModelCall | None:
         call = MODEL.get()
@@ -555,14 +562,9 @@ def _shares_loop() -> bool:
 def _is_beside(call: ModelCall) -> bool:
     """Is it under way in another task or thread, so that nobody here waited for its end?"""
     place = None if call.where is None else call.where()
-    if place is None or place is _task_or_thread():
+    if call.is_over or place is None or place is _task_or_thread():
         return False
     return not place.done() if isinstance(place, asyncio.Task) else place.is_alive()
-
-
-def _reason(error: BaseException | None) -> str:
-    refusal = refusal_of(error)
-    return refusal.message if refusal is not None else str(error) or type(error).__name__
 
 
 def _role_of(agent: Any) -> str | None:

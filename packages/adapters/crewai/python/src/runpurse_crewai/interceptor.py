@@ -12,9 +12,9 @@ from crewai.hooks import HookAborted
 from crewai.llms import base_llm
 from crewai.llms.hooks.base import BaseInterceptor
 
+from .call import NOTHING, ModelCall
 from .client import Client, Problem
 from .decision import or_raise, refusal_in
-from .run import NOTHING, ModelCall
 from .state import MODEL, TOOL, current_run
 from .translate import HEADER_BY_FIELD, headers_of
 

@@ -2,119 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
-import socket
 import threading
 import time
-import uuid
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from crewai.events import crewai_event_bus
-from crewai.hooks import HookAborted
-
+from .call import LATE_S, Call, ModelCall, ToolCall, new_id
 from .client import Client
-from .decision import Decision, Refusal
+from .decision import Decision, Refusal, refusal_of
 from .translate import error_text, usable_id
 
 RunStatus = Literal["completed", "failed", "stopped"]
-
-#: The usage of a call that was not made, or that a provider answered with an error: it bills nothing then.
-NOTHING = {"input_tokens": 0, "output_tokens": 0}
-#: How late CrewAI may tell an end.
-LATE_S = 5.0
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{uuid.uuid4().hex}"
-
-
-class Call:
-    """A model or tool call under way: its step, and whether its end has been told."""
-
-    def __init__(self, run: Run, name: str, place: Mapping[str, object]) -> None:
-        self.run = run
-        self.name = name
-        self.step_id = _new_id("step")
-        self.place: dict[str, object] = {**place, "step_id": self.step_id}
-        self.attempt = 1
-        self.is_settled = threading.Event()
-        """Nothing more is to be told of it."""
-        self.is_taken = False
-        """Somebody is telling its end, or has."""
-        self.is_over = False
-        """It has ended; its end may still be on the way to us."""
-
-    @property
-    def patience_s(self) -> float:
-        """How long the end of it, once it is over, may take to reach us."""
-        return LATE_S
-
-
-class ModelCall(Call):
-    def __init__(self, run: Run, name: str, place: Mapping[str, object], asking: Mapping[str, object]) -> None:
-        super().__init__(run, name, place)
-        self.asking = asking
-        """The bounds of its worst case, to ask again with when its client tries again."""
-        self.is_carried = False
-        self.requests = 0
-        """How many times its client has sent it."""
-        self.is_sent = False
-        """Its client waits for the answer."""
-        self.is_told_of = False
-        """CrewAI told that it began, so it will tell its end."""
-        self.will_be_told_of = False
-        """CrewAI tells when such a call begins: where it told nothing, a hook of the user's kept it from being made."""
-        self.is_redirected = False
-        """Its client follows a redirect: the next request is the same try."""
-        self.has_answer = False
-        self.last_status: int | None = None
-        self.usage: Mapping[str, object] | None = None
-        """What the provider said that the try under way used; CrewAI leaves it out where it ran a function itself."""
-        self.where: weakref.ref[asyncio.Task[object] | threading.Thread] | None = None
-        """The task or thread it is made in."""
-        self.call_id: str | None = None
-        """CrewAI's id of the try under way, when its client tells us of it."""
-        self.told_id: str | None = None
-        """CrewAI's id of the try whose end was told."""
-        self.key: object = None
-        """Whose call it is, and of which model: what was refused once is not asked again."""
-        self.refusal: HookAborted | None = None
-        self.socket: socket.socket | None = None
-
-    @property
-    def patience_s(self) -> float:
-        return super().patience_s if self.is_told_of else 0.5
-
-    def was_never_made(self) -> bool:
-        """Waits for what CrewAI may still be telling: only then is silence a sign."""
-        return self._is_unheard_of() and crewai_event_bus.flush(timeout=5.0) and self._is_unheard_of()
-
-    def _is_unheard_of(self) -> bool:
-        return self.will_be_told_of and not self.is_told_of and self.requests == 0
-
-    def cut(self) -> None:
-        """Ends the transfer: the thread that reads it is told that the stream is over."""
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-
-
-class ToolCall(Call):
-    is_denied = False
-    denial: str | None = None
-    """Why, for the model."""
-    input: object = None
-    """The very object CrewAI asked with, which it settles with too."""
-    cached_as: str | None = None
-    """The input's key in the crew's cache, when the answer was in there as we asked."""
-    outer: ToolCall | None = None
-    """The tool it was called inside of."""
 
 
 CONTEXT_FIELDS = frozenset({"run_id", "session_id", "agent_id", "workflow_id", "customer_id"})
@@ -144,7 +47,7 @@ class Run:
         self.client = client
         check_context(context, limit_usd, bounds)
         self.context: dict[str, object] = {field: text for field, value in context.items() if (text := usable_id(value)) is not None}
-        self.run_id = str(self.context.setdefault("run_id", _new_id("run")))
+        self.run_id = str(self.context.setdefault("run_id", new_id("run")))
         self.limit_usd = limit_usd
         self.bounds = dict(bounds or {})
         self.revenue_usd: str | None = None
@@ -316,8 +219,17 @@ class Run:
         for call in waited:
             call.is_settled.wait(call.patience_s)
 
-    def end(self, status: RunStatus, *, reason: object = None, revenue_usd: str | None = None) -> None:
-        """Ends the run, once, and delivers its events. What is still under way is cut off and told as such."""
+    def fail(self, error: BaseException | None) -> None:
+        refusal = refusal_of(error)
+        reason = refusal.message if refusal is not None else str(error) or type(error).__name__
+        is_paused = refusal is not None and refusal.code == "run_paused" and refusal.details.get("run_id") == self.run_id
+        self.end("failed", reason=reason, is_paused=is_paused)
+
+    def end(self, status: RunStatus, *, reason: object = None, revenue_usd: str | None = None, is_paused: bool = False) -> None:
+        """
+        Ends the run, once, and delivers its events. What is still under way is cut off and told as such. One that is paused at the
+        gateway ends here alone: there it stays open for whoever resumes it.
+        """
         until = time.monotonic() + LATE_S
         waited: set[Call] = set()
         while True:
@@ -344,16 +256,11 @@ class Run:
                     call.cut()
             elif isinstance(call, ToolCall):
                 self.settle_tool(call, "the run ended before the tool did")
-        is_completed = status == "completed"
-        self.client.record(
-            self._event(
-                "run.completed" if is_completed else "run.failed",
-                {},
-                "final_answer" if is_completed else "error_recovery",
-                AFTER,
-                {"status": status, "message": None if reason is None else error_text(reason), "revenue_usd": revenue_usd},
-            )
-        )
+        if not is_paused:
+            is_completed = status == "completed"
+            metadata = {"status": status, "message": None if reason is None else error_text(reason), "revenue_usd": revenue_usd}
+            kind, step_kind = ("run.completed", "final_answer") if is_completed else ("run.failed", "error_recovery")
+            self.client.record(self._event(kind, {}, step_kind, AFTER, metadata))
         self.client.deliver(self.run_id)
 
     @staticmethod
@@ -379,7 +286,7 @@ class Run:
             sequence = self._sequence
         event = {
             "version": "2026-05-27",
-            "event_id": _new_id("evt"),
+            "event_id": new_id("evt"),
             "type": kind,
             "source": "crewai",
             "event_source_trust": "adapter_detected",

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from crewai import LLM, Agent, BaseLLM, Crew
+from crewai.events import crewai_event_bus
 
 #: What goes around a call of the method; it is given what the method is given, and may yield arguments to be given instead.
 Around = Callable[..., AbstractContextManager[Mapping[str, object] | None]]
@@ -91,6 +92,8 @@ def _changed(
     return bound.args, bound.kwargs
 
 
+#: Listeners are told in threads of their own; this is before.
+EMIT = Seam(type(crewai_event_bus), "emit")
 #: `LLM.call` runs one of its `available_functions`.
 FUNCTION = Seam(BaseLLM, "_handle_tool_execution")
 LITELLM_FUNCTION = Seam(LLM, "_handle_tool_call")

@@ -6,7 +6,8 @@ from contextvars import ContextVar
 
 from crewai.execution import get_execution_uuid
 
-from .run import ModelCall, Run, ToolCall
+from .call import ModelCall, ToolCall
+from .run import Run
 
 #: The run that code belongs to.
 RUN: ContextVar[Run | None] = ContextVar("runpurse_run", default=None)
