@@ -236,6 +236,23 @@ describe('a run made by run(), past our runner', () => {
     expect(at.types().filter((type) => type.startsWith('run.'))).toEqual(['run.started', 'run.completed']);
   });
 
+  it('is of the group and the name of the trace around it, by our runner too, unless it states its own', async () => {
+    const at = await stage();
+    const runs = [at.runpurse.runner(), at.runpurse.runner({ groupId: 'group-2', workflowName: 'orders' })];
+    await withTrace(
+      'refunds',
+      async () => {
+        for (const runner of runs) await runner.run(agentOf(), 'hi');
+      },
+      { groupId: 'group-1' },
+    );
+    const begun = at.events.filter(({ type }) => type === 'run.started');
+    expect(begun.map(({ name, session_id }) => [name, session_id])).toEqual([
+      ['refunds', 'group-1'],
+      ['orders', 'group-2'],
+    ]);
+  });
+
   it('is a run as long as its trace, its session the group', async () => {
     const at = await attached({ answer: lookThenAnswer });
     const { lookup } = lookupTool();

@@ -77,7 +77,12 @@ export class Runpurse implements Host {
     const ours = async (agent: Agent<unknown>, ...rest: readonly unknown[]): Promise<Result> => {
       const [input] = rest;
       this.#guardTools(() => [...guardAll(agent), ...(input instanceof RunState ? guardState(input) : [])]);
-      const sdk = { workflowName: config.workflowName, groupId: config.groupId, agentName: agent.name };
+      const trace = traceHere();
+      const sdk = {
+        workflowName: config.workflowName ?? trace?.name,
+        groupId: config.groupId ?? trace?.groupId,
+        agentName: agent.name,
+      };
       return this.#run(sdk, input instanceof RunState, signalOf(rest[1]), () => {
         this.guard(() => {
           warnOfOwnModels(agent);

@@ -20,11 +20,14 @@ export const traces = new Map<string, Trace>();
 /** A trace whose own code throws never says that it ended: of those only so many are kept. */
 const TRACES_KEPT = 1_000;
 
-/** Those under way, as far as they say so. A `run()` resumed from memory goes on in one that is over, and does not begin it again. */
-const begun = new Set<string>();
+/**
+ * Those under way, as far as they say so, and how often they began. A `run()` resumed from memory goes on in one that is over, and
+ * does not begin it again; an agent behind a tool that is resumed in it does.
+ */
+const begun = new Map<string, number>();
 
 export function beginTrace(traceId: string): void {
-  begun.add(traceId);
+  begun.set(traceId, (begun.get(traceId) ?? 0) + 1);
   dropOldest(begun);
 }
 
@@ -37,7 +40,7 @@ export function traceOf(traceId: string): Trace {
   return trace;
 }
 
-function dropOldest(kept: Map<string, Trace> | Set<string>): void {
+function dropOldest(kept: Map<string, unknown>): void {
   const oldest = kept.keys().next();
   if (kept.size > TRACES_KEPT && oldest.done !== true) kept.delete(oldest.value);
 }
@@ -88,10 +91,13 @@ export function leaveTask({ traceId, spanId }: SpanIds, live: Live | undefined, 
   return ended;
 }
 
-/** The trace is over, and with it what lives in it. */
+/** The trace is over, and with it what lives in it: unless it was begun again inside itself, whose end this is. */
 export function leaveTrace(traceId: string): readonly Live[] {
-  const lives = [...(traces.get(traceId)?.lives ?? [])];
+  const timesLeft = (begun.get(traceId) ?? 1) - 1;
+  if (timesLeft > 0) begun.set(traceId, timesLeft);
+  else begun.delete(traceId);
+  const trace = traces.get(traceId);
+  if (trace === undefined || timesLeft > 0 || [...trace.open.values()].some(({ isWhole }) => isWhole)) return [];
   traces.delete(traceId);
-  begun.delete(traceId);
-  return lives;
+  return [...trace.lives];
 }

@@ -108,7 +108,7 @@ describe('what was thrown', () => {
     ['an object whose getters throw', unreadable, 'what was thrown can not be read'],
   ])('is told in words: %s', (_, error, expected) => {
     expect(reasonOf(thrown(error))).toBe(expected);
-    expect(endOf(thrown(error))).toEqual({ status: 'failed', reason: expected });
+    expect(endOf(thrown(error))).toMatchObject({ status: 'failed', reason: expected });
   });
 
   it('is a stop when it is an abort', () =>
@@ -157,6 +157,30 @@ describe('what a call used', () => {
       { input_tokens: 8, cache_read_tokens: 2, output_tokens: 5, reasoning_tokens: 1 },
     ],
     [
+      "is what a model of the AI SDK's says in its own words, wrapped by aisdk()",
+      {
+        usage: zero,
+        rawUsage: {
+          inputTokens: { total: 100, noCache: 40, cacheRead: 40, cacheWrite: 20 },
+          outputTokens: { total: 50, text: 40, reasoning: 10 },
+          raw: { input_tokens: 40, output_tokens: 50, cache_creation: { ephemeral_1h_input_tokens: 15 } },
+        },
+      },
+      {
+        input_tokens: 40,
+        cache_read_tokens: 40,
+        cache_write_5m_tokens: 5,
+        cache_write_1h_tokens: 15,
+        output_tokens: 50,
+        reasoning_tokens: 10,
+      },
+    ],
+    [
+      "is the SDK's count where what is kept are words of somebody else",
+      { usage: { inputTokens: 10, outputTokens: 5 }, rawUsage: { promptTokenCount: 10, candidatesTokenCount: 5 } },
+      { input_tokens: 10, output_tokens: 5 },
+    ],
+    [
       'is nothing where the provider said so',
       { usage: zero, rawUsage: { input_tokens: 0, output_tokens: 0 } },
       { input_tokens: 0, output_tokens: 0 },
@@ -166,6 +190,8 @@ describe('what a call used', () => {
   it('is unknown where the SDK made zeros of nothing', () => {
     expect(usageOf({ output, usage: zero })).toBeUndefined();
     expect(usageOf({ output })).toBeUndefined();
+    expect(usageOf({ output, usage: zero, rawUsage: {} })).toBeUndefined();
+    expect(usageOf({ output, usage: zero, rawUsage: { inputTokens: {}, outputTokens: {} } })).toBeUndefined();
   });
 });
 

@@ -10,7 +10,7 @@ import {
   type RunEnd,
   type RunOptions,
 } from '@runpurse/core';
-import { outputMax } from '@runpurse/core/language-model';
+import { outputMax, usageOf as usageOfModel, type ModelUsage } from '@runpurse/core/language-model';
 
 /** What a run belongs to, stated per run by `runpurse.with(…)` or once for all in the options; all of it is optional. */
 export type RunpurseContext = Pick<
@@ -154,22 +154,52 @@ interface RawUsage {
 
 /** What a call used. The SDK counts 0 where the provider said nothing, so what it kept of the provider's own words wins. */
 export function usageOf({ usage, rawUsage, output }: Answer): ReportedUsage | undefined {
-  const raw = rawUsage as RawUsage | undefined;
-  const input = raw === undefined ? zeroIsUnknown(usage?.inputTokens, usage) : (raw.input_tokens ?? raw.prompt_tokens);
-  const answered = raw === undefined ? zeroIsUnknown(usage?.outputTokens, usage) : (raw.output_tokens ?? raw.completion_tokens);
-  const ins = raw === undefined ? first(usage?.inputTokensDetails) : (raw.input_tokens_details ?? raw.prompt_tokens_details);
-  const outs = raw === undefined ? first(usage?.outputTokensDetails) : (raw.output_tokens_details ?? raw.completion_tokens_details);
-  const totals = usageOfTotals({
+  const totals = isOpenAis(rawUsage) ? usageOfRaw(rawUsage) : isAiSdks(rawUsage) ? usageOfModel(rawUsage) : usageOfSdk(usage);
+  const searches = hostedToolsOf(output).filter(({ name }) => name === 'web_search').length;
+  return totals && (searches > 0 ? { ...totals, web_searches: searches } : totals);
+}
+
+function usageOfRaw(raw: RawUsage): ReportedUsage | undefined {
+  return usageWithDetails(
+    raw.input_tokens ?? raw.prompt_tokens,
+    raw.output_tokens ?? raw.completion_tokens,
+    raw.input_tokens_details ?? raw.prompt_tokens_details,
+    raw.output_tokens_details ?? raw.completion_tokens_details,
+  );
+}
+
+function usageOfSdk(usage: SdkUsage | undefined): ReportedUsage | undefined {
+  return usageWithDetails(
+    zeroIsUnknown(usage?.inputTokens, usage),
+    zeroIsUnknown(usage?.outputTokens, usage),
+    first(usage?.inputTokensDetails),
+    first(usage?.outputTokensDetails),
+  );
+}
+
+type Count = number | null | undefined;
+function usageWithDetails(input: Count, output: Count, ins?: Details | null, outs?: Details | null): ReportedUsage | undefined {
+  return usageOfTotals({
     input,
     cacheRead: ins?.['cached_tokens'],
     cacheWrite: ins?.['cache_write_tokens'],
     audioInput: ins?.['audio_tokens'],
-    output: answered,
+    output,
     reasoning: outs?.['reasoning_tokens'],
     audioOutput: outs?.['audio_tokens'],
   });
-  const searches = hostedToolsOf(output).filter(({ name }) => name === 'web_search').length;
-  return totals && (searches > 0 ? { ...totals, web_searches: searches } : totals);
+}
+
+/** With nothing in it, it says that the provider said nothing. */
+function isOpenAis(raw: object | undefined): raw is RawUsage {
+  if (raw === undefined) return false;
+  return OPENAIS.some((name) => name in raw) || Object.keys(raw).length === 0;
+}
+const OPENAIS = ['input_tokens', 'prompt_tokens', 'output_tokens', 'completion_tokens'] as const satisfies readonly (keyof RawUsage)[];
+
+/** Of a model that the SDK's `aisdk()` wraps. */
+function isAiSdks(raw: object | undefined): raw is ModelUsage {
+  return raw !== undefined && ('inputTokens' in raw || 'outputTokens' in raw);
 }
 
 /** The model that answered, as the provider names it. */

@@ -188,4 +188,40 @@ describe('a run made by run() that is resumed', () => {
       expect([ran, (await at.runs()).map(({ status }) => status)]).toEqual([['x'], ['completed', 'completed']]);
     },
   );
+
+  it.each(['as it is', 'read back'])(
+    'is one run until its own work is over, where an agent behind a tool asked, its state %s',
+    async (how) => {
+      const at = await stage((request, count) =>
+        callOnce(JSON.stringify(request.body).includes('NESTED') ? 'lookup' : 'clerk')(request, count),
+      );
+      const ran: string[] = [];
+      const make = (): Agent => {
+        const nested = new Agent({
+          name: 'nested',
+          instructions: 'NESTED',
+          model: 'm1',
+          tools: [toolNamed('lookup', ran, { needsApproval: true })],
+        });
+        const clerk = guardAgent(nested).asTool({ toolName: 'clerk', toolDescription: 'c' });
+        return guardAgent(new Agent({ name: 'front', model: 'm1', tools: [clerk] }));
+      };
+      const runner = new Runner({ modelProvider: at.runpurse.models() });
+      const { state, interruptions } = await at.runpurse.with({ runId: 'r1' }, () => runner.run(make(), 'hi'));
+      for (const interruption of interruptions) state.approve(interruption);
+      const [agent, kept] =
+        how === 'as it is' ? [make(), state] : await (async (again) => [again, await readBack(again, state)] as const)(make());
+      const { finalOutput } = await at.runpurse.with({ runId: 'r2' }, () => runner.run(agent, kept as RunState<unknown, Agent>));
+      await sleep(20);
+      expect([finalOutput, ran, (await at.runs()).map(({ run_id, status }) => [run_id, status])]).toEqual([
+        'done',
+        ['x'],
+        [
+          ['r1', 'completed'],
+          ['r2', 'completed'],
+        ],
+      ]);
+      expect(toolsOf(await at.read('r2')).toSorted()).toEqual(['clerk completed 0.01', 'lookup completed 0.002']);
+    },
+  );
 });
