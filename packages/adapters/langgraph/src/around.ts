@@ -27,11 +27,12 @@ export function around(): Around {
   return { langchainRunId: parentOf(callbacks) ?? node?.langchainRunId, handlers, metadata };
 }
 
-/** The callbacks given to a call, with the handlers around it that they lack. */
+/** The callbacks given to a call, or those it would inherit, with the handlers around it that they lack. */
 export function withHandlers(given: Callbacks | undefined, { handlers }: Around): Callbacks | undefined {
-  const missing = handlers.filter((handler) => !handlersOf(given).includes(handler));
+  const heard = given ?? ambientConfig().callbacks;
+  const missing = handlers.filter((handler) => !handlersOf(heard).includes(handler));
   if (missing.length === 0) return given;
-  return given === undefined || isList(given) ? [...(given ?? []), ...missing] : given.copy(missing);
+  return heard === undefined || isList(heard) ? [...(heard ?? []), ...missing] : heard.copy(missing);
 }
 
 export function graphSignals(): GraphSignals | undefined {

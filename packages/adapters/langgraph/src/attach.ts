@@ -13,7 +13,7 @@ import {
 } from '@runpurse/core';
 import { createClient, type NodeClientOptions } from '@runpurse/core/axios';
 import { attemptOf as lastAttemptOf } from '@runpurse/core/fetch';
-import { endCall, reportCall, runAround, startCall, type Call } from './carry.ts';
+import { abandonCall, endCall, reportCall, runAround, startCall, unlessSent, type Call } from './carry.ts';
 import { Departure, endOf, LEFT } from './departure.ts';
 import { Spans, type Beginning, type Live, type Span } from './spans.ts';
 import { allowedBefore, ToolNames } from './tool-calls.ts';
@@ -318,7 +318,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
 
   /** What failed and is made again, by whomever, is a retry. */
   #report({ retries }: Live, call: Call, error: unknown, result: Parameters<typeof reportCall>[1]): void {
-    reportCall(call, result);
+    reportCall(call, error === undefined ? result : { ...result, ...unlessSent(call) });
     if (error !== undefined && result.status !== 'aborted' && call.fingerprint !== undefined)
       retries.set(call.fingerprint(), lastAttemptOf(call) + 1);
     else if (retries.size > 0) retries.delete(call.fingerprint?.() ?? '');
@@ -366,8 +366,7 @@ export class RunpurseCallbackHandler extends BaseCallbackHandler {
   /** Calls still under way when their run fails or is cancelled: their own end comes late or never. */
   #abandon({ run, spanIds }: Live): void {
     for (const id of spanIds) {
-      const call = endCall(id, run);
-      if (call !== undefined) reportCall(call, { status: 'aborted', error: new Error('its run ended first') });
+      abandonCall(id, run);
       this.#spans.find(id)?.tool?.hold.settle({ status: 'failed', error: new Error('its run ended first') });
     }
   }

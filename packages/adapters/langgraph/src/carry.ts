@@ -17,11 +17,14 @@ export interface Call extends FetchedCall {
   readonly fingerprint?: (() => string) | undefined;
   /** Ends it as one that its reader left. */
   readonly leave?: (() => Promise<void>) | undefined;
+  /** Each request of it comes by us, so that `tries` says whether it was sent. */
+  readonly isSeen?: boolean | undefined;
 }
 
 /** A call of a wrapped model: where it points, what it stands in, the signals of the graph it is made in, and its LangChain run. */
 interface Inside {
   readonly endpoint?: string | undefined;
+  readonly isSeen?: boolean | undefined;
   readonly around?: Around | undefined;
   readonly graphSignals?: GraphSignals | undefined;
   langchainRunId?: string | undefined;
@@ -30,6 +33,9 @@ interface Inside {
 /** Those under way, by their LangChain run: one for each run of ours that tells of it, and of these there is one for each gateway. */
 const calls = new Map<string, Map<Run, Call>>();
 const inside = new AsyncLocalStorage<Inside>();
+/** Calls that had sent nothing when their run ended, by their LangChain run: they are charged nothing, so nothing of them is sent any more. */
+const unsent = new Set<string>();
+const UNSENT_KEPT = 10_000;
 const covered = new AsyncLocalStorage<true>();
 
 /**
@@ -40,7 +46,7 @@ export function startCall(langchainRunId: string, call: Omit<Call, 'isCarried' |
   const model = inside.getStore();
   if (model !== undefined) model.langchainRunId = langchainRunId;
   const isCarried = isAtGateway(call.gateway, model === undefined ? endpoint : model.endpoint);
-  const started = { ...call, isCarried, graphSignals: model?.graphSignals, tries: 0 };
+  const started = { ...call, isCarried, graphSignals: model?.graphSignals, isSeen: model?.isSeen, tries: 0 };
   if (isCarried && model === undefined) {
     if (covered.getStore() === true) throw new RunpurseError('invalid_option', REPLACED);
     warnOfUnwrapped();
@@ -84,6 +90,22 @@ export function endCall(langchainRunId: string, run: Run): Call | undefined {
 
 function callsOf(langchainRunId: string | undefined): Map<Run, Call> {
   return calls.get(langchainRunId ?? '') ?? new Map<Run, Call>();
+}
+
+/** Ends a call of a run that ends before it. */
+export function abandonCall(langchainRunId: string, run: Run): void {
+  const call = endCall(langchainRunId, run);
+  if (call === undefined) return;
+  reportCall(call, { status: 'aborted', error: new Error('its run ended first'), ...unlessSent(call) });
+  if (call.isSeen !== true || call.tries > 0) return;
+  unsent.add(langchainRunId);
+  const [oldest] = unsent;
+  if (unsent.size > UNSENT_KEPT && oldest !== undefined) unsent.delete(oldest);
+}
+
+/** Nothing was used by a call that was never sent. */
+export function unlessSent({ isSeen, tries }: Call): Pick<ModelResult, 'usage'> | undefined {
+  return isSeen === true && tries === 0 ? { usage: { input_tokens: 0, output_tokens: 0 } } : undefined;
 }
 
 /** Says how the call's last try ended. */
@@ -169,14 +191,15 @@ function carryOnLate(chat: ChatModel): void {
 }
 
 function carryOn(chat: ChatModel): void {
-  for (const part of [chat, chat.completions, chat.responses]) {
-    if (part?.clientConfig === undefined) continue;
+  const clients = [chat, chat.completions, chat.responses].filter(isClient);
+  for (const part of clients) {
     part.clientConfig.fetch = runpurseFetch(part.clientConfig.fetch);
     part.client = undefined;
     if (part.caller !== undefined) part.caller.onFailedAttempt = stopAtRefusals(part.caller.onFailedAttempt);
   }
   const endpoint = chat.clientConfig?.baseURL;
-  const here = (): Inside & { readonly around: Around } => ({ endpoint, around: around(), graphSignals: graphSignals() });
+  const isSeen = clients.length > 0;
+  const here = (): Inside & { readonly around: Around } => ({ endpoint, isSeen, around: around(), graphSignals: graphSignals() });
   replace(chat, 'generate', (generate) => (messages, options, callbacks) => {
     const store = here();
     return inside.run(store, () => generate(messages, heard(options, callbacks, store.around)));
@@ -209,6 +232,10 @@ function carryOn(chat: ChatModel): void {
       (...args) =>
         withRunpurse(withConfig(...args) as object),
   );
+}
+
+function isClient(part: ChatModel | undefined): part is ChatModel & Required<Pick<ChatModel, 'clientConfig'>> {
+  return part?.clientConfig !== undefined;
 }
 
 function replace<Name extends keyof ChatModel>(chat: ChatModel, name: Name, wrap: (method: Method) => Method): void {
@@ -272,10 +299,11 @@ function stopAtRefusals(onFailedAttempt: ((error: unknown) => void) | undefined)
  * installs it in OpenAI models; hand it to other clients (`new OpenAI({ fetch: runpurseFetch() })`) used inside a node.
  */
 export function runpurseFetch(inner?: typeof fetch): typeof fetch {
-  return (input, init) => {
+  return async (input, init) => {
     const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
     const id = headers.get(CALL_HEADER) ?? inside.getStore()?.langchainRunId;
     headers.delete(CALL_HEADER);
+    if (unsent.has(id ?? '')) throw new DOMException('The run of this model call has ended.', 'AbortError');
     const told = callsOf(id);
     const each = told.size === 0 ? ambientCalls() : [...told.values()];
     const metered = each.reduce((wrapped, call) => meteredFetch(() => call, wrapped), inner ?? fetch);

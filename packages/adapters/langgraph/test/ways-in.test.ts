@@ -346,3 +346,47 @@ it.each([
 ] as const)('withRunpurse says so when it finds nothing to wrap: %s', (_, made) => {
   expect(() => withRunpurse(made())).toThrow('found no chat model');
 });
+
+describe.each(MODES)('a wrapped model called without config, %s', (mode) => {
+  class Tracer extends BaseCallbackHandler {
+    override readonly name = 'tracer';
+    readonly heard: string[] = [];
+    override handleChatModelStart(_model: unknown, _messages: unknown, _runId: string, parentRunId?: string): void {
+      this.heard.push(parentRunId === undefined ? 'model of nobody' : 'model');
+    }
+    override handleLLMEnd(): void {
+      this.heard.push('end');
+    }
+  }
+  const quickstart = (model: ChatOpenAI) =>
+    new StateGraph(MessagesAnnotation)
+      .addNode('talk', async ({ messages }) => ({ messages: [await model.bindTools([lookup]).invoke(messages)] }))
+      .addEdge(START, 'talk')
+      .compile();
+  const config = (...beside: BaseCallbackHandler[]) => ({ callbacks: [runpurse, ...beside] });
+
+  it('is heard by all who would hear it if it were not wrapped', async () => {
+    const heard = async (model: ChatOpenAI): Promise<unknown> => {
+      const tracer = new Tracer();
+      await quickstart(model).invoke(hi, config(tracer));
+      const tokens: unknown[] = [];
+      for await (const [chunk] of await quickstart(model).stream(hi, { ...config(), streamMode: 'messages' })) tokens.push(chunk.content);
+      const events = new Set<string>();
+      for await (const { event } of quickstart(model).streamEvents(hi, { ...config(), version: 'v2' })) events.add(event);
+      return { traced: tracer.heard, tokens, events };
+    };
+    const ofWrapped = await heard(wrapped(mode));
+    expect(ofWrapped).toMatchObject({ traced: ['model', 'end'] });
+    expect(ofWrapped).toEqual(await heard(bare(mode)));
+  });
+});
+
+it('a call that was allowed and not sent, because the cap ended its run, costs nothing', async () => {
+  const model = wrapped('direct');
+  const work = () => Promise.all(Array.from({ length: 5 }, (_, index) => model.invoke(`hi ${index}`)));
+  expect(refusalOf(await thrown(inRun(work, '0.007')))).toMatchObject({ code: 'budget_exceeded' });
+  const { requests, budgets, cost } = await shown();
+  expect(requests.length).toBeGreaterThan(0);
+  // Each is charged what it used; none is sent after its run has ended.
+  expect([cost.total_usd, budgets.map(({ held_usd }) => held_usd)]).toEqual([String(0.002 * provider.asked.length || '0'), ['0', '0']]);
+});
