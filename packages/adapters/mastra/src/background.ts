@@ -27,8 +27,17 @@ export function noteTask(live: Live, { type, payload }: { readonly type: string;
   const { tasks } = live.background;
   tasks.set(toolCallId, { taskId, state: tasks.get(toolCallId)?.state ?? 'open' }); // it may be over already
   live.host.tasks.set(taskId, live);
-  live.atEnd.push(() => live.host.tasks.delete(taskId));
+  live.atEnd.push(({ type: ending }) => leaveTask(live.host, taskId, ending === 'completed'));
 }
+
+/** Of a run that was refused, stopped or failed the agent may still be told: in that run, where the gateway refuses it, and in no other. */
+function leaveTask({ tasks }: Host, taskId: string, isCompleted: boolean): void {
+  if (isCompleted) tasks.delete(taskId);
+  const left = [...tasks].filter(([, { isEnded }]) => isEnded);
+  for (const [oldest] of left.slice(0, -LEFT_TASKS_KEPT)) tasks.delete(oldest);
+}
+const LEFT_TASKS_KEPT = 100;
+
 interface ResultPart {
   readonly toolCallId: string;
   readonly providerMetadata?: {

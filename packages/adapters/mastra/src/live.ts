@@ -28,7 +28,7 @@ export interface Host {
   readonly traced: Map<string, Live>;
   /** Runs that last, by their id: whoever states it belongs to them. */
   readonly runs: Map<string, Live>;
-  /** Runs that last, by Mastra's ids of their background tasks. */
+  /** Runs by Mastra's ids of their background tasks: those that last, and the latest that did not complete. */
   readonly tasks: Map<string, Live>;
 }
 
@@ -59,7 +59,7 @@ export interface Live {
   /** Why the newest model call failed, or a workflow's step was refused, as it was thrown. */
   failure?: Failure | undefined;
   /** Done when the run ends, so that nothing of it stays behind. */
-  readonly atEnd: (() => void)[];
+  readonly atEnd: ((ending: Ending) => void)[];
   isEnded: boolean;
 }
 
@@ -184,7 +184,7 @@ export async function endRun(live: Live, ending: Ending): Promise<void> {
   if (live.isEnded) return;
   live.isEnded = true;
   forget(live);
-  for (const done of live.atEnd) done();
+  for (const done of live.atEnd) done(ending);
   for (const abandon of [...live.open.values()]) guarded(live.host, abandon, undefined);
   const error = ending.type === 'failed' ? (ending.error ?? 'failed') : undefined;
   await live.run.end(runEndOf(error, ending.type === 'stopped'));

@@ -35,6 +35,19 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
     return execution;
   };
   const guard = guardOf(executionFor);
+  /** Executions by the messages they answer with: what resumes one begins with its last, and without state. */
+  const answering = new Map<string, WeakRef<Execution>>();
+
+  function noteAnswer(execution: Execution, messageId: string | undefined): void {
+    if (messageId === undefined) return;
+    if (!answering.has(messageId)) execution.live.atEnd.push(() => answering.delete(messageId));
+    answering.set(messageId, new WeakRef(execution));
+  }
+
+  function resumedIn(messages: readonly Message[]): Execution | undefined {
+    const execution = answering.get(messages.findLast(({ role }) => role === 'assistant')?.id ?? '')?.deref();
+    return execution?.live.isEnded === false ? execution : undefined;
+  }
 
   function taken(requestContext: object | undefined): Execution | undefined {
     const execution = requestContext && resumed.get(requestContext);
@@ -55,13 +68,17 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       abortSignal,
       abort,
       messages,
+      messageId,
       messageList,
+      stepNumber,
       systemMessages,
       tracingContext,
     }) {
+      const resumedHere = executionIn(state) === undefined ? taken(requestContext) : undefined;
       const execution =
         executionIn(state) ??
-        taken(requestContext) ??
+        (stepNumber > 0 ? resumedIn(messages) : undefined) ??
+        resumedHere ??
         (await begun(
           requestContext,
           { sessionId: threadOf(messages), told: guarded(host, () => toldOf(host, systemMessages), undefined) },
@@ -69,6 +86,7 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
         ));
       Object.assign(state, { [EXECUTION]: execution });
       executions.set(messageList, execution);
+      noteAnswer(execution, messageId);
       execution.isLegacy = (model as { readonly specificationVersion?: string } | undefined)?.specificationVersion === 'v1';
       if (structuredOutput?.model !== undefined) warnOnce(agent.id, STRUCTURED);
       watchAbort(execution, abortSignal);
@@ -108,8 +126,9 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       );
     },
 
-    async processOutputStream({ state, part, abort }) {
-      const execution = executionIn(state);
+    async processOutputStream({ state, part, messageList, abort }) {
+      // What is resumed tells its tool's result before its next step.
+      const execution = executionIn(state) ?? (part.type === 'tool-result' ? resumedIn(messageList?.get.all.db() ?? []) : undefined);
       if (execution === undefined) return part;
       guarded(host, () => settleStranger(execution, part), undefined);
       guarded(host, () => noteTask(execution.live, part), undefined);
@@ -159,6 +178,11 @@ async function finished(execution: Execution, finishReason: string | undefined):
   if (finishReason === 'aborted' || (finishReason !== 'stop' && signal?.aborted === true)) return endRun(live, { type: 'stopped' });
   if (finishReason === 'error') return endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
   return endWhenIdle(live);
+}
+
+interface Message {
+  readonly id: string;
+  readonly role: string;
 }
 
 /** The thread of the agent's memory; the messages know it also where the RequestContext does not. */

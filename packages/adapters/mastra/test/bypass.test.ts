@@ -99,6 +99,17 @@ async function read(runId = 'run-1') {
   return run && { ...run, calls: run.tools?.map(({ tool, status, cost_usd }) => [tool, status, cost_usd]) };
 }
 
+interface ShownRun {
+  readonly run_id: string;
+  readonly status: string;
+  readonly customer_id: string | null;
+}
+async function runsShown(): Promise<readonly ShownRun[]> {
+  const headers = { authorization: `Bearer ${gateway.apiKey}` };
+  const answer = (await (await fetch(`${gateway.url}/v1/runs`, { headers })).json()) as { readonly data: readonly ShownRun[] };
+  return answer.data;
+}
+
 const kept = (agent: Agent): Agent => new Mastra({ agents: { agent }, storage: new InMemoryStore(), logger: false }).getAgent('agent');
 const soon = (ms = 50): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -355,6 +366,61 @@ describe('a suspended tool', () => {
 
 const lookThenAnswerModel = () => scripted(lookThenAnswer);
 
+describe('a run with no id stated that waits for an approval', () => {
+  type Answer = 'approveToolCall' | 'declineToolCall';
+  const CONTEXTS: readonly (readonly [string, (first: object) => object])[] = [
+    ['none', () => ({})],
+    ['the same', (requestContext) => ({ requestContext })],
+    ['a new one', () => ({ requestContext: new RequestContext([['runpurse', { customerId: 'a' }]]) })],
+  ];
+  /** The id of the tool call that waits. */
+  async function asked({ fullStream }: { readonly fullStream: unknown }): Promise<string | undefined> {
+    let id: string | undefined;
+    for await (const { type, payload } of fullStream as AsyncIterable<{ type: string; payload: { toolCallId: string } }>)
+      if (type === 'tool-call-approval') id = payload.toolCallId;
+    return id;
+  }
+
+  it.each((['approveToolCall', 'declineToolCall'] as const).flatMap((answer) => CONTEXTS.map((context) => [answer, ...context] as const)))(
+    'goes on with %s, its RequestContext %s, below its cap',
+    async (answer: Answer, _, contextOf) => {
+      const { tool, ran } = toolOf('payment', undefined, { requireApproval: true });
+      let made = 0;
+      const model = scripted(() => ((made += 1) <= 6 ? { calls: [{ name: 'payment', id: `c${made}` }] } : { text: 'done' }));
+      const agent = kept(agentOn(model, { tools: { payment: tool } }));
+      const requestContext = new RequestContext([['runpurse', { customerId: 'a', limitUsd: '0.1' }]]);
+      const stream = await agent.stream('hi', { requestContext });
+      const { runId } = stream;
+      let toolCallId = await asked(stream);
+      while (toolCallId !== undefined) toolCallId = await asked(await agent[answer]({ runId, toolCallId, ...contextOf(requestContext) }));
+      await runpurse.client.flush();
+      expect(await runsShown()).toMatchObject([{ status: answer === 'approveToolCall' ? 'failed' : 'completed', customer_id: 'a' }]);
+      expect(ran).toHaveLength(answer === 'approveToolCall' ? 2 : 0);
+    },
+  );
+
+  it('is told from another that is answered at the same time in the same RequestContext', async () => {
+    const { tool } = toolOf('lookup', () => soon(20).then(() => 'found'), { requireApproval: true });
+    const agent = kept(agentOn(lookThenAnswerModel(), { tools: { lookup: tool } }));
+    const waiting = await Promise.all(
+      ['a', 'b'].map(async (customerId) => {
+        const stream = await agent.stream('hi', { requestContext: new RequestContext([['runpurse', { customerId }]]) });
+        await asked(stream);
+        return stream.runId;
+      }),
+    );
+    const requestContext = new RequestContext();
+    await Promise.all(waiting.map(async (runId) => asked(await agent.approveToolCall({ runId, requestContext }))));
+    await runpurse.client.flush();
+    const runs = await runsShown();
+    expect(runs.map(({ customer_id, status }) => [customer_id, status]).toSorted()).toEqual([
+      ['a', 'completed'],
+      ['b', 'completed'],
+    ]);
+    for (const run of runs) expect(run).toMatchObject({ counts: { requests: 2, tool_calls: 1 } });
+  });
+});
+
 describe('what a sub-agent’s tool waits for', () => {
   const delegating = (...names: string[]) =>
     scripted((_count, { prompt }) =>
@@ -418,11 +484,6 @@ describe('a stream with background tasks', () => {
     for (let tries = 0; tries < 60 && (await read(runId))?.status === 'running'; tries += 1) await soon(200);
     return read(runId);
   }
-  async function runsShown(): Promise<readonly { readonly run_id: string; readonly status: string }[]> {
-    const headers = { authorization: `Bearer ${gateway.apiKey}` };
-    const answer = (await (await fetch(`${gateway.url}/v1/runs`, { headers })).json()) as { readonly data: readonly [] };
-    return answer.data;
-  }
 
   it.each<[string, object]>([
     ['with no id stated', {}],
@@ -452,6 +513,39 @@ describe('a stream with background tasks', () => {
     await untilIdle(inBackground(model, { payment: tool }), { requestContext });
     expect(ran).toHaveLength(2);
   });
+
+  it.each<[string, string, Readonly<Record<number, Partial<Reply>>>, () => Promise<unknown>]>([
+    ['failed', '0.0403', {}, async () => {}],
+    ['failed', '1', { 2: { throws: Object.assign(new Error('bad'), { statusCode: 400 }) } }, async () => {}],
+    ['stopped', '1', {}, async () => gateway.post(`/v1/runs/${(await runsShown())[0]?.run_id}/stop`, {})],
+  ])(
+    'until idle is one run to its end, and what they make it say after that no other: %s %s %j',
+    async (status, limitUsd, odd, meanwhile) => {
+      const { tool, ran } = toolOf('payment', async () => {
+        await meanwhile();
+        await soon(150);
+      });
+      const model = scripted((count) => odd[count] ?? (count < 12 ? { calls: [{ name: 'payment', id: `c${count}` }] } : {}));
+      const requestContext = new RequestContext([['runpurse', { limitUsd }]]);
+      await untilIdle(inBackground(model, { payment: tool }), { requestContext });
+      await runpurse.client.flush();
+      expect(await runsShown()).toMatchObject([{ status }]);
+      expect(ran.length).toBeLessThanOrEqual(2);
+    },
+  );
+
+  it('that need an approval go on in its run', async () => {
+    const { tool } = toolOf('lookup', () => soon(100).then(() => 'found'), { requireApproval: true });
+    const model = scripted((count) => (count === 1 ? { calls: [{ name: 'lookup' }] } : { text: 'done' }));
+    const agent = inBackground(model, { lookup: tool });
+    const waiting = await agent.stream('hi', { ...onThread('thread-1'), untilIdle: true } as never);
+    await partsOf(waiting);
+    await partsOf(await agent.approveToolCall({ runId: waiting.runId, ...onThread('thread-1'), untilIdle: true }));
+    await runpurse.client.flush();
+    const runs = await runsShown();
+    expect(runs).toHaveLength(1);
+    expect(await ended(runs[0]?.run_id)).toMatchObject({ status: 'completed', calls: [['lookup', 'completed', '0.002']] });
+  }, 20_000);
 
   it('that the agent waits for ends with its answer', async () => {
     const { tool } = toolOf('lookup', () => soon(20).then(() => 'found'));
