@@ -592,9 +592,10 @@ describe('a tool', () => {
 
   it('that streams without being a generator gives its last piece; one that breaks off is settled as failed', async () => {
     const stage = setStage();
-    const { tools } = lookup(() => simulateReadableStream({ chunks: ['a', 'b'] }));
+    const inputSchema = z.object({ q: z.string() });
+    const streaming = tool({ inputSchema, execute: () => simulateReadableStream({ chunks: ['a', 'b'] }) as AsyncIterable<string> });
     const broken = tool({
-      inputSchema: z.object({ q: z.string() }),
+      inputSchema,
       async *execute() {
         yield 'a';
         throw new Error('lost');
@@ -602,7 +603,7 @@ describe('a tool', () => {
     });
     const model = scripted((count) => (count === 1 ? { calls: [{ name: 'lookup' }, { id: 'call_2', name: 'broken' }] } : {}));
     const { steps } = await stage.runpurse.run({}, (run) =>
-      generateText({ ...LOOP, model: run.model(model), tools: run.tools({ ...tools, broken }) }),
+      generateText({ ...LOOP, model: run.model(model), tools: run.tools({ lookup: streaming, broken }) }),
     );
     expect(steps[0]?.toolResults.map(({ output }) => output)).toEqual(['b']);
     expect([...stage.eventsOf('tool.call.completed'), ...stage.eventsOf('tool.call.failed')].map((event) => event['tool_call_id'])).toEqual(

@@ -52,7 +52,7 @@ export function createRunpurse(options: RunpurseOptions): Runpurse {
     async run(context, work) {
       const run = client.run(context);
       orThrow(await run.start());
-      const live: Live = { run, gateway: baseUrl, onFault, retries: new Map(), open: new Map() };
+      const live: Live = { run, gateway: baseUrl, onFault, retries: new Map(), asking: 0, open: new Map() };
       return untilOver(
         () => work(scope(live, {})),
         (failure) => endRun(live, failure).catch(onFault),

@@ -10,6 +10,8 @@ export interface Live {
   readonly onFault: (fault: unknown) => void;
   /** What the next try of a failed call is, by the call's fingerprint. */
   readonly retries: Map<string, { readonly stepId: string; readonly attempt: number }>;
+  /** How many model calls are being asked for. */
+  asking: number;
   /** Calls under way, and how to report one whose run ends first. */
   readonly open: Map<object, () => void>;
   /** Why the newest stream failed: the AI SDK tells `onError` and throws nothing. */
@@ -39,7 +41,7 @@ export function placeNow(live: Live, place: Place): Place {
 export async function endRun(live: Live, failure: Failure | undefined): Promise<void> {
   const { run, open, signal } = live;
   // A stream of the SDK that is aborted ends without an error, in the middle of what it did.
-  const isCutOff = signal?.aborted === true && (live.isInLoop === true || open.size > 0);
+  const isCutOff = signal?.aborted === true && (live.isInLoop === true || open.size + live.asking > 0);
   for (const abandon of [...open.values()]) abandon();
   const told = refusalOf(failure?.error) === undefined ? (live.streamFailure ?? failure) : failure;
   const because = told ?? (isCutOff ? { error: signal.reason as unknown } : undefined);

@@ -74,7 +74,10 @@ function callOf(live: Live, at: Place, call: Pick<Call, 'asked' | 'modelId' | 'i
 async function ask(call: Call): Promise<void> {
   const { live, place, modelId: model, isCarried: carried } = call;
   const bounds = carried ? {} : guarded(live, () => boundsOf(call.asked), {});
-  orThrow(await live.run.authorizeModel({ ...place, ...bounds, model, carried }));
+  live.asking += 1;
+  const decision = await live.run.authorizeModel({ ...place, ...bounds, model, carried });
+  live.asking -= 1;
+  orThrow(decision);
   live.open.set(call, () => report(call, { status: 'aborted', error: new Error('its run ended first') }));
   const { abortSignal } = call.asked;
   if (abortSignal?.aborted !== true) return;

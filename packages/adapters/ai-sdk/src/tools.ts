@@ -1,7 +1,6 @@
 import { orThrow } from '@runpurse/core';
 import type { experimental_toolCaller, toolSearch, ToolSet } from 'ai';
 import type { Failure } from '@runpurse/core/language-model';
-import { isIterable } from './iterated.ts';
 import { guarded, insideTool, placeNow, type Live, type Place } from './live.ts';
 
 type Tool = ToolSet[string];
@@ -58,9 +57,9 @@ type Asked = readonly [input: unknown, options: Partial<Pick<Execution[1], 'tool
 function guardExecute(ask: Ask, execute: Execute): NonNullable<Tool['execute']> {
   const plain = async (...execution: Execution): Promise<unknown> => {
     const running = await ask(execution);
-    return settled(running, async () => {
-      const output = await execute(...execution);
-      return isIterable(output) ? lastOf(each(running, output)) : output;
+    return settled(running, () => {
+      const output = execute(...execution);
+      return isStreaming(output) ? lastOf(each(running, output)) : output;
     });
   };
   const streaming = async function* (...execution: Execution): AsyncGenerator {
@@ -147,6 +146,11 @@ async function lastOf(pieces: AsyncIterable<unknown>): Promise<unknown> {
   let last: unknown;
   for await (const piece of pieces) last = piece;
   return last;
+}
+
+/** As the SDK decides it, before it awaits: a promise of something that may be iterated, such as a page, is its result. */
+function isStreaming(output: unknown): output is AsyncIterable<unknown> {
+  return typeof (output as Partial<AsyncIterable<unknown>> | null | undefined)?.[Symbol.asyncIterator] === 'function';
 }
 
 function isGenerator(execute: unknown): boolean {

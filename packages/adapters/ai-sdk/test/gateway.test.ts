@@ -4,7 +4,7 @@ import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, isStepCount, streamText, type LanguageModel } from 'ai';
 import { createRunpurse, type Runpurse } from '../src/index.ts';
-import { lookup } from './stage.ts';
+import { lookup, scripted } from './stage.ts';
 import { benchAdapter } from './bench.ts';
 
 let gateway: RunningGateway;
@@ -92,6 +92,20 @@ describe('on a real gateway', () => {
     await gateway.post('/v1/runs/run-1/resume', {});
     await play(async () => 'found');
     expect(await gateway.readRun('run-1')).toMatchObject({ status: 'completed', counts: { requests: 3, tool_calls: 2 } });
+  });
+
+  it('a stream that is aborted while its first call is being asked for is stopped, and costs nothing', async () => {
+    const controller = new AbortController();
+    const model = scripted(() => ({}));
+    const { fullStream } = await runpurse.run({ runId: 'run-1' }, (run) => {
+      const result = streamText({ model: run.model(model), prompt: 'hi', maxOutputTokens: 1000, abortSignal: controller.signal });
+      setTimeout(() => controller.abort(), 0);
+      return result;
+    });
+    for await (const _ of fullStream);
+    await runpurse.client.flush();
+    expect(model.sent).toEqual([]);
+    expect(await gateway.readRun('run-1')).toMatchObject({ status: 'stopped', cost: { total_usd: '0' }, budgets: [{ held_usd: '0' }] });
   });
 
   it('a run is refused the call that would pass its own cap', async () => {

@@ -140,3 +140,40 @@ it('a tool that is an object of a class keeps its methods, and they their object
   expect(model.sent[0]?.tools).toMatchObject([{ description: 'ran 0 times' }]);
   expect(await toolsOf()).toEqual([['lookup', 'completed']]);
 });
+
+describe('a tool whose result may be iterated', () => {
+  /** As a client gives the page of a list: iterated, it asks for the next one. */
+  class Page {
+    readonly data = ['best', 'worst'];
+    toJSON(): object {
+      return { data: this.data };
+    }
+    async *[Symbol.asyncIterator](): AsyncGenerator<string> {
+      yield* this.data;
+      iterated += 1;
+    }
+  }
+  let iterated = 0;
+  beforeEach(() => {
+    iterated = 0;
+  });
+
+  it.each<[string, () => unknown]>([
+    ['a promise of a page', async () => new Page()],
+    ['a page', () => new Page()],
+    [
+      'a promise that may be iterated itself',
+      () => Object.assign(Promise.resolve(new Page()), { [Symbol.asyncIterator]: () => new Page()[Symbol.asyncIterator]() }),
+    ],
+  ])('tells the model what it would without us: %s', async (_, execute) => {
+    const page = { page: tool({ description: 'a page', inputSchema, execute } as Tool) };
+    const plain = calling('page');
+    await generateText({ ...LOOP, model: plain, tools: page });
+    const before = iterated;
+    const model = calling('page');
+    await runpurse.run({ runId: 'run-1' }, (run) => generateText({ ...LOOP, model: run.model(model), tools: run.tools(page) }));
+    expect(toldTo(model)).toEqual(toldTo(plain));
+    expect(iterated).toBe(2 * before);
+    expect(await toolsOf()).toEqual([['page', 'completed']]);
+  });
+});
