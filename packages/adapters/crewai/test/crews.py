@@ -88,7 +88,7 @@ async def desk(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     tool = Lookup(fails=args.get("fails", False))
     with attached(args["gateway"], problems, **args.get("options", {})) as runpurse:
         interceptor = {"interceptor": runpurse.interceptor} if args.get("intercepted") else {}
-        llm = llm_at(args["model_at"], args.get("model", "desk"), **interceptor)
+        llm = llm_at(args["model_at"], args.get("model", "desk"), **interceptor, **args.get("llm", {}))
         crew = desk_crew(llm, tool, cache=args.get("cache", False))
         if args.get("broken"):
 

@@ -6,7 +6,7 @@ import type { RunningGateway } from '@runpurse/conformance';
 import type { RunShape } from '@runpurse/core';
 import { PYTHON, PYTHON_VARIABLES, pythonEnvironment } from './environment.ts';
 import { PythonHost } from './python-host.ts';
-import { at, CALL_USD, read, runsIn, start, steps } from './stage.ts';
+import { at, CALL_USD, read, runsIn, sandboxNamed, start, steps } from './stage.ts';
 
 let python: PythonHost;
 let gateway: RunningGateway;
@@ -69,6 +69,28 @@ describe('a crew of two agents', () => {
     expect(steps(run)).toEqual(DESK.map((step) => step.replace('desk', 'claude-desk')));
     expect(run).toMatchObject({ status: 'completed', cost: { model_usd: '0.00303', tool_usd: '0.002', total_usd: '0.00503' } });
   });
+
+  it.each(
+    [true, false].flatMap((isCarried) =>
+      [true, false].flatMap((native_async) => [true, false].map((stream) => [isCarried, native_async, stream] as const)),
+    ),
+  )(
+    "is that run on LiteLLM's LLM too, through the gateway: %s, natively async: %s, streamed: %s",
+    async (isCarried, native_async, stream) => {
+      await gateway.remove();
+      gateway = await start({ providers: [sandboxNamed('openai')] });
+      const options = { context: { session_id: 's-1', customer_id: 'c-1' } };
+      const model = 'gpt-4o-mini';
+      const how = { model_at: at(isCarried ? gateway : provider), model, llm: { is_litellm: true, stream }, native_async, options };
+      expect(await python.call('desk', { gateway: at(gateway), ...how })).toEqual({ output: 'done', problems: [], tool_calls: ['x'] });
+      const [run, ...others] = await runsOf('s-1');
+      expect(others).toEqual([]);
+      expect(steps(run)).toEqual(DESK.map((step) => step.replace(': desk', `: ${model}`)));
+      expect(run).toMatchObject({ status: 'completed', customer_id: 'c-1', cost: { model_usd: '0.00303', tool_usd: '0.002' } });
+      expect(run?.requests.map(({ unconfirmed }) => unconfirmed)).toEqual([false, false, false]);
+      expect((await read<{ data: unknown[] }>(gateway, '/v1/runs')).data).toHaveLength(1);
+    },
+  );
 
   it('whose tasks run side by side is one run, and each agent is charged for its own calls', async () => {
     for (const [index, place] of [gateway, provider].entries()) {

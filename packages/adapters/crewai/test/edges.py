@@ -8,7 +8,6 @@ import socket
 import tempfile
 import time
 import weakref
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -42,7 +41,7 @@ async def function(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
         return f"found {q}"
 
     with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
-        llm = llm_at(args["model_at"], args["model"])
+        llm = llm_at(args["model_at"], args["model"], **args.get("llm", {}))
         tool = Lookup(calls=calls)
 
         def ask_inside(q: str) -> str:
@@ -52,6 +51,8 @@ async def function(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
         functions = {"plain": lookup, "a tool's": tool.run, "asking": ask_inside}
 
         def ask() -> object:
+            if args["function"] is None:
+                return type(llm.call("lookup", tools=[LOOKUP])).__name__
             return llm.call("lookup", tools=[LOOKUP], available_functions={"lookup": functions[args["function"]]})
 
         def ask_twice() -> str:
@@ -68,31 +69,25 @@ async def function(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     }
 
 
-class LiteLLM(LLM):
-    """CrewAI's LLM for LiteLLM, which is not installed here."""
-
-    def __new__(cls, *_args: Any, **_options: Any) -> LiteLLM:
-        return BaseLLM.__new__(cls)  # Else it is made by what it is to call.
+class Answer(BaseModel):
+    text: str
 
 
-async def by_litellm(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
-    """An answer, come by LiteLLM, that asks for a function."""
+async def declined(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """A model that declines to answer in shape: CrewAI asks it again, without."""
     problems: list[str] = []
-    calls: list[str] = []
-
-    def lookup(q: str) -> str:
-        calls.append(q)
-        return f"found {q}"
-
     with attached(args["gateway"], problems, context={"session_id": args["session_id"]}) as runpurse:
-        answer = [SimpleNamespace(function=SimpleNamespace(name="lookup", arguments='{"q":"x"}'))]
+        interceptor = {"interceptor": runpurse.interceptor} if args["intercepted"] else {}
+        llm = llm_at(args["model_at"], "desk", **interceptor)
+        writer = agent("writer", llm)
+        crew = Crew(agents=[writer], tasks=[task("Write it.", writer, output_pydantic=Answer)], verbose=False)
 
-        def work() -> str:
-            with runpurse.run():
-                return ended(lambda: LiteLLM.model_construct(model="desk", provider="openai")._handle_tool_call(answer, {"lookup": lookup}))
+        def work() -> object:
+            return crew.kickoff().raw if args["in_crew"] else llm.call("Write it.", response_model=Answer)
 
-        end = await asyncio.to_thread(work)
-    return {"end": end, "calls": calls, "problems": problems}
+        end = await asyncio.to_thread(ended, work)
+        await asyncio.to_thread(runpurse.flush)
+    return {"end": end, "problems": problems}
 
 
 async def planning(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import type { RunningGateway } from '@runpurse/conformance';
 import type { RunShape } from '@runpurse/core';
 import { PYTHON, PYTHON_VARIABLES, pythonEnvironment } from './environment.ts';
 import { PythonHost } from './python-host.ts';
-import { at, CALL_USD, runsIn, start, steps } from './stage.ts';
+import { at, CALL_USD, runsIn, sandboxNamed, start, steps } from './stage.ts';
 
 const session_id = 's-1';
 
@@ -118,14 +118,40 @@ describe('a model call that runs a function itself', () => {
     expect(await python.call('taken_away', how)).toEqual({ end: 'policy_denied', calls: [] });
   });
 
-  it.each([
-    ['desk', { end: 'found x', calls: ['x'] }, { status: 'completed', cost_usd: '0.002' }],
-    ['lookup', { end: 'policy_denied', calls: [] }, { status: 'denied', cost_usd: '0' }],
-  ])("has it asked for by LiteLLM's LLM too (denied: %s)", async (denied, result, tool) => {
-    await restart({ budgets: [], policy: { tools: { deny: [denied] } } });
-    expect(await python.call('by_litellm', { gateway: at(gateway), session_id })).toEqual({ ...result, problems: [] });
-    const [run] = await runs();
-    expect(run?.tools).toMatchObject([{ tool: 'lookup', ...tool }]);
+  describe.each(WAYS)("by LiteLLM's LLM, %s", (_way, isCarried) => {
+    const litellm = { model: 'gpt-4o-mini', llm: { is_litellm: true } };
+    const providers = [sandboxNamed('openai')];
+
+    it('has it asked for and charged, in the run it belongs to', async () => {
+      await restart({ budgets: [], providers });
+      for (const in_run of [true, false]) await python.call('function', told(isCarried, { ...litellm, in_run }));
+      const [together, lone, ...others] = await runs();
+      expect(others).toEqual([]);
+      expect(together).toMatchObject({ status: 'completed', cost: { model_usd: '0.00202', tool_usd: '0.004' } });
+      expect(lone).toMatchObject({ status: 'completed', cost: { model_usd: CALL_USD, tool_usd: '0.002' } });
+    });
+
+    it('does not run it when it is denied', async () => {
+      await restart({ budgets: [], providers, policy: { tools: { deny: ['lookup'] } } });
+      const result = await python.call('function', told(isCarried, litellm));
+      expect(result).toMatchObject({ end: 'policy_denied', calls: [], problems: [] });
+      const [run] = await runs();
+      expect(run).toMatchObject({ tools: [{ status: 'denied' }], cost: { model_usd: CALL_USD, tool_usd: '0' } });
+    });
+
+    it('which it leaves to its caller is over with that call', async () => {
+      await restart({ budgets: [], providers });
+      expect(await python.call('function', told(isCarried, { ...litellm, function: null }))).toMatchObject({ end: 'list', problems: [] });
+      const [run, ...others] = await runs();
+      expect(others).toEqual([]);
+      expect(run).toMatchObject({ status: 'completed', cost: { total_usd: CALL_USD }, requests: [{ unconfirmed: false }] });
+    });
+
+    it('has a cap that holds', async () => {
+      await restart({ budgets: [{ scope: 'run', id: '*', limit_usd: '0.0001' }], providers });
+      const result = await python.call('function', told(isCarried, { ...litellm, in_run: true }));
+      expect(result).toMatchObject({ end: 'budget_exceeded, budget_exceeded', calls: [] });
+    });
   });
 
   it('tells of a function that failed', async () => {
@@ -133,6 +159,35 @@ describe('a model call that runs a function itself', () => {
     const [run] = await runs();
     expect(run).toMatchObject({ tools: [{ tool: 'lookup', status: 'failed' }], cost: { model_usd: CALL_USD, tool_usd: '0.002' } });
   });
+});
+
+describe('a model that declines to answer in shape', () => {
+  const ways = WAYS.flatMap(([way, isCarried]) =>
+    (isCarried ? [false] : [false, true]).map((intercepted) => [way, intercepted, isCarried] as const),
+  );
+
+  it.each(ways.flatMap((way) => [true, false].map((in_crew) => [...way, in_crew] as const)))(
+    'is paid for that too, %s (with the interceptor: %s), and is asked again without',
+    async (_way, intercepted, isCarried, in_crew) => {
+      const declining = await startDeclining();
+      const { port } = declining.address() as AddressInfo;
+      const url = `http://127.0.0.1:${port}`;
+      await restart({
+        budgets: [],
+        providers: [{ name: 'openai', kind: 'openai', base_url: `${url}/v1`, api_key: 'sk-stub', models: ['desk'] }],
+        prices: [{ model: 'desk', input_mtok_usd: '1', output_mtok_usd: '2', max_output_tokens: 1_000, max_input_tokens: 100_000 }],
+      });
+      const model_at = isCarried ? at(gateway) : { url, key: 'sk-stub' };
+      const how = { gateway: at(gateway), model_at, session_id, intercepted, in_crew };
+      const result = await python.call('declined', how).finally(() => declining.close());
+      expect(result).toEqual({ end: expect.stringContaining('done'), problems: [] });
+      const [run, ...others] = await runs();
+      expect(others).toEqual([]);
+      expect(run).toMatchObject({ status: 'completed', cost: { total_usd: '0.00302' } });
+      expect(run?.requests.map(({ unconfirmed }) => unconfirmed)).toEqual([false, false]);
+    },
+    90_000,
+  );
 });
 
 describe('an agent that makes a plan first', () => {
@@ -365,4 +420,21 @@ async function losing(type: string): Promise<Server> {
   });
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
   return proxy;
+}
+
+/** Declines each request for an answer in shape, at $0.00201; answers others at $0.00101. */
+async function startDeclining(): Promise<Server> {
+  const server = createServer((request, response) => {
+    void (async () => {
+      const body = JSON.parse(Buffer.concat(await request.toArray()).toString()) as { readonly response_format?: object };
+      const declines = body.response_format !== undefined;
+      const message = declines ? { content: null, refusal: 'I do not do shapes.' } : { content: '{"text":"done"}', refusal: null };
+      const choice = { index: 0, finish_reason: 'stop', message: { role: 'assistant', ...message } };
+      const usage = { prompt_tokens: 10, completion_tokens: declines ? 1_000 : 500, total_tokens: 10 };
+      const answer = { id: 'chatcmpl-1', object: 'chat.completion', created: 1, model: 'desk', choices: [choice], usage };
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+    })();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return server;
 }

@@ -21,6 +21,7 @@ os.environ.update(
     CREWAI_TRACING_ENABLED="false",
     CREWAI_TESTING="true",
     OTEL_SDK_DISABLED="true",
+    LITELLM_LOCAL_MODEL_COST_MAP="True",
 )
 
 import crews  # noqa: E402

@@ -12,6 +12,8 @@ const analysed = { text: '{"suggested_scope":"/facts","categories":["facts"],"im
 const shaped = { text: '{"text":"done"}', usage };
 const SCRIPTS = {
   'claude-desk': { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
+  // A name that LiteLLM knows to call tools.
+  'gpt-4o-mini': { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
   desk: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [done] },
   odd: {
     cases: [{ prompt_contains: 'lookup', turns: [{ ...found, tool_calls: [{ name: 'lookup', arguments: { q: '\ud800' } }] }, done] }],
@@ -30,10 +32,12 @@ const SCRIPTS = {
   slow: [{ ...done, delay_ms: 5000 }],
 };
 
+export const sandboxNamed = (name: string): object => ({ name, kind: 'sandbox', scripts: SCRIPTS });
+
 export const start = (more: object = {}): Promise<RunningGateway> =>
   startGateway({
     config: {
-      providers: [{ name: 'sandbox', kind: 'sandbox', scripts: SCRIPTS }],
+      providers: [sandboxNamed('sandbox')],
       tools: [{ name: 'lookup', price_usd: '0.002' }],
       budgets: [{ scope: 'run', id: '*', limit_usd: '0.05' }],
       rate: { requests_per_minute: 100_000 },

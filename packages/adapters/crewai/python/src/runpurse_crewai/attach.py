@@ -28,7 +28,19 @@ from .client import Client, FailurePolicy, Problem
 from .decision import GatewayUnavailable, Refused, or_raise
 from .interceptor import CALL_ID, RunpurseInterceptor
 from .run import OPEN_RUNS, Run, check_context, end_abandoned
-from .seams import AGENT_KICKOFF, AGENT_KICKOFF_ASYNC, CREW_REPLAY, EMIT, FUNCTION, LITELLM_FUNCTION, USAGE, Around, Seam
+from .seams import (
+    AGENT_KICKOFF,
+    AGENT_KICKOFF_ASYNC,
+    CREW_REPLAY,
+    EMIT,
+    FUNCTION,
+    LITELLM_CALLS,
+    LITELLM_FUNCTION,
+    LITELLM_REQUESTS,
+    USAGE,
+    Around,
+    Seam,
+)
 from .state import LAST_TOOL, MODEL, RUN, TOOL, current_run
 from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
 
@@ -91,6 +103,8 @@ class Runpurse:
             (EMIT, self._around_emit),
             (FUNCTION, self._around_function),
             (LITELLM_FUNCTION, self._around_litellm_function),
+            *((seam, self._around_litellm) for seam in LITELLM_CALLS),
+            *((seam, self._around_litellm_request) for seam in LITELLM_REQUESTS),
             (USAGE, self._around_usage),
             (AGENT_KICKOFF, self._around_agent),
             (AGENT_KICKOFF_ASYNC, self._around_kickoff),
@@ -214,11 +228,7 @@ class Runpurse:
         if run is None or not run.is_of(owner):
             return
         RUN.set(run.outer)
-        if _shares_loop():
-            # The others in the loop do not wait, as they don't for what CrewAI itself does at the end.
-            threading.Thread(target=self._end_kickoff, args=(run, owner, context.status, context.error)).start()
-        else:
-            self._end_kickoff(run, owner, context.status, context.error)
+        _aside(self._end_kickoff, run, owner, context.status, context.error)
 
     def _end_kickoff(self, run: Run, owner: Any, status: str, error: BaseException | None) -> None:
         with suppress(Exception):  # CrewAI's own, and its fault: the run ends all the same.
@@ -332,9 +342,8 @@ class Runpurse:
     @staticmethod
     def _catch_up(run: Run, last_model: ModelCall | None) -> None:
         """The end of what came before must be told before the next question, or its hold would still count."""
-        if last_model is not None and not last_model.is_settled.is_set() and not _is_beside(last_model):
-            last_model.is_settled.wait(last_model.patience_s)
-            run.record_unheard(last_model)
+        if last_model is not None and not last_model.is_over and not _is_beside(last_model):
+            run.record_unheard(last_model)  # Its end would have been told by now.
         run.wait_settled()
 
     def _is_at_gateway(self, llm: Any) -> bool:
@@ -348,6 +357,8 @@ class Runpurse:
 
     def _equip(self, llm: Any) -> None:
         """An LLM that points at the gateway needs our headers, whoever forgot to give it the interceptor."""
+        if getattr(llm, "is_litellm", False):
+            return  # It has a field for an interceptor and makes no use of it; its requests are given their headers.
         with self._equipping:
             worn = getattr(llm, "interceptor", None)
             if isinstance(worn, RunpurseInterceptor) and worn.client is self.client:
@@ -356,10 +367,14 @@ class Runpurse:
                 llm.interceptor = self.interceptor if worn is None else RunpurseInterceptor(self.client, worn)
                 llm._client = llm._async_client = None  # Both are made anew, with it, when they are needed.
                 return
-            if id(llm) in self._unattributed:
-                return
-            self._unattributed.add(id(llm))
-        what = f"{type(llm).__name__} {llm.model} points at the gateway and takes no interceptor"
+            self._tell_unattributed(llm, "takes no interceptor")
+
+    def _tell_unattributed(self, llm: Any, why: str) -> None:
+        """Once for each LLM."""
+        if id(llm) in self._unattributed:
+            return
+        self._unattributed.add(id(llm))
+        what = f"{type(llm).__name__} {llm.model} points at the gateway and {why}"
         self.client.report(Problem("not_attributed", f"{what}: its calls are runs of their own."))
 
     # ── what CrewAI asks no hook before ──
@@ -418,6 +433,28 @@ class Runpurse:
         with self._around_function(llm, **told) as changes:
             yield changes
 
+    @contextmanager
+    def _around_litellm(self, _llm: Any, *_args: Any, **_named: Any) -> Iterator[None]:
+        yield
+        call = MODEL.get()
+        if call is None or call.run.client is not self.client or call.is_over:
+            return
+        call.run.record_model(call, usage=call.usage)
+        if call.run.is_lone:
+            _aside(call.run.end, "completed")
+
+    @contextmanager
+    def _around_litellm_request(self, llm: Any, *args: Any, **named: Any) -> Iterator[Mapping[str, object] | None]:
+        call = MODEL.get()
+        if call is None or call.run.client is not self.client or not call.is_carried:
+            yield None
+        elif named.get("response_model") is not None:
+            self._tell_unattributed(llm, "has its structured output made by Instructor")
+            yield None
+        else:
+            params = named["params"] if "params" in named else args[0]
+            yield {"params": {**params, "extra_headers": {**params.get("extra_headers", {}), **call.headers()}}}
+
     def _before_function(self, told: Mapping[str, Any]) -> ToolCall | None:
         asked = MODEL.get()
         if asked is not None and asked.run.client is not self.client:
@@ -451,6 +488,9 @@ class Runpurse:
         if call is not None and call.run.client is self.client:
             usage = told[0] if told else None
             dump = getattr(usage, "model_dump", None)  # LiteLLM's is an object.
+            if call.usage is not None and not call.is_over and not call.is_carried:
+                # CrewAI threw the first answer away and asked again, which it tells nobody: for one that declines a given shape, say.
+                call.run.record_model(self._beside(call), usage=call.usage)
             call.usage = usage_of(usage if dump is None else dump())
         yield
 
@@ -555,8 +595,12 @@ def _task_or_thread() -> asyncio.Task[object] | threading.Thread:
     return _task() or threading.current_thread()
 
 
-def _shares_loop() -> bool:
-    return _task() is not None and len(asyncio.all_tasks()) > 1
+def _aside(work: Callable[..., object], *args: object) -> None:
+    """Does what may wait for the gateway: the others in the loop do not wait, as they don't for what CrewAI itself does at an end."""
+    if _task() is not None and len(asyncio.all_tasks()) > 1:
+        threading.Thread(target=work, args=args).start()
+    else:
+        work(*args)
 
 
 def _is_beside(call: ModelCall) -> bool:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from crewai.hooks import HookAborted
 
+from .translate import headers_of
+
 if TYPE_CHECKING:
     from .run import Run
 
@@ -81,7 +83,12 @@ class ModelCall(Call):
 
     @property
     def patience_s(self) -> float:
-        return super().patience_s if self.is_told_of else 0.5
+        return super().patience_s if self.is_told_of or self.is_over else 0.5
+
+    def headers(self, retries: int = 0) -> dict[str, str]:
+        """Of its request to the gateway. `retries`: tries that its client counts in a header of its own; the gateway adds them."""
+        attempt = self.attempt - retries
+        return headers_of({**self.run.context, **self.place, **({"attempt": attempt} if attempt > 1 else {})})
 
     def was_never_made(self) -> bool:
         return self.will_be_told_of and not self.is_told_of and self.requests == 0

@@ -16,7 +16,7 @@ from .call import NOTHING, ModelCall
 from .client import Client, Problem
 from .decision import or_raise, refusal_in
 from .state import MODEL, TOOL, current_run
-from .translate import HEADER_BY_FIELD, headers_of
+from .translate import HEADER_BY_FIELD
 
 _PORTS = {"http": 80, "https": 443}
 #: What a model call is posted to; the same clients also count tokens and list models.
@@ -99,11 +99,7 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         call.last_status = None
         call.is_sent = True
         if is_carried:
-            # The gateway adds the tries that the client itself counts in a header of its own.
-            attempt = call.attempt - _retries(request)
-            place = {**call.run.context, **call.place, **({"attempt": attempt} if attempt > 1 else {})}
-            for name, value in headers_of(place).items():
-                request.headers[name] = value
+            request.headers.update(call.headers(_retries(request)))
 
     def _call(self) -> ModelCall | None:
         """The call of this request: the one that was asked about, or one that CrewAI makes beside it, such as a summary."""
@@ -111,8 +107,10 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         if call is not None and call.run.client is self.client and not call.has_answer:
             return call
         run = current_run() if call is None else call.run
-        if run is None or run.client is not self.client or run.is_lone or run.is_ended:
+        if run is None or run.client is not self.client or run.is_ended or (run.is_lone and (call is None or call.is_over)):
             return None
+        if call is not None and call.usage is not None:
+            run.record_model(call, usage=call.usage)  # CrewAI throws the answer away, and tells the end of its next request.
         tool = TOOL.get()
         place = dict(call.place) if call is not None else {"parent_step_id": tool.step_id if tool is not None else None}
         beside = ModelCall(run, call.name if call is not None else "unknown", place, call.asking if call is not None else {})
@@ -122,7 +120,7 @@ class RunpurseInterceptor(BaseInterceptor[Any, Any]):
         return beside
 
     def _try_again(self, call: ModelCall) -> None:
-        usage = NOTHING if call.last_status is not None and call.last_status >= 400 else None
+        usage = NOTHING if call.last_status is not None and call.last_status >= 400 else call.usage
         if not call.is_taken:  # CrewAI has told it where the try again is its own.
             call.run.record_model(call, error=f"attempt {call.attempt} failed", usage=usage, ends=False)
         call.run.open(call)

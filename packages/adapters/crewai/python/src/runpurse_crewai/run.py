@@ -132,11 +132,11 @@ class Run:
         return True
 
     def record_unheard(self, call: ModelCall) -> None:
-        """A call whose end was never told: charged at its hold, and released where it was never made."""
+        """A call whose end was never told: charged by what is known of it, and released where it was never made."""
         if call.was_never_made():
             self.release(call, "blocked by another hook: it was not made")
         else:
-            self.record_model(call)
+            self.record_model(call, usage=call.usage)
 
     def _tell_model(self, call: ModelCall, usage: Mapping[str, object] | None, error: object, is_aborted: bool) -> None:
         status = "aborted" if is_aborted else "completed" if error is None else "failed"

@@ -97,6 +97,17 @@ EMIT = Seam(type(crewai_event_bus), "emit")
 #: `LLM.call` runs one of its `available_functions`.
 FUNCTION = Seam(BaseLLM, "_handle_tool_execution")
 LITELLM_FUNCTION = Seam(LLM, "_handle_tool_call")
+#: LiteLLM's LLM tells no end of a call whose answer asks for tools, and takes no interceptor.
+LITELLM_CALLS = (Seam(LLM, "call"), Seam(LLM, "acall"))
+LITELLM_REQUESTS = tuple(
+    Seam(LLM, name)
+    for name in (
+        "_handle_non_streaming_response",
+        "_ahandle_non_streaming_response",
+        "_handle_streaming_response",
+        "_ahandle_streaming_response",
+    )
+)
 #: A provider said what a model call used; the end of a call that ran a function is told without.
 USAGE = Seam(BaseLLM, "_track_token_usage_internal")
 #: The hooks of an agent's kickoff are those of its first try: what comes after it is told of by nobody.
