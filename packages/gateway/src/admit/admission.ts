@@ -16,7 +16,7 @@ import { createRunLedger } from './run-ledger.ts';
 import { createRunLife } from './run-life.ts';
 import { budgetPauseReason, createRunRegistry, newRunState, resumeRun, viewRun, type RunState } from './run-state.ts';
 import { createSpendMemory } from './spend-memory.ts';
-import type { Admission, CallRequest, Reservation, Subject } from './types.ts';
+import type { Admission, CallRequest, Outcome, Reservation, Subject } from './types.ts';
 
 export interface AdmissionParts {
   readonly config: GatewayConfig;
@@ -48,8 +48,9 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   const rate = createRateCap(config.rate.requests_per_minute);
   const balances = createBalances({ counters, book, memory });
   const ledger = createRunLedger(store);
-  const reservations = createReservations({ clock, bounds: config.bounds, counters, balances, memory, registry, ledger });
-  const runLife = createRunLife({ clock, store, registry, ledger, book, balances, openOf: reservations.openOf });
+  const heldMs = config.store.authorization_ttl_s * 1000;
+  const reservations = createReservations({ clock, bounds: config.bounds, heldMs, counters, balances, memory, registry, ledger });
+  const runLife = createRunLife({ clock, store, registry, ledger, book, balances, reservations });
   const deciding = { config, policy, rate, balances, counters, memory, registry };
   const rateLoggedAt = new Map<string, number>();
 
@@ -123,7 +124,12 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   };
 
   /** Holds a call that is made whatever is said to it; `price` is what a crash charges it, undefined without a known price. */
-  const takeOn = async (call: CallRequest, unasked: 'over' | 'under_way', price: Nanos | undefined): Promise<Reservation> => {
+  const takeOn = async (
+    call: CallRequest,
+    unasked: 'over' | 'under_way',
+    price: Nanos | undefined,
+    told?: Outcome,
+  ): Promise<Reservation> => {
     const now = clock.now();
     const { subject } = call;
     const { run, isNew } = runOf(subject, now);
@@ -143,6 +149,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
       unasked,
     };
     const reservation = reservations.hold(call, run, decided, now);
+    if (told !== undefined) reservations.expireSoon(reservation, told);
     try {
       await ledger.append(run, [reserveEntry({ ...reservation, hold: price ?? 0n })], now);
     } catch (fault) {
@@ -155,7 +162,7 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
   const sweep = (): void => {
     const now = clock.now();
     const idleMs = config.store.idle_run_s * 1000;
-    reservations.expire(now - config.store.authorization_ttl_s * 1000);
+    reservations.expire(now);
     memory.trim(store.foldedSeq);
     registry.evict({
       now,
@@ -228,7 +235,11 @@ export function createAdmission(parts: AdmissionParts): Admission & { readonly c
       return reservation.id;
     },
 
-    takeOn: (call) => takeOn(call, 'under_way', call.hold),
+    takeOn: (call, told) => takeOn(call, told === undefined ? 'under_way' : 'over', call.hold, told),
+    expireSoon(id) {
+      const reservation = reservations.open.get(id);
+      if (reservation !== undefined) reservations.expireSoon(reservation);
+    },
 
     settle: (id, outcome) => reservations.settle(id, outcome),
     reservation: (id) => reservations.open.get(id),

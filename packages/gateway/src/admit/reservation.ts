@@ -2,7 +2,7 @@ import type { Nanos } from '@runpurse/core';
 import type { Counter } from './counters.ts';
 import type { BudgetMatch } from './budget-book.ts';
 import type { RunState } from './run-state.ts';
-import type { Reservation } from './types.ts';
+import type { Outcome, Reservation } from './types.ts';
 
 /** A reservation while it is open: what it holds and where. */
 export interface OpenReservation extends Reservation {
@@ -13,8 +13,11 @@ export interface OpenReservation extends Reservation {
   /** The budgets it was checked against, for thresholds. */
   matches: readonly BudgetMatch[];
   readonly fingerprint: (() => string) | undefined;
-  /** Settled by an event or by its time-out, not by the model path. */
-  readonly isAwaited: boolean;
+  /** When it ends though no event ended it, and how. Never on the model path, which ends its calls itself. */
+  dueAt: number;
+  untold: Outcome;
+  /** Nobody asked for it. */
+  readonly isReported: boolean;
   /** Key in the run's openByCall, if any. */
   readonly callKey: string | undefined;
 }

@@ -17,6 +17,8 @@ export interface ReservationParts {
   readonly clock: Clock;
   /** The configured bounds. */
   readonly bounds: readonly BoundConfig[];
+  /** How long an authorized call is held. */
+  readonly heldMs: number;
   readonly counters: Counters;
   readonly balances: Balances;
   readonly memory: SpendMemory;
@@ -38,12 +40,18 @@ export interface Reservations {
   /** Ends a reservation; undefined when it has ended before. */
   settle(id: string, outcome: Outcome): Settled | undefined;
   noteStep(run: RunState, subject: Subject, now: number): void;
-  /** Charges authorizations whose end nobody reported since `before`. */
-  expire(before: number): void;
+  /** Ends the calls that are due. */
+  expire(now: number): void;
+  /** Makes a call due as soon as what is told late and out of order will have come, if it is not due before. `untold`: how it ends then. */
+  expireSoon(reservation: OpenReservation, untold?: Outcome): void;
 }
 
+/** How far behind each other reports of one call and of its run may come: in batches, out of order, sent again. */
+const LATE_MS = 60_000;
+const UNTOLD: Outcome = { status: 'aborted', cost: undefined, error: UNTOLD_ENDS.expired };
+
 export function createReservations(parts: ReservationParts): Reservations {
-  const { clock, bounds, counters, balances, memory, registry, ledger } = parts;
+  const { clock, bounds, heldMs, counters, balances, memory, registry, ledger } = parts;
   const open = createOpenTable();
 
   /** Counts a call in or, when it was never made, out again, for its run and session. */
@@ -162,7 +170,9 @@ export function createReservations(parts: ReservationParts): Reservations {
         counters: decided.counters,
         matches: decided.budgets,
         fingerprint: call.fingerprint,
-        isAwaited: callKey !== undefined || call.kind === 'tool',
+        dueAt: callKey !== undefined || call.kind === 'tool' ? now + heldMs : Infinity,
+        untold: UNTOLD,
+        isReported: decided.unasked !== undefined,
         callKey,
       };
       open.add(reservation);
@@ -197,11 +207,13 @@ export function createReservations(parts: ReservationParts): Reservations {
       return reservation === undefined ? undefined : settleOpen(reservation, outcome);
     },
 
-    expire(before) {
-      for (const reservation of open.values()) {
-        if (reservation.at > before) break;
-        if (reservation.isAwaited) settleOpen(reservation, { status: 'aborted', cost: undefined, error: UNTOLD_ENDS.expired });
-      }
+    expire(now) {
+      for (const reservation of open.values()) if (reservation.dueAt <= now) settleOpen(reservation, reservation.untold);
+    },
+
+    expireSoon(reservation, untold = reservation.untold) {
+      reservation.dueAt = Math.min(reservation.dueAt, clock.now() + LATE_MS);
+      reservation.untold = untold;
     },
   };
 }

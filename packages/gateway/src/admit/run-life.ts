@@ -6,7 +6,7 @@ import { inherit, type Balances } from './balances.ts';
 import type { BudgetBook } from './budget-book.ts';
 import { amountFields, capEntry, runEntry } from './entries.ts';
 import { runStateRefusal, sessionConflict, unknownRunRefusal } from './refusals.ts';
-import type { OpenReservation } from './reservation.ts';
+import type { Reservations } from './reservations.ts';
 import type { RunLedger } from './run-ledger.ts';
 import { isOver, newRunState, viewRun, type RunRegistry, type RunState } from './run-state.ts';
 import type { Admission, RunBounds, Subject } from './types.ts';
@@ -18,8 +18,7 @@ export interface RunLifeParts {
   readonly ledger: RunLedger;
   readonly book: BudgetBook;
   readonly balances: Balances;
-  /** The open reservations of a run. */
-  readonly openOf: (run: RunState) => Iterable<OpenReservation>;
+  readonly reservations: Pick<Reservations, 'openOf' | 'expireSoon'>;
 }
 
 /** How runs begin, end, stop, pause and go on. */
@@ -31,7 +30,8 @@ export interface RunLife extends Pick<Admission, 'startRun' | 'endRun' | 'contro
 const STATUS_AFTER = { stop: 'stopped', pause: 'paused', resume: 'running' } as const;
 
 export function createRunLife(parts: RunLifeParts): RunLife {
-  const { clock, store, registry, ledger, book, balances, openOf } = parts;
+  const { clock, store, registry, ledger, book, balances } = parts;
+  const { openOf, expireSoon } = parts.reservations;
   const find = (subject: { readonly workspaceId: string; readonly runId: string }): RunState | undefined =>
     registry.find(subject.workspaceId, subject.runId);
   const refused = (refusal: Refusal): { readonly type: 'refused'; readonly refusal: Refusal } => ({ type: 'refused', refusal });
@@ -121,6 +121,7 @@ export function createRunLife(parts: RunLifeParts): RunLife {
     async endRun(subject, end) {
       const run = find(subject);
       if (run === undefined) return refused(unknownRunRefusal(subject.runId));
+      for (const reservation of openOf(run)) if (reservation.isReported) expireSoon(reservation);
       if (isOver(run)) return run.status === end.status || run.status === 'stopped' ? { type: 'exists' } : refused(runStateRefusal(run));
       const entry = (now: number) =>
         runEntry(run, 'end', now, { ...(end.reason === undefined ? {} : { reason: end.reason }), ...amountFields(end) });

@@ -168,11 +168,17 @@ export interface Admission {
   toolCallKnown(workspaceId: string, runId: string, toolCallId: string): boolean;
   /** A charge nobody asked for beforehand (usage reported after the fact): booked in full, as overage where it passes a limit. */
   charge(call: CallRequest, outcome: Outcome): Promise<string>;
-  /** Holds a call that its sender reports as under way and asks nobody about: its worst case, also where it passes a limit. */
-  takeOn(call: CallRequest): Promise<Reservation>;
+  /**
+   * Holds a call that its sender reports and asks nobody about: its worst case, also where it passes a limit.
+   * @param told how it ended, without a figure: it soon ends so at its hold, unless `settle` knows better before. Without: it is under way
+   */
+  takeOn(call: CallRequest, told?: Outcome): Promise<Reservation>;
+  /** Waits no longer for the end of a call than for what comes late: its run is over. */
+  expireSoon(reservationId: string): void;
 
   /** Begins a run or finds it; a second start with the same facts is a no-op, a contradiction is refused. */
   startRun(start: StartRun): Promise<{ type: 'started' | 'exists'; run: RunView } | { type: 'refused'; refusal: Refusal }>;
+  /** What nobody asked for is soon ended with it; whoever asks, settles before or after. */
   endRun(
     subject: Pick<Subject, 'workspaceId' | 'runId' | 'keyId'>,
     end: EndRun,

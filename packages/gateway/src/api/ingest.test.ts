@@ -135,6 +135,100 @@ describe('POST /v1/ingest/{source}', () => {
     expect(Number(requests[0]?.cost_usd)).toBeGreaterThanOrEqual(0.01);
   });
 
+  const second = (of: number) => ({ timestamp: `2026-11-24T12:00:0${of}.000Z` });
+  const ordersOf = <Item>(items: readonly Item[]): (readonly Item[])[] =>
+    items.length < 2
+      ? [items]
+      : items.flatMap((item, place) => ordersOf(items.toSpliced(place, 1)).map((others): readonly Item[] => [item, ...others]));
+  /** Tells the same in every order, in one body and in several; answers each telling's run and what it held before anything was due. */
+  const toldInEveryOrder = async (title: string, told: (run: string) => readonly object[]) => {
+    const runs: string[] = [];
+    const before = api.gateway.admission.openCount;
+    for (const size of [1, 10])
+      for (const [index] of ordersOf(told('')).entries()) {
+        const run = `${title} ${size}.${index}`;
+        const events = ordersOf(told(run))[index] ?? [];
+        for (let from = 0; from < events.length; from += size)
+          expect((await api.post('/v1/ingest/crewai', { events: events.slice(from, from + size) })).status).toBe(202);
+        runs.push(run);
+      }
+    const open = (api.gateway.admission.openCount - before) / runs.length;
+    return { runs, open };
+  };
+  /** What does not hang on the order of arrival. */
+  const shapeOf = async (run: string) => {
+    const { requests, cost, steps } = (await api.get(`/v1/runs/${run}`)).body as {
+      requests: { step_id: string; status: string; model: string; cost_usd: string; held_usd: string; unconfirmed: boolean }[];
+      steps: { step_id: string; name: string }[];
+      cost: object;
+    };
+    const byStep = (a: { step_id: string }, b: { step_id: string }): number => a.step_id.localeCompare(b.step_id);
+    return {
+      requests: requests
+        .toSorted(byStep)
+        .map(({ step_id, status, model, cost_usd, unconfirmed }) => ({ step_id, status, model, cost_usd, unconfirmed })),
+      steps: steps.toSorted(byStep).map(({ name }) => name),
+      cost,
+    };
+  };
+  const passTheMinute = (): void => {
+    api.clock.turn(60_000);
+    api.gateway.admission.sweep();
+  };
+  const began = (run: string, call_id: string) => ({
+    ...wrapped('llm_call_started', run, { ...call, call_id, max_tokens: 100 }),
+    ...second(1),
+  });
+  const ended = (run: string, call_id = 'z') => ({
+    ...wrapped('llm_call_completed', run, { ...call, call_id, usage: { prompt_tokens: 100, completion_tokens: 50 } }),
+    ...second(2),
+  });
+  const over = (run: string, type = 'crew_kickoff_completed') => ({ ...wrapped(type, run), ...second(4) });
+  const AT_ITS_HOLD = { model: 'm-1', cost_usd: '0.09', unconfirmed: true };
+  const MEASURED = { step_id: 'z', status: 'completed', model: 'm-1', cost_usd: '0.006', unconfirmed: false };
+
+  it.each([
+    ['with its model', { model: 'm-1' }, 1],
+    ["without, as LiteLLM's class does", {}, 1],
+    ['twice, as that does of a stream', {}, 2],
+  ])(
+    'charges a call that failed without usage once what it may have cost, in whatever order it is told: %s',
+    async (title, names, times) => {
+      const failed = (run: string, of: number) => ({
+        ...wrapped('llm_call_failed', run, { call_id: 'a', error: 'Error code: 500', ...names }),
+        ...second(of),
+      });
+      const { runs, open } = await toldInEveryOrder(`failed ${title}`, (run) => [
+        began(run, 'a'),
+        ...[2, 3].slice(0, times).map((of) => failed(run, of)),
+        over(run, 'crew_kickoff_failed'),
+      ]);
+      const expected = { requests: [{ step_id: 'a', status: 'failed', ...AT_ITS_HOLD }], steps: ['m-1'], cost: { total_usd: '0.09' } };
+      for (const settled of [false, true]) {
+        if (settled) passTheMinute();
+        for (const run of runs) expect({ run, ...(await shapeOf(run)) }).toMatchObject({ run, ...expected });
+      }
+      expect(open).toBe(0);
+    },
+  );
+
+  it('charges a call whose end is never told at its hold soon after its run ended, and one told late by its usage', async () => {
+    const { runs, open } = await toldInEveryOrder('untold', (run) => [began(run, 'a'), began(run, 'z'), ended(run), over(run)]);
+    expect(open).toBe(1);
+    for (const run of runs)
+      expect(await shapeOf(run)).toMatchObject({ requests: [{ step_id: 'a', status: 'open', cost_usd: null }, MEASURED] });
+    passTheMinute();
+    for (const run of runs) {
+      // Told when it was charged, its end changes nothing any more.
+      await api.post('/v1/ingest/crewai', ended(run, 'a'));
+      expect({ run, ...(await shapeOf(run)) }).toMatchObject({
+        run,
+        requests: [{ step_id: 'a', status: 'aborted', ...AT_ITS_HOLD }, MEASURED],
+        cost: { total_usd: '0.096' },
+      });
+    }
+  });
+
   it('books a tool that says it failed as failed, without what it said to whom', async () => {
     const run = 'run-6';
     await api.post('/v1/ingest/crewai', {

@@ -1,7 +1,7 @@
 import type { Nanos, Refusal } from '@runpurse/core';
 import type { AdmissionResult, CallRequest, Outcome, Reservation } from '../admit/types.ts';
 import type { PolicyPhase } from '../policy/policy.ts';
-import { callKey, type KnownCall, type RunMemory } from './call-memory.ts';
+import { callKey, remember, type KnownCall } from './call-memory.ts';
 import type { ReadEvent } from './read-events.ts';
 import type { ReportedCall } from './reported-call.ts';
 import { logDenial, policyVerdict, stateRefusal } from './rules.ts';
@@ -68,7 +68,7 @@ function holdAnew(taking: Taking, call: ReportedCall, known: KnownCall): Taken {
   const { verdict } = checked;
   // What is not yet in the ledger can't be ended there.
   if (known.reservationId === undefined || known.intent !== undefined || !('type' in verdict) || verdict.type === 'denied') return checked;
-  taking.gateway.admission.settle(known.reservationId, { status: 'released', cost: 0n });
+  taking.gateway.admission.settle(known.reservationId, RELEASED);
   return { ...hold(taking, call), settled: true };
 }
 
@@ -97,11 +97,10 @@ function checkOnly(taking: Taking, call: ReportedCall, worstCase: Nanos | undefi
 
 /** A call that begins without asking is held whatever the budgets say, until its end is reported; what the rules forbid is a violation. */
 function begin(taking: Taking, call: ReportedCall, known: KnownCall | undefined): Taken {
-  const { gateway, read, run, memory } = taking;
-  const endedAt = known === undefined ? (hasEnded(run) ? memory.endedAt : undefined) : known.endedAt;
+  const { gateway, read, memory } = taking;
   const isKnown = known !== undefined && known.status !== 'denied' && !isNextAttempt(read, known);
-  if (isLate(taking, endedAt) || (isKnown && (known.status === 'open' || call.kind === 'tool')))
-    return nothing(SKIPPED, known?.reservationId);
+  if (isLate(taking, known?.endedAt) || (isKnown && (known.status === 'open' || call.kind === 'tool')))
+    return known?.told === undefined ? nothing(SKIPPED, known?.reservationId) : chargeAsBegun(taking, call, known, known.told);
   const violation = ranUnasked(taking, call);
   const key = callKey(call.kind, read.subject);
   if (key === undefined || !read.hasRun) return nothing(violation);
@@ -109,6 +108,7 @@ function begin(taking: Taking, call: ReportedCall, known: KnownCall | undefined)
   const begun = gateway.admission.takeOn(asked).then(() => {
     opened.intent = undefined;
   });
+  if (isLate(taking, memory.endedAt)) gateway.admission.expireSoon(asked.id);
   const opened: KnownCall = {
     name: call.name,
     attempt: gateway.admission.reservation(asked.id)?.attempt ?? 1,
@@ -126,6 +126,28 @@ function begin(taking: Taking, call: ReportedCall, known: KnownCall | undefined)
     settled: false,
     begun: true,
     forget: remember(memory, key, opened),
+  };
+}
+
+/** The start of a call that was told as over without a figure says what it may have cost: that is held in place of what was, and charged. */
+function chargeAsBegun(taking: Taking, call: ReportedCall, known: KnownCall, told: Outcome): Taken {
+  const { gateway, read, memory } = taking;
+  const { admission } = gateway;
+  const before = known.reservationId;
+  // Else it was due, and is charged.
+  if (before === undefined || admission.reservation(before) === undefined) return nothing(SKIPPED, before);
+  const asked = request(taking, call, call.hold(read.event.metadata));
+  const charged = admission.takeOn(asked, told).then(() => {
+    const gaveWay = admission.settle(before, RELEASED) !== undefined;
+    admission.settle(asked.id, gaveWay ? told : RELEASED);
+  });
+  return {
+    reservationId: asked.id,
+    verdict: isNamedNow(call, known) ? ranUnasked(taking, call) : SKIPPED,
+    writes: [charged],
+    settled: false,
+    begun: true,
+    forget: remember(memory, callKey(call.kind, read.subject), { ...known, name: call.name, reservationId: asked.id, told: undefined }),
   };
 }
 
@@ -182,7 +204,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     return nothing(SKIPPED, known.reservationId);
   }
   if (open !== undefined) {
-    const outcome: Outcome = isRelease ? { status: 'released', cost: 0n } : call.outcome(metadata, status, open);
+    const outcome: Outcome = isRelease ? RELEASED : call.outcome(metadata, status, open);
     const ended: KnownCall = {
       name: open.name,
       attempt: open.attempt,
@@ -214,9 +236,13 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
   // What was denied and then "fails" was not run: the adapter reports its own no.
   if (known?.status === 'denied' && (endStatus(status) === 'failed' || metadata.status === 'denied')) return nothing(SKIPPED);
 
+  const outcome = call.outcome(metadata, status, undefined);
+  const hasNoFigure = taking.reportsOnly && kind === 'model' && key !== undefined && read.hasRun && outcome.cost === undefined;
+  if (hasNoFigure && known !== undefined && known.status !== 'denied' && !isNextAttempt(read, known))
+    return nothing(SKIPPED, known.reservationId); // Its end told once more.
   const violation = known?.status === 'denied' ? refusedButRan(taking, call, known) : ranUnasked(taking, call);
-  const asked: CallRequest = request(taking, call, undefined);
-  const charged = admission.charge(asked, call.outcome(metadata, status, undefined));
+  const asked = request(taking, call, hasNoFigure ? call.hold(metadata) : undefined);
+  const charged = hasNoFigure ? admission.takeOn(asked, outcome) : admission.charge(asked, outcome);
   const told: KnownCall = {
     name: call.name,
     attempt: read.event.attempt ?? 1,
@@ -226,6 +252,7 @@ export function endCall(taking: Taking, kind: 'model' | 'tool', byType: 'complet
     endedAt: read.eventAt,
     refusal: undefined,
     intent: undefined,
+    told: hasNoFigure ? outcome : undefined,
   };
   return {
     reservationId: asked.id,
@@ -340,18 +367,6 @@ function knownCall({ memory, read, gateway }: Taking, kind: 'model' | 'tool'): K
   return known;
 }
 
-/** Puts a call into memory; what is returned takes it out again. */
-function remember(memory: RunMemory, key: string | undefined, call: KnownCall): () => void {
-  if (key === undefined) return () => undefined;
-  const before = memory.calls.get(key);
-  memory.calls.set(key, call);
-  return () => {
-    if (memory.calls.get(key) !== call) return;
-    if (before === undefined) memory.calls.delete(key);
-    else memory.calls.set(key, before);
-  };
-}
-
 function isNextAttempt({ event }: ReadEvent, known: KnownCall): boolean {
   return event.attempt !== undefined && event.attempt > known.attempt;
 }
@@ -369,6 +384,7 @@ function verdictOf(result: AdmissionResult): Verdict {
   return result.type === 'refused' ? { type: 'denied', refusal: result.refusal } : { type: 'allowed', audits: result.audits };
 }
 
+const RELEASED: Outcome = { status: 'released', cost: 0n };
 const phaseOf = (call: ReportedCall): PolicyPhase => (call.kind === 'tool' ? 'tool_call' : 'model_request');
 const what = (call: ReportedCall): string => `${call.kind === 'tool' ? 'Tool' : 'Model'} ${call.name ?? '(unnamed)'}`;
 const endStatus = (status: 'completed' | 'failed' | 'aborted'): 'completed' | 'failed' => (status === 'completed' ? 'completed' : 'failed');

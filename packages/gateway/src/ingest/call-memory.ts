@@ -1,5 +1,6 @@
 import type { Refusal } from '@runpurse/core';
 import { isEventType } from '@runpurse/core';
+import type { Outcome } from '../admit/types.ts';
 import type { Entry } from '../store/entry.ts';
 import type { Sequenced, Store } from '../store/store.ts';
 
@@ -18,6 +19,8 @@ export interface KnownCall {
   refusal: Pick<Refusal, 'code' | 'message' | 'blockedBy'> | undefined;
   /** While its hold is not yet durable. */
   intent: Promise<unknown> | undefined;
+  /** How it ended, while it is held because its start is still to say what it may have cost. */
+  told?: Outcome | undefined;
 }
 
 /** What ingest keeps of a run. */
@@ -77,6 +80,18 @@ export function callKey(
 ): string | undefined {
   const id = kind === 'tool' ? (ids.toolCallId ?? ids.stepId) : ids.stepId;
   return id === undefined ? undefined : `${kind}:${id}`;
+}
+
+/** Puts a call into memory; what is returned takes it out again. */
+export function remember(memory: RunMemory, key: string | undefined, call: KnownCall): () => void {
+  if (key === undefined) return () => undefined;
+  const before = memory.calls.get(key);
+  memory.calls.set(key, call);
+  return () => {
+    if (memory.calls.get(key) !== call) return;
+    if (before === undefined) memory.calls.delete(key);
+    else memory.calls.set(key, before);
+  };
 }
 
 function rebuild(entries: readonly Sequenced[]): RunMemory {

@@ -64,6 +64,24 @@ describe('a ledger that can not be written', () => {
     expect(stage.gateway.admission.run('acme', 'r1')?.spent).toBe(202_000_000n);
   });
 
+  it('charges a reported call once, whose end without usage it took and whose start it did not', async () => {
+    await stage.send({ event_id: 'h', type: 'llm.call.failed', run_id: 'r1', step_id: 'm0' }, { reportsOnly: true });
+    const late = {
+      ...askedModel,
+      timestamp: '2026-11-24T11:00:00.000Z',
+      metadata: { model: 'sandbox-large', provider: 'sandbox', ...padding },
+    };
+    fill();
+    for (let time = 0; time < 2; time += 1) expect((await stage.send(late, { reportsOnly: true })).status).toBe(503);
+    expect(stage.gateway.admission.openCount).toBe(1);
+    free();
+    for (let time = 0; time < 2; time += 1) expect((await stage.send(late, { reportsOnly: true })).status).toBe(202);
+    expect(stage.gateway.admission.openCount).toBe(0);
+    const { requests, cost } = await stage.run('r1');
+    expect(requests).toMatchObject([{ model: 'sandbox-large', status: 'failed', cost_usd: cost.total_usd, unconfirmed: true }]);
+    expect(Number(cost.total_usd)).toBeGreaterThan(0);
+  });
+
   it('leaves no hold behind that nobody got an answer for', async () => {
     fill();
     expect((await stage.send(asked, { enforce: true })).status).toBe(503);

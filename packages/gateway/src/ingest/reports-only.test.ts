@@ -6,8 +6,9 @@ afterEach(() => stage.close());
 const open = async (...args: Parameters<typeof openTestStage>): Promise<TestStage> => (stage = await openTestStage(...args));
 const report = (events: readonly object[]) => stage.send(events, { reportsOnly: true });
 
+const PRICE = { provider: 'sandbox', model: 'm', input_mtok_usd: '1', output_mtok_usd: '10' };
 const TIGHT = {
-  prices: [{ provider: 'sandbox', model: 'm', input_mtok_usd: '1', output_mtok_usd: '10' }],
+  prices: [PRICE],
   tools: [{ name: 'lookup', price_usd: '0.10' }],
   budgets: [{ scope: 'run' as const, limit_usd: '0.05' }],
 };
@@ -55,6 +56,47 @@ describe('a sender that asks nobody', () => {
     turn(61_000);
     gateway.admission.sweep();
     expect(await run('r1')).toMatchObject({ requests: [{ cost_usd: '0.2', unconfirmed: true }], cost: { total_usd: '0.2' } });
+  });
+
+  const later = (): void => {
+    stage.turn(60_000);
+    stage.gateway.admission.sweep();
+  };
+
+  it.each<readonly [string, boolean, string]>([
+    ['was only told of is charged', true, 'aborted'],
+    ['was asked for is waited for, and settled', false, 'completed'],
+  ])('ends its run, and a call that %s', async (_, reportsOnly, status) => {
+    const { run } = await open({ ...TIGHT, budgets: [] });
+    for (const event of [started, { type: 'run.completed', run_id: 'r1' }]) await stage.send(event, { reportsOnly });
+    later();
+    await stage.send(model('completed', { usage: { input_tokens: 1000, output_tokens: 500 } }), { reportsOnly });
+    expect(await run('r1')).toMatchObject({
+      requests: [{ status, held_usd: '0.2' }],
+      cost: { total_usd: status === 'completed' ? '0.006' : '0.2' },
+    });
+  });
+
+  it('is waited for when its run is stopped by hand, which it does not hear of, until it tells that the run is over', async () => {
+    const { gateway } = await open(TIGHT);
+    await report([started]);
+    await gateway.admission.controlRun({ workspaceId: 'acme', keyId: 'key-1', runId: 'r1' }, 'stop', undefined);
+    later();
+    expect(gateway.admission.openCount).toBe(1);
+    await report([{ type: 'run.failed', run_id: 'r1' }]);
+    later();
+    expect(gateway.admission.openCount).toBe(0);
+  });
+
+  it.each([
+    ['at most', { max_input_tokens: 1000, max_output_tokens: 100 }, { cost_usd: '0.002', unconfirmed: true }],
+    ['nobody knows what', {}, { cost_usd: null, unconfirmed: false }],
+  ])('is charged %s its model can cost when nothing but its failure is told', async (_, limits, charged) => {
+    const { run } = await open({ ...TIGHT, prices: [{ ...PRICE, ...limits }] });
+    await report([model('failed', { message: 'overloaded' })]);
+    later();
+    await report([model('failed', { message: 'overloaded' })]);
+    expect((await run('r1')).requests).toMatchObject([{ status: 'failed', error: 'overloaded', ...charged }]);
   });
 
   it('has what the rules forbid logged once as a violation, and charged', async () => {

@@ -39,14 +39,9 @@ export function endRun(taking: Taking, status: 'completed' | 'failed'): Taken {
   const forget = (): void => {
     if (isFirstEnd) memory.endedAt = undefined;
   };
-  if (!hasEnded(run)) {
-    const reason = metadata.message === undefined || metadata.message === '' ? undefined : metadata.message.slice(0, 1000);
-    return {
-      ...nothing(SKIPPED),
-      writes: [admission.endRun(read.subject, { status: metadata.status === 'stopped' ? 'stopped' : status, reason, ...amounts })],
-      forget,
-    };
-  }
+  const reason = metadata.message === undefined || metadata.message === '' ? undefined : metadata.message.slice(0, 1000);
+  const ended = admission.endRun(read.subject, { status: metadata.status === 'stopped' ? 'stopped' : status, reason, ...amounts });
+  if (!hasEnded(run)) return { ...nothing(SKIPPED), writes: [ended], forget };
   // Stopped by the gateway or by hand, and now reported as over: its amounts still count, once.
   const hasAmounts = amounts.revenue !== undefined || amounts.outbound !== undefined || amounts.fees !== undefined;
   return { ...nothing(SKIPPED), writes: isFirstEnd && hasAmounts ? [admission.bookFinance(read.subject, amounts)] : [], forget };

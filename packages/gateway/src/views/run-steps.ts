@@ -49,7 +49,8 @@ export function stepsOf(log: RunLog): StepShape[] {
 
 function stepShape(evidence: Evidence, log: RunLog): StepShape {
   const { stepId, calls, refusals, events } = evidence;
-  const [call] = calls;
+  // A hold that gave way to another may not have known what is called.
+  const call = calls.find((each) => !isReleased(each)) ?? calls[0];
   const [refusal] = refusals;
   const times = timesOf(evidence, log);
   return {
