@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
-import json
 import os
 import threading
 import weakref
@@ -16,40 +15,37 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from crewai.events import crewai_event_bus
-from crewai.events.types.llm_events import LLMCallCompletedEvent, LLMCallFailedEvent, LLMCallStartedEvent
-from crewai.events.types.tool_usage_events import ToolUsageErrorEvent, ToolUsageFinishedEvent
 from crewai.execution import get_execution_uuid
 from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregister_hook
 from crewai.utilities.agent_utils import is_inside_event_loop
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from .call import NOTHING, ModelCall, ToolCall
+from .call import ModelCall, ToolCall
 from .client import Client, FailurePolicy, Problem
 from .decision import GatewayUnavailable, Refused, or_raise
 from .interceptor import CALL_ID, RunpurseInterceptor
+from .listener import Listener
 from .run import OPEN_RUNS, Run, check_context, end_abandoned
-from .seams import (
-    AGENT_KICKOFF,
-    AGENT_KICKOFF_ASYNC,
-    CREW_REPLAY,
-    EMIT,
-    FUNCTION,
-    LITELLM_CALLS,
-    LITELLM_FUNCTION,
-    LITELLM_REQUESTS,
-    USAGE,
-    Around,
-    Seam,
-)
+from .seams import AGENT_KICKOFF, AGENT_KICKOFF_ASYNC, CREW_REPLAY, FUNCTION, LITELLM_FUNCTION, LITELLM_REQUESTS, Around, Seam
 from .state import LAST_TOOL, MODEL, RUN, TOOL, current_run
-from .translate import input_hash, input_tokens_max, max_output_tokens, usable_id, usage_of
+from .tasks import aside, is_beside, task_or_thread
+from .translate import (
+    agent_of,
+    cache_key,
+    cached_as,
+    id_of,
+    input_hash,
+    input_tokens_max,
+    is_crewais,
+    max_output_tokens,
+    role_of,
+    usable_id,
+)
 
 #: Where failing open would let a call be made that nobody allowed.
 _ASKING = frozenset({InterceptionPoint.EXECUTION_START, InterceptionPoint.PRE_MODEL_CALL, InterceptionPoint.PRE_TOOL_CALL})
 #: The result CrewAI gives a tool that a hook kept from running.
 _BLOCKED = "Tool execution blocked by hook. Tool: "
-#: Why CrewAI tells a tool's end although it did not run it.
-_NOT_RUN = frozenset({"usage_limit", "unknown_tool"})
 #: What `Agent(reasoning=True)` has its model call to state the plan.
 _PLAN = ("create_reasoning_plan", "crewai.utilities.reasoning_handler")
 _CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt, GeneratorExit)
@@ -93,19 +89,13 @@ class Runpurse:
                 (InterceptionPoint.POST_TOOL_CALL, self._after_tool),
             )
         ]
-        self._handlers: list[tuple[Any, Callable[[Any, Any], None]]] = [
-            (LLMCallCompletedEvent, self._listening(self._model_completed)),
-            (LLMCallFailedEvent, self._listening(self._model_failed)),
-            (ToolUsageFinishedEvent, self._listening(self._tool_finished)),
-            (ToolUsageErrorEvent, self._listening(self._tool_failed)),
-        ]
+        listener = Listener(self.client)
+        self._handlers = listener.handlers
         self._seams: list[tuple[Seam, Around]] = [
-            (EMIT, self._around_emit),
+            *listener.seams,
             (FUNCTION, self._around_function),
             (LITELLM_FUNCTION, self._around_litellm_function),
-            *((seam, self._around_litellm) for seam in LITELLM_CALLS),
             *((seam, self._around_litellm_request) for seam in LITELLM_REQUESTS),
-            (USAGE, self._around_usage),
             (AGENT_KICKOFF, self._around_agent),
             (AGENT_KICKOFF_ASYNC, self._around_kickoff),
             (CREW_REPLAY, self._around_kickoff),
@@ -219,7 +209,7 @@ class Runpurse:
             return
         run.execution = get_execution_uuid()
         run.outer = RUN.get()
-        run.keep_open(_task_or_thread(), owner)
+        run.keep_open(task_or_thread(), owner)
         RUN.set(run)
 
     def _execution_end(self, context: Any) -> None:
@@ -228,7 +218,7 @@ class Runpurse:
         if run is None or not run.is_of(owner):
             return
         RUN.set(run.outer)
-        _aside(self._end_kickoff, run, owner, context.status, context.error)
+        aside(self._end_kickoff, run, owner, context.status, context.error)
 
     def _end_kickoff(self, run: Run, owner: Any, status: str, error: BaseException | None) -> None:
         with suppress(Exception):  # CrewAI's own, and its fault: the run ends all the same.
@@ -245,7 +235,7 @@ class Runpurse:
         run = self._run_of(context)
         if run is None:
             return
-        key = (_id_of(context.agent), _id_of(context.task))
+        key = (id_of(context.agent), id_of(context.task))
         refused = run.refused.get((*key, model))
         if refused is not None:
             raise Refused(refused)
@@ -257,8 +247,8 @@ class Runpurse:
         asking = {"max_output_tokens": max_output_tokens(llm), "input_tokens_max": input_tokens_max(context.messages, tools)}
         call = ModelCall(run, model, self._place(context), asking)
         call.key = (*key, model)
-        call.where = weakref.ref(_task_or_thread())
-        call.will_be_told_of = context.executor is not None and _is_crewais(llm)
+        call.where = weakref.ref(task_or_thread())
+        call.will_be_told_of = context.executor is not None and is_crewais(llm)
         run.open(call)
         run.last_model[key] = call
         MODEL.set(call)
@@ -272,11 +262,11 @@ class Runpurse:
         run = self._run_of(context)
         if run is None:
             return
-        self._catch_up(run, run.last_model.get((_id_of(context.agent), _id_of(context.task))))
+        self._catch_up(run, run.last_model.get((id_of(context.agent), id_of(context.task))))
         call = ToolCall(run, context.tool_name, self._place(context))
         call.outer = TOOL.get()
         call.input = context.tool_input
-        call.cached_as = _cached_as(context)
+        call.cached_as = cached_as(context)
         run.open(call)
         TOOL.set(call)
         LAST_TOOL.set(call)
@@ -303,13 +293,13 @@ class Runpurse:
         """Hooks of the user's come after ours: one may have kept the tool from running, or given it another input than we saw."""
         if str(context.raw_tool_result).startswith(_BLOCKED):
             call.run.release(call, "blocked by another hook: it was not run")
-        elif call.cached_as is not None and call.cached_as == _cache_key(context.tool_input):
+        elif call.cached_as is not None and call.cached_as == cache_key(context.tool_input):
             call.run.settle_tool(call, is_free=True)
 
     def _run_of(self, context: Any) -> Run | None:
         """The run a call belongs to; outside of any, a model call or tool is a run of its own."""
         run = current_run()
-        role = _role_of(context.agent)
+        role = role_of(context.agent)
         if run is None:
             return self._lone({"agent_id": role})
         if run.client is not self.client:
@@ -327,7 +317,7 @@ class Runpurse:
         lone.is_lone = True
         if lone.limit_usd is not None or lone.bounds:
             or_raise(lone.start())
-        lone.keep_open(_task_or_thread())
+        lone.keep_open(task_or_thread())
         return lone
 
     def _place(self, context: Any) -> dict[str, object]:
@@ -335,14 +325,14 @@ class Runpurse:
         while tool is not None and (tool.is_over or tool.is_denied):
             tool = tool.outer
         return {
-            "agent_id": usable_id(_role_of(context.agent)),
+            "agent_id": usable_id(role_of(context.agent)),
             "parent_step_id": tool.step_id if tool is not None else None,
         }
 
     @staticmethod
     def _catch_up(run: Run, last_model: ModelCall | None) -> None:
         """The end of what came before must be told before the next question, or its hold would still count."""
-        if last_model is not None and not last_model.is_over and not _is_beside(last_model):
+        if last_model is not None and not last_model.is_over and not is_beside(last_model):
             run.record_unheard(last_model)  # Its end would have been told by now.
         run.wait_settled()
 
@@ -400,7 +390,7 @@ class Runpurse:
         outer = current_run()
         if outer is not None and not outer.is_ended:
             return None  # A crew or an agent inside a run, another crew or a flow is part of it.
-        run = self._new_run({"agent_id": _agent_of(owner)}, None, None)
+        run = self._new_run({"agent_id": agent_of(owner)}, None, None)
         or_raise(run.start())
         return run
 
@@ -432,16 +422,6 @@ class Runpurse:
         }
         with self._around_function(llm, **told) as changes:
             yield changes
-
-    @contextmanager
-    def _around_litellm(self, _llm: Any, *_args: Any, **_named: Any) -> Iterator[None]:
-        yield
-        call = MODEL.get()
-        if call is None or call.run.client is not self.client or call.is_over:
-            return
-        call.run.record_model(call, usage=call.usage)
-        if call.run.is_lone:
-            _aside(call.run.end, "completed")
 
     @contextmanager
     def _around_litellm_request(self, llm: Any, *args: Any, **named: Any) -> Iterator[Mapping[str, object] | None]:
@@ -482,93 +462,6 @@ class Runpurse:
         LAST_TOOL.set(call)
         return call
 
-    @contextmanager
-    def _around_usage(self, _llm: Any, *told: Any, **_named: Any) -> Iterator[None]:
-        call = MODEL.get()
-        if call is not None and call.run.client is self.client:
-            usage = told[0] if told else None
-            dump = getattr(usage, "model_dump", None)  # LiteLLM's is an object.
-            if call.usage is not None and not call.is_over and not call.is_carried:
-                # CrewAI threw the first answer away and asked again, which it tells nobody: for one that declines a given shape, say.
-                call.run.record_model(self._beside(call), usage=call.usage)
-            call.usage = usage_of(usage if dump is None else dump())
-        yield
-
-    @contextmanager
-    def _around_emit(self, _bus: object, _source: object, event: object) -> Iterator[None]:
-        """What is known at once of a call that CrewAI tells the listener of later, in another thread."""
-        if isinstance(event, (LLMCallStartedEvent, LLMCallCompletedEvent, LLMCallFailedEvent)):
-            call = self._own_model(event)
-            if call is not None and isinstance(event, LLMCallStartedEvent):
-                call.is_told_of = True
-            elif call is not None:
-                call.is_over = True
-        yield
-
-    # ── the listener: CrewAI calls these in threads of its own, in a copy of the context the event was emitted in ──
-
-    def _listening(self, handle: Callable[[Any], None]) -> Callable[[Any, Any], None]:
-        def handler(source: Any, event: Any) -> None:
-            try:
-                handle(event)
-            except Exception as fault:
-                self.client.report(Problem("adapter_fault", f"An event of CrewAI could not be read: {type(fault).__name__}: {fault}"))
-
-        return handler
-
-    def _own_model(self, event: Any) -> ModelCall | None:
-        call = MODEL.get()
-        if call is None or call.run.client is not self.client:
-            return None
-        is_of_another_try = call.call_id is not None and call.call_id != event.call_id
-        return None if is_of_another_try else call
-
-    def _model_completed(self, event: Any) -> None:
-        call = self._own_model(event)
-        if call is None:
-            return
-        if call.is_settled.is_set() and not call.is_carried and call.told_id not in (None, event.call_id):
-            call = self._beside(call)
-        call.told_id = event.call_id
-        call.run.record_model(call, usage=usage_of(event.usage) or call.usage)
-        if call.run.is_lone:
-            call.run.end("completed")
-
-    @staticmethod
-    def _beside(asked: ModelCall) -> ModelCall:
-        """A call that CrewAI made within another and told no hook of: nobody asked for it, so it is charged as it was."""
-        call = ModelCall(asked.run, asked.name, {**asked.place}, asked.asking)
-        call.run.open(call)
-        return call
-
-    def _model_failed(self, event: Any) -> None:
-        call = self._own_model(event)
-        if call is None:
-            return
-        usage = NOTHING if call.last_status is not None and call.last_status >= 400 else call.usage
-        call.run.record_model(call, error=event.error, usage=usage)
-        if call.run.is_lone:
-            call.run.end("failed", reason=event.error)
-
-    def _tool_finished(self, event: Any) -> None:
-        call = LAST_TOOL.get()
-        if call is not None and call.run.client is self.client and call.name == event.tool_name:
-            failure = event.failure
-            if failure is not None and failure.reason in _NOT_RUN:
-                call.run.release(call, failure.message)
-            else:
-                call.run.settle_tool(call, None if failure is None else failure.message, is_free=event.from_cache)
-            if call.run.is_lone and not call.run.last_model:
-                call.run.end("completed")
-
-    def _tool_failed(self, event: Any) -> None:
-        call = TOOL.get() or LAST_TOOL.get()
-        if call is not None and call.run.client is self.client and call.name == event.tool_name:
-            call.run.settle_tool(call, event.error)
-            if call.run.is_lone and not call.run.last_model:
-                call.run.end("failed", reason=event.error)
-
-
 def _within(call: ToolCall, function: Callable[..., object]) -> Callable[..., object]:
     """CrewAI tells the ends of the function and of the model call right after it, where what it called itself must be behind us."""
     asked = MODEL.get()
@@ -582,72 +475,3 @@ def _within(call: ToolCall, function: Callable[..., object]) -> Callable[..., ob
             LAST_TOOL.set(call)
 
     return work
-
-
-def _task() -> asyncio.Task[object] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None  # No loop runs in this thread.
-
-
-def _task_or_thread() -> asyncio.Task[object] | threading.Thread:
-    return _task() or threading.current_thread()
-
-
-def _aside(work: Callable[..., object], *args: object) -> None:
-    """Does what may wait for the gateway: the others in the loop do not wait, as they don't for what CrewAI itself does at an end."""
-    if _task() is not None and len(asyncio.all_tasks()) > 1:
-        threading.Thread(target=work, args=args).start()
-    else:
-        work(*args)
-
-
-def _is_beside(call: ModelCall) -> bool:
-    """Is it under way in another task or thread, so that nobody here waited for its end?"""
-    place = None if call.where is None else call.where()
-    if call.is_over or place is None or place is _task_or_thread():
-        return False
-    return not place.done() if isinstance(place, asyncio.Task) else place.is_alive()
-
-
-def _role_of(agent: Any) -> str | None:
-    role = getattr(agent, "role", None)
-    return role if isinstance(role, str) else None
-
-
-def _id_of(thing: Any) -> str | None:
-    return None if thing is None else str(getattr(thing, "id", id(thing)))
-
-
-def _agent_of(owner: Any) -> str | None:
-    """A crew of one agent is that agent, as an agent by itself is; of several, it goes by its own name."""
-    role = _role_of(owner) or _role_of(getattr(owner, "agent", None))
-    if role is not None:
-        return role
-    agents = getattr(owner, "agents", None)
-    if isinstance(agents, list) and len(agents) == 1:
-        return _role_of(agents[0])
-    name = getattr(owner, "name", None)
-    return name if isinstance(name, str) else None
-
-
-def _is_crewais(llm: Any) -> bool:
-    """Is it called by code of CrewAI's, which tells that a call begins? A model of the user's own may tell nothing."""
-    return all(str(getattr(getattr(llm, name, None), "__module__", "")).startswith("crewai.") for name in ("call", "acall"))
-
-
-def _cached_as(context: Any) -> str | None:
-    """The key under which the crew's cache holds the answer to this tool call; None when it holds none."""
-    cache = getattr(getattr(context.agent, "tools_handler", None), "cache", None)
-    key = _cache_key(context.tool_input)
-    if cache is None or key is None or cache.read(tool=context.tool_name, input=key) is None:
-        return None
-    return key
-
-
-def _cache_key(tool_input: Any) -> str | None:
-    try:
-        return json.dumps(tool_input) if tool_input else ""
-    except (TypeError, ValueError, RecursionError):
-        return None  # CrewAI makes its key the same way, so nothing of this input can be in there.

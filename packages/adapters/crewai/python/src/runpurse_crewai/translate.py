@@ -197,3 +197,44 @@ def _stated(llm: object) -> Mapping[str, object]:
 def _positive(value: object) -> int | None:
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf") else None
 
+
+def role_of(agent: Any) -> str | None:
+    role = getattr(agent, "role", None)
+    return role if isinstance(role, str) else None
+
+
+def id_of(thing: Any) -> str | None:
+    return None if thing is None else str(getattr(thing, "id", id(thing)))
+
+
+def agent_of(owner: Any) -> str | None:
+    """A crew of one agent is that agent, as an agent by itself is; of several, it goes by its own name."""
+    role = role_of(owner) or role_of(getattr(owner, "agent", None))
+    if role is not None:
+        return role
+    agents = getattr(owner, "agents", None)
+    if isinstance(agents, list) and len(agents) == 1:
+        return role_of(agents[0])
+    name = getattr(owner, "name", None)
+    return name if isinstance(name, str) else None
+
+
+def is_crewais(llm: Any) -> bool:
+    """Is it called by code of CrewAI's, which tells that a call begins? A model of the user's own may tell nothing."""
+    return all(str(getattr(getattr(llm, name, None), "__module__", "")).startswith("crewai.") for name in ("call", "acall"))
+
+
+def cached_as(context: Any) -> str | None:
+    """The key under which the crew's cache holds the answer to this tool call; None when it holds none."""
+    cache = getattr(getattr(context.agent, "tools_handler", None), "cache", None)
+    key = cache_key(context.tool_input)
+    if cache is None or key is None or cache.read(tool=context.tool_name, input=key) is None:
+        return None
+    return key
+
+
+def cache_key(tool_input: Any) -> str | None:
+    try:
+        return json.dumps(tool_input) if tool_input else ""
+    except (TypeError, ValueError, RecursionError):
+        return None  # CrewAI makes its key the same way, so nothing of this input can be in there.
