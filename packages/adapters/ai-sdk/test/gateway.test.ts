@@ -94,6 +94,19 @@ describe('on a real gateway', () => {
     expect(await gateway.readRun('run-1')).toMatchObject({ status: 'completed', counts: { requests: 3, tool_calls: 2 } });
   });
 
+  it('a run that fails of something else once it was resumed is over, though its pause is behind that', async () => {
+    const work = runpurse.run({ runId: 'run-1' }, async (run) => {
+      await gateway.post('/v1/runs/run-1/pause', {});
+      const paused: unknown = await generateText({ model: run.model(compatible()('model')), prompt: 'hi' }).catch(
+        (error: unknown) => error,
+      );
+      await gateway.post('/v1/runs/run-1/resume', {});
+      throw new Error('the database is away', { cause: paused });
+    });
+    await expect(work).rejects.toThrow('the database is away');
+    expect(await gateway.readRun('run-1')).toMatchObject({ status: 'failed' });
+  });
+
   it('a stream that is aborted while its first call is being asked for is stopped, and costs nothing', async () => {
     const controller = new AbortController();
     const model = scripted(() => ({}));

@@ -14,6 +14,7 @@ from typing import Any
 from crewai import LLM, Agent, BaseLLM, Crew, Flow, Task
 from crewai.events import crewai_event_bus
 from crewai.events.base_events import BaseEvent
+from crewai.events.types.llm_events import LLMCallCompletedEvent, LLMCallStartedEvent
 from crewai.flow import listen, start
 from crewai.hooks import HookAborted, InterceptionPoint, register_hook, unregister_hook
 from crewai.tools import BaseTool
@@ -192,7 +193,7 @@ async def paused(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
         urllib.request.urlopen(request).close()
 
     with attached(place, problems) as runpurse:
-        crew = desk_crew(llm_at(args["model_at"], "desk"), Lookup())
+        crew = desk_crew(llm_at(args["model_at"], args.get("model", "desk"), **args.get("llm", {})), Lookup())
 
         def kickoff() -> str:
             return str(crew.kickoff().raw)
@@ -270,25 +271,21 @@ async def many(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
 
 
 async def told_late(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
-    """CrewAI's event handlers are slow; one runs before ours."""
+    """CrewAI's listeners are slow, and those made before are not told."""
     problems: list[str] = []
+
+    def slow(_source: Any, _event: Any) -> None:
+        time.sleep(0.2)
+
     with attached(args["gateway"], problems) as runpurse:
-
-        def late(handler: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-            def wait_and_handle(source: Any, event: Any) -> None:
-                time.sleep(0.2)
-                handler(source, event)
-
-            return wait_and_handle
-
-        for event_type, handler in runpurse._handlers:
-            crewai_event_bus.off(event_type, handler)
-            crewai_event_bus.register_handler(event_type, late(handler))
-        llm = llm_at(args["provider"], "desk", interceptor=runpurse.interceptor)
+        llm = llm_at(args["provider"], "desk")
 
         def work() -> None:
-            with runpurse.run(run_id="late"):
-                desk_crew(llm, Lookup()).kickoff()
+            with crewai_event_bus.scoped_handlers():
+                for event_type in (LLMCallStartedEvent, LLMCallCompletedEvent):
+                    crewai_event_bus.register_handler(event_type, slow)
+                with runpurse.run(run_id="late"):
+                    desk_crew(llm, Lookup()).kickoff()
 
         await asyncio.to_thread(work)
     return {"problems": problems}

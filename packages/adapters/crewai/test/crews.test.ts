@@ -126,7 +126,7 @@ describe('a crew of two agents', () => {
     }
   }, 60_000);
 
-  it('has each call settled before the next is asked about, however late CrewAI tells its end', async () => {
+  it('has each call settled before the next is asked about, though CrewAI tells its listeners late, and not all', async () => {
     expect(await python.call('told_late', { gateway: at(gateway), provider: at(provider) })).toEqual({ problems: [] });
     const { data } = await read<{ data: { data: { event_type?: string } }[] }>(gateway, '/v1/events?run_id=late&limit=100');
     const call = ['llm.call.started', 'llm.call.completed'];
@@ -262,11 +262,12 @@ describe('a refusal', () => {
     expect(result).toEqual({ ends: ['budget_exceeded', 'done'], problems: [] });
   });
 
-  it.each([
-    ['through the gateway', true],
-    ['past it', false],
-  ])('of a paused run is over when the run goes on, in its process or another: %s', async (_title, isCarried) => {
-    const result = await python.call('paused', { gateway: at(gateway), model_at: at(isCarried ? gateway : provider) });
+  it.each<[string, boolean, object?]>([
+    ['through the gateway', true, {}],
+    ['past it', false, {}],
+    ['through the gateway, by LiteLLM', true, { model: 'gpt-4o-mini', llm: { is_litellm: true } }],
+  ])('of a paused run is over when the run goes on, in its process or another: %s', async (_title, isCarried, how) => {
+    const result = await python.call('paused', { gateway: at(gateway), model_at: at(isCarried ? gateway : provider), ...how });
     expect(result).toEqual({ ends: ['done', 'run_paused', 'done', 'run_paused', 'done'], problems: [] });
     const statusOf = async (id: string) => (await read<RunShape>(gateway, `/v1/runs/${id}`)).status;
     expect([await statusOf('paused'), await statusOf('left')]).toEqual(['completed', 'completed']);

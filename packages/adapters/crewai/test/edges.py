@@ -293,7 +293,33 @@ async def by_itself(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
     """A model call outside of any run, under the caps of each run."""
     problems: list[str] = []
     with attached(args["gateway"], problems, context={"session_id": args["session_id"]}, **args["caps"]) as runpurse:
-        llm = llm_at(args["model_at"], "desk")
+        llm = llm_at(args["model_at"], args.get("model", "desk"), **args.get("llm", {}))
         end = await asyncio.to_thread(ended, lambda: llm.call("Write it."))
         await asyncio.to_thread(runpurse.flush)
     return {"end": end, "problems": problems}
+
+
+async def one_fails(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
+    """One of many model calls side by side fails, and the block with it; how long its event loop stood still."""
+    problems: list[str] = []
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+
+    with attached(args["gateway"], problems) as runpurse:
+        slow, broken = (llm_at(args["model_at"], model) for model in ("slow", "too-long"))
+        heart = asyncio.create_task(beat())
+        try:
+            with runpurse.run(session_id=args["session_id"]):
+                await asyncio.gather(broken.acall("Write it."), *(slow.acall(f"Write it {number}.") for number in range(20)))
+        except Exception as error:
+            end = type(error).__name__
+        await asyncio.sleep(0.1)
+        heart.cancel()
+        await asyncio.to_thread(runpurse.flush)
+    return {"end": end, "stood_still": longest > 5, "problems": problems}

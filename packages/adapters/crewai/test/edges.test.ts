@@ -396,6 +396,23 @@ describe('model calls outside of CrewAI’s crews', () => {
     90_000,
   );
 
+  it.each(WAYS)("are over with LiteLLM's error, %s", async (_way, isCarried) => {
+    await restart({ budgets: [], providers: [sandboxNamed('openai')] });
+    const how = { ...place(isCarried), model: 'too-long', llm: { is_litellm: true }, caps: {} };
+    expect(await python.call('by_itself', how)).toMatchObject({ end: 'LLMContextLengthExceededError', problems: [] });
+    const [run, ...others] = await runs();
+    expect(others).toEqual([]);
+    expect(run).toMatchObject({ status: 'failed', counts: { requests: 1 } });
+  });
+
+  it.each(WAYS)('that go on in the loop of a run that failed are not waited for, %s', async (_way, isCarried) => {
+    expect(await python.call('one_fails', place(isCarried))).toMatchObject({ stood_still: false, problems: [] });
+    const [run, ...others] = await runs();
+    expect(others).toEqual([]);
+    expect(run).toMatchObject({ status: 'failed', counts: { requests: 21 } });
+    if (!isCarried) expect(run?.requests.map(({ status }) => status)).not.toContain('open'); // Else the gateway still waits for the answers.
+  });
+
   it.each(WAYS)('stand under the caps of each run, %s', async (_way, isCarried) => {
     expect(await python.call('by_itself', { ...place(isCarried), caps: { limit_usd: '0.0001' } })).toMatchObject({
       end: 'budget_exceeded',

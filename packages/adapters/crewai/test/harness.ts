@@ -4,7 +4,7 @@ import type { AdapterHarness, PlayOutcome } from '@runpurse/conformance';
 import { PYTHON } from './environment.ts';
 import { PythonHost } from './python-host.ts';
 
-const version = /^crewai(?:\[\w+\])?==(\S+)$/m.exec(readFileSync(join(PYTHON, 'requirements.in'), 'utf8'))?.[1] ?? 'unknown';
+const version = /^crewai(?:\[[\w,]+\])?==(\S+)$/m.exec(readFileSync(join(PYTHON, 'requirements.in'), 'utf8'))?.[1] ?? 'unknown';
 
 let host: PythonHost | undefined;
 

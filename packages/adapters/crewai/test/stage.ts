@@ -30,6 +30,7 @@ const SCRIPTS = {
   },
   shaper: { cases: [{ prompt_contains: 'lookup', turns: [found, done] }], turns: [shaped] },
   slow: [{ ...done, delay_ms: 5000 }],
+  'too-long': [{ error: { status: 400, message: "This model's maximum context length is 8192 tokens.", code: 'context_length_exceeded' } }],
 };
 
 export const sandboxNamed = (name: string): object => ({ name, kind: 'sandbox', scripts: SCRIPTS });

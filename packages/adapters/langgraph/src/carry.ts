@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { isAtGateway, RunpurseError, type ModelResult, type Run } from '@runpurse/core';
-import { attemptOf, meteredFetch, type FetchedCall } from '@runpurse/core/fetch';
+import { attemptOf, meteredFetch, refusalReply, type FetchedCall } from '@runpurse/core/fetch';
 import { around, graphSignals, nodeAround, withHandlers, type Around, type Callbacks } from './around.ts';
 import type { GraphSignals } from './departure.ts';
 import type { Metadata } from './translate.ts';
@@ -36,6 +36,10 @@ const inside = new AsyncLocalStorage<Inside>();
 /** Calls that had sent nothing when their run ended, by their LangChain run: they are charged nothing, so nothing of them is sent any more. */
 const unsent = new Set<string>();
 const UNSENT_KEPT = 10_000;
+const UNSENT = {
+  code: 'run_ended',
+  message: 'The run of this model call ended before it was sent. Nothing was called or charged. To go on: await the call in its node.',
+} as const;
 const covered = new AsyncLocalStorage<true>();
 
 /**
@@ -303,7 +307,7 @@ export function runpurseFetch(inner?: typeof fetch): typeof fetch {
     const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
     const id = headers.get(CALL_HEADER) ?? inside.getStore()?.langchainRunId;
     headers.delete(CALL_HEADER);
-    if (unsent.has(id ?? '')) throw new DOMException('The run of this model call has ended.', 'AbortError');
+    if (unsent.has(id ?? '')) return refusalReply({ type: 'denied', proceed: false, refusal: UNSENT });
     const told = callsOf(id);
     const each = told.size === 0 ? ambientCalls() : [...told.values()];
     const metered = each.reduce((wrapped, call) => meteredFetch(() => call, wrapped), inner ?? fetch);

@@ -390,3 +390,14 @@ it('a call that was allowed and not sent, because the cap ended its run, costs n
   // Each is charged what it used; none is sent after its run has ended.
   expect([cost.total_usd, budgets.map(({ held_usd }) => held_usd)]).toEqual([String(0.002 * provider.asked.length || '0'), ['0', '0']]);
 });
+
+it('a call nobody awaited, whose run ended before it was sent, is refused as one of a run that is over, and costs nothing', async () => {
+  const model = wrapped('direct');
+  let called: Promise<unknown> = Promise.resolve();
+  await inRun(async () => {
+    called = thrown(model.invoke('title this'));
+  });
+  expect(refusalOf(await called)).toMatchObject({ code: 'run_ended' });
+  expect(provider.asked).toEqual([]);
+  expect(await shown()).toMatchObject({ status: 'completed', cost: { total_usd: '0' } });
+});

@@ -61,7 +61,8 @@ export interface Told {
 export function toldOf({ tasks: known }: Host, systemMessages: readonly unknown[]): Told | undefined {
   if (known.size === 0) return undefined;
   const text = JSON.stringify(systemMessages);
-  const live = [...known].find(([taskId]) => text.includes(taskId))?.[1];
+  const runs = [...known].flatMap(([taskId, run]) => (text.includes(taskId) ? [run] : []));
+  const live = runs.find(({ isEnded }) => !isEnded) ?? runs[0]; // they may be of several runs
   if (live === undefined) return undefined;
   const told = [...live.background.tasks].filter(
     ([, { taskId, state }]) => taskId !== undefined && state !== 'suspended' && text.includes(taskId),

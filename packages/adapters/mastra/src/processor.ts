@@ -35,17 +35,20 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
     return execution;
   };
   const guard = guardOf(executionFor);
-  /** Executions by the messages they answer with: what resumes one begins with its last, and without state. */
-  const answering = new Map<string, WeakRef<Execution>>();
+  /** Executions by Mastra's id of their run, which each part of their streams bears: what resumes one bears it before its next step. */
+  const byRun = new Map<string, WeakRef<Execution>>();
 
-  function noteAnswer(execution: Execution, messageId: string | undefined): void {
-    if (messageId === undefined) return;
-    if (!answering.has(messageId)) execution.live.atEnd.push(() => answering.delete(messageId));
-    answering.set(messageId, new WeakRef(execution));
+  /** A part that a tool writes into the stream itself bears none. */
+  function noteRun(execution: Execution, runId: string | undefined): void {
+    if (runId === undefined || byRun.get(runId)?.deref() === execution) return;
+    byRun.set(runId, new WeakRef(execution));
+    execution.live.atEnd.push(() => {
+      if (byRun.get(runId)?.deref() === execution) byRun.delete(runId);
+    });
   }
 
-  function resumedIn(messages: readonly Message[]): Execution | undefined {
-    const execution = answering.get(messages.findLast(({ role }) => role === 'assistant')?.id ?? '')?.deref();
+  function resumedOf(runId: string | undefined): Execution | undefined {
+    const execution = byRun.get(runId ?? '')?.deref();
     return execution?.live.isEnded === false ? execution : undefined;
   }
 
@@ -68,17 +71,15 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       abortSignal,
       abort,
       messages,
-      messageId,
       messageList,
       stepNumber,
       systemMessages,
       tracingContext,
     }) {
-      const resumedHere = executionIn(state) === undefined ? taken(requestContext) : undefined;
+      const known = executionIn(state) ?? taken(requestContext);
       const execution =
-        executionIn(state) ??
-        (stepNumber > 0 ? resumedIn(messages) : undefined) ??
-        resumedHere ??
+        // What is resumed has a step behind it; another call may only share its RequestContext.
+        (executionIn(state) === undefined && stepNumber === 0 ? undefined : known) ??
         (await begun(
           requestContext,
           { sessionId: threadOf(messages), told: guarded(host, () => toldOf(host, systemMessages), undefined) },
@@ -86,7 +87,6 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
         ));
       Object.assign(state, { [EXECUTION]: execution });
       executions.set(messageList, execution);
-      noteAnswer(execution, messageId);
       execution.isLegacy = (model as { readonly specificationVersion?: string } | undefined)?.specificationVersion === 'v1';
       if (structuredOutput?.model !== undefined) warnOnce(agent.id, STRUCTURED);
       watchAbort(execution, abortSignal);
@@ -126,10 +126,12 @@ export function attachmentOf(agent: AttachedAgent): Attachment {
       );
     },
 
-    async processOutputStream({ state, part, messageList, abort }) {
-      // What is resumed tells its tool's result before its next step.
-      const execution = executionIn(state) ?? (part.type === 'tool-result' ? resumedIn(messageList?.get.all.db() ?? []) : undefined);
+    async processOutputStream({ state, part, abort }) {
+      // What is resumed tells what became of its tool before its next step.
+      const execution = executionIn(state) ?? resumedOf(part.runId);
       if (execution === undefined) return part;
+      Object.assign(state, { [EXECUTION]: execution });
+      noteRun(execution, part.runId);
       guarded(host, () => settleStranger(execution, part), undefined);
       guarded(host, () => noteTask(execution.live, part), undefined);
       const obstacle = execution.step?.obstacle;
@@ -178,11 +180,6 @@ async function finished(execution: Execution, finishReason: string | undefined):
   if (finishReason === 'aborted' || (finishReason !== 'stop' && signal?.aborted === true)) return endRun(live, { type: 'stopped' });
   if (finishReason === 'error') return endRun(live, { type: 'failed', error: live.failure?.error ?? 'failed' });
   return endWhenIdle(live);
-}
-
-interface Message {
-  readonly id: string;
-  readonly role: string;
 }
 
 /** The thread of the agent's memory; the messages know it also where the RequestContext does not. */

@@ -399,6 +399,60 @@ describe('a run with no id stated that waits for an approval', () => {
     },
   );
 
+  it('goes on though its answer was written into a message that the caller gave', async () => {
+    const { tool, ran } = toolOf('payment', undefined, { requireApproval: true });
+    let made = 0;
+    const model = scripted(() => ((made += 1) <= 6 ? { calls: [{ name: 'payment', id: `c${made}` }] } : { text: 'done' }));
+    const agent = kept(agentOn(model, { tools: { payment: tool } }));
+    const requestContext = new RequestContext([['runpurse', { customerId: 'a', limitUsd: '0.1' }]]);
+    const messages = [
+      { id: 'm1', role: 'user', parts: [{ type: 'text', text: 'hi' }] },
+      { id: 'm2', role: 'assistant', parts: [{ type: 'text', text: 'well' }] },
+    ];
+    const stream = await agent.stream(messages as never, { requestContext });
+    const { runId } = stream;
+    let toolCallId = await asked(stream);
+    while (toolCallId !== undefined) toolCallId = await asked(await agent.approveToolCall({ runId, toolCallId, requestContext }));
+    await runpurse.client.flush();
+    expect(await runsShown()).toMatchObject([{ status: 'failed', customer_id: 'a' }]);
+    expect(ran).toHaveLength(2);
+  });
+
+  it('is not taken over by another call in the RequestContext that answered it', async () => {
+    const [lookup, payment] = ['lookup', 'payment'].map((name) => toolOf(name, undefined, { requireApproval: true }).tool);
+    const model = scripted((_count, { prompt }) => {
+      const text = JSON.stringify(prompt);
+      if (!text.includes('WAIT')) return { text: 'done' };
+      return text.includes('tool-result')
+        ? { text: 'done' }
+        : {
+            calls: [
+              { name: 'lookup', id: 'c1' },
+              { name: 'payment', id: 'c2' },
+            ],
+          };
+    });
+    const agent = kept(agentOn(model, { tools: { lookup, payment } }));
+    const stream = await agent.stream('WAIT', { requestContext: new RequestContext([['runpurse', { customerId: 'a' }]]) });
+    const { runId } = stream;
+    await asked(stream);
+    const requestContext = new RequestContext([['runpurse', { customerId: 'b' }]]);
+    const second = await asked(await agent.approveToolCall({ runId, toolCallId: 'c1', requestContext }));
+    expect(second).toBe('c2');
+    await agent.generate('another', { requestContext });
+    await runpurse.client.flush();
+    expect((await runsShown()).map(({ customer_id, status }) => [customer_id, status]).toSorted()).toEqual([
+      ['a', 'running'],
+      ['b', 'completed'],
+    ]);
+    await asked(await agent.approveToolCall({ runId, toolCallId: 'c2', requestContext }));
+    await runpurse.client.flush();
+    expect((await runsShown()).map(({ customer_id, status }) => [customer_id, status]).toSorted()).toEqual([
+      ['a', 'completed'],
+      ['b', 'completed'],
+    ]);
+  });
+
   it('is told from another that is answered at the same time in the same RequestContext', async () => {
     const { tool } = toolOf('lookup', () => soon(20).then(() => 'found'), { requireApproval: true });
     const agent = kept(agentOn(lookThenAnswerModel(), { tools: { lookup: tool } }));
@@ -533,6 +587,31 @@ describe('a stream with background tasks', () => {
       expect(ran.length).toBeLessThanOrEqual(2);
     },
   );
+
+  it('are told to the run that lasts, also beside those of one that failed before it', async () => {
+    const pending: (() => void)[] = [];
+    const { tool } = toolOf('lookup', () => new Promise((resolve) => pending.push(() => resolve('found'))));
+    const replies: readonly Partial<Reply>[] = [
+      { calls: [{ name: 'lookup', id: 'c1' }] },
+      { throws: Object.assign(new Error('bad'), { statusCode: 400 }) },
+      { calls: [{ name: 'lookup', id: 'c2' }] },
+    ];
+    const agent = inBackground(
+      scripted((count) => replies[count - 1] ?? { text: 'done' }),
+      { lookup: tool },
+    );
+    const first = untilIdle(agent, { requestContext: new RequestContext() });
+    for (let tries = 0; pending.length < 1 && tries < 100; tries += 1) await soon(20);
+    await soon(300);
+    const second = untilIdle(agent, { requestContext: new RequestContext() });
+    for (let tries = 0; pending.length < 2 && tries < 100; tries += 1) await soon(20);
+    await soon(300);
+    for (const resolve of pending) resolve();
+    const types = (await Promise.all([first, second])).flat();
+    await runpurse.client.flush();
+    expect((await runsShown()).map(({ status }) => status).toSorted()).toEqual(['completed', 'failed']);
+    expect(types.filter((type) => type === 'tripwire').length).toBeLessThanOrEqual(1);
+  }, 20_000);
 
   it('that need an approval go on in its run', async () => {
     const { tool } = toolOf('lookup', () => soon(100).then(() => 'found'), { requireApproval: true });

@@ -27,7 +27,8 @@ const TRACES_KEPT = 1_000;
 const begun = new Map<string, number>();
 
 export function beginTrace(traceId: string): void {
-  begun.set(traceId, (begun.get(traceId) ?? 0) + 1);
+  // One whose code threw never said that it ended: with nothing left of it, this is its first beginning again.
+  begun.set(traceId, traces.has(traceId) ? (begun.get(traceId) ?? 0) + 1 : 1);
   dropOldest(begun);
 }
 
@@ -80,6 +81,9 @@ export function enterSpan({ traceId, spanId, parentId }: SpanIds, isTask: boolea
 export function leaveTask({ traceId, spanId }: SpanIds, live: Live | undefined, failure: Failure | undefined): readonly Live[] {
   const trace = traces.get(traceId);
   const task = trace?.open.get(spanId);
+  const times = begun.get(traceId) ?? 0;
+  // A part that begins the trace again, and fails, doesn't say that it ended either.
+  if (task === undefined && failure !== undefined && times > 1) begun.set(traceId, times - 1);
   if (trace === undefined || task === undefined) return [];
   trace.open.delete(spanId);
   const isOurs = live !== undefined && trace.lives.has(live);

@@ -176,6 +176,14 @@ describe('what a call used', () => {
       },
     ],
     [
+      'is, of an older one, read by what its provider says of the cache',
+      {
+        rawUsage: { inputTokens: 3_000, outputTokens: 50, cachedInputTokens: 4_000 },
+        providerData: { providerMetadata: { anthropic: { cacheCreationInputTokens: 500 } } },
+      },
+      { input_tokens: 3_000, cache_read_tokens: 4_000, cache_write_5m_tokens: 500, output_tokens: 50 },
+    ],
+    [
       "is the SDK's count where what is kept are words of somebody else",
       { usage: { inputTokens: 10, outputTokens: 5 }, rawUsage: { promptTokenCount: 10, candidatesTokenCount: 5 } },
       { input_tokens: 10, output_tokens: 5 },
@@ -191,6 +199,7 @@ describe('what a call used', () => {
     expect(usageOf({ output, usage: zero })).toBeUndefined();
     expect(usageOf({ output })).toBeUndefined();
     expect(usageOf({ output, usage: zero, rawUsage: {} })).toBeUndefined();
+    expect(usageOf({ output, rawUsage: { inputTokens: 3_000, outputTokens: 50, cachedInputTokens: 4_000 } })).toBeUndefined();
     expect(usageOf({ output, usage: zero, rawUsage: { inputTokens: {}, outputTokens: {} } })).toBeUndefined();
   });
 });

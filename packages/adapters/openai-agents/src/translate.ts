@@ -10,7 +10,7 @@ import {
   type RunEnd,
   type RunOptions,
 } from '@runpurse/core';
-import { outputMax, usageOf as usageOfModel, type ModelUsage } from '@runpurse/core/language-model';
+import { outputMax, usageOf as usageOfModel, type ModelUsage, type ProviderMetadata } from '@runpurse/core/language-model';
 
 /** What a run belongs to, stated per run by `runpurse.with(…)` or once for all in the options; all of it is optional. */
 export type RunpurseContext = Pick<
@@ -131,7 +131,7 @@ const MEDIA = /"type":"(?:input_image|input_file|image|audio)"/;
 export interface Answer {
   readonly usage?: SdkUsage | undefined;
   readonly rawUsage?: object | undefined;
-  readonly providerData?: { readonly model?: unknown } | undefined;
+  readonly providerData?: { readonly model?: unknown; readonly providerMetadata?: ProviderMetadata } | undefined;
   readonly output: readonly object[];
 }
 interface SdkUsage {
@@ -153,8 +153,12 @@ interface RawUsage {
 }
 
 /** What a call used. The SDK counts 0 where the provider said nothing, so what it kept of the provider's own words wins. */
-export function usageOf({ usage, rawUsage, output }: Answer): ReportedUsage | undefined {
-  const totals = isOpenAis(rawUsage) ? usageOfRaw(rawUsage) : isAiSdks(rawUsage) ? usageOfModel(rawUsage) : usageOfSdk(usage);
+export function usageOf({ usage, rawUsage, output, providerData }: Answer): ReportedUsage | undefined {
+  const totals = isOpenAis(rawUsage)
+    ? usageOfRaw(rawUsage)
+    : isAiSdks(rawUsage)
+      ? usageOfAiSdk(rawUsage, providerData?.providerMetadata)
+      : usageOfSdk(usage);
   const searches = hostedToolsOf(output).filter(({ name }) => name === 'web_search').length;
   return totals && (searches > 0 ? { ...totals, web_searches: searches } : totals);
 }
@@ -166,6 +170,12 @@ function usageOfRaw(raw: RawUsage): ReportedUsage | undefined {
     raw.input_tokens_details ?? raw.prompt_tokens_details,
     raw.output_tokens_details ?? raw.completion_tokens_details,
   );
+}
+
+/** Of specification V2 only who made the model says whether what was read from a cache is part of the input. */
+function usageOfAiSdk(raw: ModelUsage, metadata: ProviderMetadata | undefined): ReportedUsage | undefined {
+  const isAmbiguous = typeof raw.inputTokens === 'number' && (raw.cachedInputTokens ?? 0) > 0 && metadata === undefined;
+  return isAmbiguous ? undefined : usageOfModel(raw, metadata);
 }
 
 function usageOfSdk(usage: SdkUsage | undefined): ReportedUsage | undefined {

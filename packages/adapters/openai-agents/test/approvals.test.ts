@@ -224,4 +224,25 @@ describe('a run made by run() that is resumed', () => {
       expect(toolsOf(await at.read('r2')).toSorted()).toEqual(['clerk completed 0.01', 'lookup completed 0.002']);
     },
   );
+
+  it('ends though one before it in its trace failed', async () => {
+    let isBroken = true;
+    const at = await stage((request, count) =>
+      isBroken && count > 1 ? { error: { status: 400, code: 'bad', message: 'bad' } } : callOnce('lookup')(request, count),
+    );
+    const agent = guardAgent(new Agent({ name: 'support', model: 'm1', tools: [toolNamed('lookup', [], { needsApproval: true })] }));
+    const runner = new Runner({ modelProvider: at.runpurse.models() });
+    const { state } = await runner.run(agent, 'hi');
+    await caught(runner.run(agent, await readBack(agent, state)));
+    isBroken = false;
+    await runner.run(agent, await readBack(agent, state));
+    const inOneTrace = new Runner({ modelProvider: at.runpurse.models(), traceId: `trace_${'0'.repeat(32)}` });
+    const free = guardAgent(new Agent({ name: 'free', model: 'm1', tools: [toolNamed('lookup', [])] }));
+    isBroken = true;
+    await caught(inOneTrace.run(free, 'hi'));
+    isBroken = false;
+    for (let times = 0; times < 2; times += 1) await inOneTrace.run(free, 'hi');
+    await sleep(20);
+    expect((await at.runs()).map(({ status }) => status)).toEqual(['completed', 'failed', 'completed', 'failed', 'completed', 'completed']);
+  });
 });

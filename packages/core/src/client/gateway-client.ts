@@ -87,6 +87,11 @@ class HttpGatewayClient implements GatewayClient {
       record: (event) => this.record(event),
       ask: (event) => this.ask(event),
       deliver: (runId) => this.#outbox.deliverLane(runId),
+      isPaused: (runId) =>
+        this.readRun(runId).then(
+          (run) => run?.status === 'paused',
+          () => true,
+        ),
       toolIds: (runId) => this.#toolIdsOf(runId),
       forget: (runId) => this.#toolIds.delete(runId),
       onProblem: (problem) => this.#report(problem),

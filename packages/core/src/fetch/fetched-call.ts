@@ -30,7 +30,8 @@ export function attemptOf({ place, tries }: Pick<FetchedCall, 'place' | 'tries'>
 export function refusalReply(decision: Exclude<Decision, { readonly type: 'allowed' }>): Response {
   const { code, message } = decision.type === 'denied' ? decision.refusal : decision.error;
   const status = decision.type === 'denied' ? REFUSALS[decision.refusal.code].status : UNAVAILABLE;
-  const error = { message, type: 'runpurse_error', param: null, code };
+  const { blockedBy, details } = decision.type === 'denied' ? decision.refusal : {};
+  const error = { message, type: 'runpurse_error', param: null, code, blocked_by: blockedBy, ...details };
   return Response.json({ error }, { status, headers: { 'x-should-retry': 'false' } });
 }
 

@@ -34,6 +34,8 @@ export interface RunPorts {
   readonly record: (event: AgentEventInput) => void;
   readonly ask: (event: AgentEventInput) => Promise<Decision>;
   readonly deliver: (runId: string) => Promise<boolean>;
+  /** Whether the gateway keeps the run as paused; also true where it does not say. */
+  readonly isPaused: (runId: string) => Promise<boolean>;
   /** Ids of the run's tool calls that are taken, in whichever of its handles. */
   readonly toolIds: (runId: string) => Set<string>;
   readonly forget: (runId: string) => void;
@@ -273,8 +275,9 @@ class ReportingRun implements Run {
   }
 
   async end(end: RunEnd): Promise<void> {
-    if (this.#ended === undefined && isPausedRun(this.runId, end.error)) await this.#ports.deliver(this.runId);
-    else await (this.#ended ??= this.#end(end));
+    // A refusal that was handled, and the run resumed since, may still be behind what it fails of now.
+    const isPaused = this.#ended === undefined && isPausedRun(this.runId, end.error) && (await this.#ports.isPaused(this.runId));
+    await (isPaused ? this.#ports.deliver(this.runId) : (this.#ended ??= this.#end(end)));
   }
 
   async #end(end: RunEnd): Promise<void> {

@@ -9,7 +9,7 @@ export function runEndOf(error: unknown, isCancelled = false): RunEnd {
   return { status: 'failed', reason: refusalOf(error)?.message ?? messageOf(error) ?? plainText(error), error };
 }
 
-/** Whether the work failed because this run is paused, and none inside it: it goes on once it is resumed at the gateway. */
+/** Whether the work failed because this run was paused, and none inside it: it goes on once it is resumed at the gateway. */
 export function isPausedRun(runId: string, error: unknown): boolean {
   const refusal = refusalOf(error);
   return refusal?.code === 'run_paused' && refusal.details?.['run_id'] === runId;

@@ -9,7 +9,7 @@ import {
   type Run,
   type RunOptions,
 } from '../index.ts';
-import { accepted, refused, scriptedHost, type Reply, type SentEvent } from '../../test/scripted-host.ts';
+import { accepted, eventsOf, refused, scriptedHost, type Reply, type SentEvent } from '../../test/scripted-host.ts';
 
 function openRun(
   run: RunOptions = { runId: 'run-1', sessionId: 'session-1', agentId: 'agent-1' },
@@ -535,15 +535,23 @@ it('a run that waits for a person says so, delivers it, and is not ended', async
 });
 
 it.each([
-  ['by its own pause', { code: 'run_paused', message: 'paused', details: { run_id: 'run-1' } }, false],
-  ['by the pause of a run inside it', { code: 'run_paused', message: 'paused', details: { run_id: 'run-2' } }, true],
-  ['by its cap', { code: 'budget_exceeded', message: 'spent', details: { run_id: 'run-1' } }, true],
-] as const)('a run that is stopped %s: %j', async (_, refused, isEnd) => {
+  ['by its own pause', { code: 'run_paused', message: 'paused', details: { run_id: 'run-1' } }, new Error('no answer'), false],
+  ['by a pause that is over', { code: 'run_paused', message: 'paused', details: { run_id: 'run-1' } }, refused(404, 'not_found'), true],
+  ['by the pause of a run inside it', { code: 'run_paused', message: 'paused', details: { run_id: 'run-2' } }, accepted, true],
+  ['by its cap', { code: 'budget_exceeded', message: 'spent', details: { run_id: 'run-1' } }, accepted, true],
+] as const)('a run that is stopped %s is over, or goes on', async (_, refusal, read, isEnd) => {
   const { run, client, transport } = openRun();
   run.step({ name: 'x', kind: 'planning' });
-  await run.end(runEndOf(new Error('node failed', { cause: new RefusedError(refused) })));
+  await client.flush();
+  transport.reply = ({ method }) => (method === 'GET' ? read : accepted);
+  await run.end(runEndOf(new Error('node failed', { cause: new RefusedError(refusal) })));
   expect(client.pending).toBe(0);
-  expect(transport.events.map(({ type }) => type)).toEqual(['step.started', ...(isEnd ? ['run.failed'] : [])]);
+  const told = () =>
+    transport.requests
+      .filter(({ method }) => method === 'POST')
+      .flatMap(eventsOf)
+      .map(({ type }) => type);
+  expect(told()).toEqual(['step.started', ...(isEnd ? ['run.failed'] : [])]);
   await run.end({ status: 'completed' });
-  expect(transport.events.at(-1)?.type).toBe(isEnd ? 'run.failed' : 'run.completed');
+  expect(told().at(-1)).toBe(isEnd ? 'run.failed' : 'run.completed');
 });

@@ -90,7 +90,6 @@ class Runpurse:
             )
         ]
         listener = Listener(self.client)
-        self._handlers = listener.handlers
         self._seams: list[tuple[Seam, Around]] = [
             *listener.seams,
             (FUNCTION, self._around_function),
@@ -102,8 +101,6 @@ class Runpurse:
         ]
         for point, hook in self._hooks:
             register_hook(point, hook)
-        for event_type, handler in self._handlers:
-            crewai_event_bus.register_handler(event_type, handler)
         for seam, around in self._seams:
             seam.enter(around)
         atexit.register(self._finish)
@@ -164,8 +161,6 @@ class Runpurse:
         for seam, around in self._seams:
             seam.leave(around)
         crewai_event_bus.flush(timeout=5.0)
-        for event_type, handler in self._handlers:
-            crewai_event_bus.off(event_type, handler)
         self.client.close()
 
     def _finish(self) -> None:

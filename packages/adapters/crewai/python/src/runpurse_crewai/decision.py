@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -102,11 +103,32 @@ def refusal_of(error: BaseException | None) -> Refusal | None:
     for cause in _chain(error):
         if isinstance(cause, Refused):
             return cause.refusal
-        headers = getattr(getattr(cause, "response", None), "headers", None)
-        if headers is not None and "x-runpurse-refusal" in headers:
-            body = getattr(cause, "body", None)
-            return refusal_in(body if isinstance(body, Mapping) and "error" in body else {"error": body})
+        kept = getattr(cause, _KEPT, None) or _refusal_answered(cause)
+        if isinstance(kept, Refusal):
+            return kept
     return None
+
+
+def keep_refusal(error: BaseException) -> None:
+    """So that it is found when the error is raised anew, with something else behind it."""
+    refusal = refusal_of(error)
+    if refusal is not None:
+        setattr(error, _KEPT, refusal)
+
+
+_KEPT = "_runpurse_refusal"
+
+
+def _refusal_answered(error: BaseException) -> Refusal | None:
+    response = getattr(error, "response", None)
+    headers = getattr(response, "headers", None)
+    if headers is None or "x-runpurse-refusal" not in headers:
+        return None
+    body = getattr(error, "body", None)
+    if body is None:
+        with suppress(Exception):  # What stands for an answer need not be one.
+            body = getattr(response, "json")()
+    return refusal_in(body if isinstance(body, Mapping) and "error" in body else {"error": body})
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

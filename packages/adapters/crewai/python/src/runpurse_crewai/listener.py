@@ -11,9 +11,9 @@ from crewai.events.types.tool_usage_events import ToolUsageErrorEvent, ToolUsage
 
 from .call import NOTHING, ModelCall
 from .client import Client, Problem
+from .decision import keep_refusal
 from .seams import EMIT, LITELLM_CALLS, USAGE, Around, Seam
 from .state import LAST_TOOL, MODEL, TOOL
-from .tasks import aside
 from .translate import usage_of
 
 #: Why CrewAI tells a tool's end although it did not run it.
@@ -21,16 +21,20 @@ _NOT_RUN = frozenset({"usage_limit", "unknown_tool"})
 
 
 class Listener:
-    """CrewAI calls `handlers` in threads of its own, in a copy of the context that the event was emitted in; `seams` are in place."""
+    """
+    Hears what CrewAI tells where it emits it, in the thread and context of the call: its own listeners are told later, side by side
+    with the next question, and not at all within `scoped_handlers()`.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.handlers: list[tuple[Any, Callable[[Any, Any], None]]] = [
-            (LLMCallCompletedEvent, self._listening(self._model_completed)),
-            (LLMCallFailedEvent, self._listening(self._model_failed)),
-            (ToolUsageFinishedEvent, self._listening(self._tool_finished)),
-            (ToolUsageErrorEvent, self._listening(self._tool_failed)),
-        ]
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            LLMCallStartedEvent: self._model_started,
+            LLMCallCompletedEvent: self._model_completed,
+            LLMCallFailedEvent: self._model_failed,
+            ToolUsageFinishedEvent: self._tool_finished,
+            ToolUsageErrorEvent: self._tool_failed,
+        }
         self.seams: list[tuple[Seam, Around]] = [
             (EMIT, self._around_emit),
             (USAGE, self._around_usage),
@@ -39,14 +43,10 @@ class Listener:
 
     @contextmanager
     def _around_emit(self, _bus: object, _source: object, event: object) -> Iterator[None]:
-        """What is known at once of a call that CrewAI tells the listener of later, in another thread."""
-        with self._faults_told():
-            if isinstance(event, (LLMCallStartedEvent, LLMCallCompletedEvent, LLMCallFailedEvent)):
-                call = self._own_model(event)
-                if call is not None and isinstance(event, LLMCallStartedEvent):
-                    call.is_told_of = True
-                elif call is not None:
-                    call.is_over = True
+        handle = self._handlers.get(type(event))
+        if handle is not None:
+            with self._faults_told():
+                handle(event)
         yield
 
     @contextmanager
@@ -64,21 +64,24 @@ class Listener:
 
     @contextmanager
     def _around_litellm(self, _llm: Any, *_args: Any, **_named: Any) -> Iterator[None]:
-        yield
+        try:
+            yield
+        except BaseException as error:
+            keep_refusal(error)  # CrewAI raises it anew, and then the gateway's answer is behind it no more.
+            self._end_untold(error)
+            raise
+        self._end_untold(None)
+
+    def _end_untold(self, error: BaseException | None) -> None:
         call = MODEL.get()
         if call is None or call.run.client is not self.client or call.is_over:
             return
         with self._faults_told():
-            call.run.record_model(call, usage=call.usage)
-            if call.run.is_lone:
-                aside(call.run.end, "completed")
-
-    def _listening(self, handle: Callable[[Any], None]) -> Callable[[Any, Any], None]:
-        def handler(_source: Any, event: Any) -> None:
-            with self._faults_told():
-                handle(event)
-
-        return handler
+            call.run.record_model(call, error=error, usage=call.usage)
+            if call.run.is_lone and error is None:
+                call.run.end("completed")
+            elif call.run.is_lone:
+                call.run.fail(error)
 
     @contextmanager
     def _faults_told(self) -> Iterator[None]:
@@ -94,6 +97,11 @@ class Listener:
             return None
         is_of_another_try = call.call_id is not None and call.call_id != event.call_id
         return None if is_of_another_try else call
+
+    def _model_started(self, event: Any) -> None:
+        call = self._own_model(event)
+        if call is not None:
+            call.is_told_of = True
 
     def _model_completed(self, event: Any) -> None:
         call = self._own_model(event)

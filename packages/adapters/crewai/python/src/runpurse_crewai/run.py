@@ -15,6 +15,7 @@ from typing import Any, Literal
 from .call import LATE_S, Call, ModelCall, ToolCall, new_id
 from .client import Client
 from .decision import Decision, Refusal, refusal_of
+from .tasks import may_end
 from .translate import error_text, usable_id
 
 RunStatus = Literal["completed", "failed", "stopped"]
@@ -230,29 +231,27 @@ class Run:
         Ends the run, once, and delivers its events. What is still under way is cut off and told as such. One that is paused at the
         gateway ends here alone: there it stays open for whoever resumes it.
         """
-        until = time.monotonic() + LATE_S
+        until = time.monotonic() + (LATE_S if status == "completed" else 1.0)
         waited: set[Call] = set()
         while True:
-            is_waiting = status != "stopped" and time.monotonic() < until
             with self._lock:
                 if self.is_ended:
                     return
-                left = [call for call in self._open.values() if is_waiting and call not in waited]
-                if not left:
+                left = [call for call in self._open.values() if call not in waited and may_end(call, status == "completed")]
+                if not left or status == "stopped" or time.monotonic() > until:
                     self.status = status
                     OPEN_RUNS.discard(self)
                     left = list(self._open.values())
                     break
             for call in left:
-                # Of a failed run, tasks beside the failed one may still be at work: they are not waited for.
-                call.is_settled.wait(call.patience_s if status == "completed" else min(1.0, call.patience_s))
+                call.is_settled.wait(max(0.0, min(call.patience_s, until - time.monotonic())))
             waited.update(left)  # Others may have begun meanwhile, in the background.
         for call in left:
             if isinstance(call, ModelCall) and (status == "completed" or (status == "failed" and call.was_never_made())):
                 self.record_unheard(call)
             elif isinstance(call, ModelCall):
                 # Told before it is cut off: what its client then makes of that is no end of its own.
-                if self.record_model(call, error=reason or "the run ended before the call did", is_aborted=True):
+                if self.record_model(call, error=reason or "the run ended before the call did", usage=call.usage, is_aborted=True):
                     call.cut()
             elif isinstance(call, ToolCall):
                 self.settle_tool(call, "the run ended before the tool did")
@@ -261,7 +260,8 @@ class Run:
             metadata = {"status": status, "message": None if reason is None else error_text(reason), "revenue_usd": revenue_usd}
             kind, step_kind = ("run.completed", "final_answer") if is_completed else ("run.failed", "error_recovery")
             self.client.record(self._event(kind, {}, step_kind, AFTER, metadata))
-        self.client.deliver(self.run_id)
+        if not self.is_lone:  # Whoever made a single call does not wait for that.
+            self.client.deliver(self.run_id)
 
     @staticmethod
     def _of(call: Call) -> dict[str, object]:

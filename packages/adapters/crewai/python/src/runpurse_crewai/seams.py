@@ -92,7 +92,7 @@ def _changed(
     return bound.args, bound.kwargs
 
 
-#: Listeners are told in threads of their own; this is before.
+#: Listeners are told in threads of their own; this is before, and in the thread that tells.
 EMIT = Seam(type(crewai_event_bus), "emit")
 #: `LLM.call` runs one of its `available_functions`.
 FUNCTION = Seam(BaseLLM, "_handle_tool_execution")

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from .call import ModelCall
+from .call import Call, ModelCall
 
 
 def _task() -> asyncio.Task[object] | None:
@@ -26,6 +26,19 @@ def aside(work: Callable[..., object], *args: object) -> None:
         threading.Thread(target=work, args=args).start()
     else:
         work(*args)
+
+
+def may_end(call: Call, is_waited_for: bool) -> bool:
+    """May the end of it come while this thread waits? `is_waited_for`: also of what goes on elsewhere, such as work in the background."""
+    if call.is_over or not isinstance(call, ModelCall) or call.where is None:
+        return call.is_over or is_waited_for
+    place = call.where()
+    return is_waited_for and is_beside(call) and not (isinstance(place, asyncio.Task) and place.get_loop() is _loop())
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    task = _task()
+    return None if task is None else task.get_loop()
 
 
 def is_beside(call: ModelCall) -> bool:
