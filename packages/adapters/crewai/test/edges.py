@@ -247,14 +247,13 @@ async def abandoned(args: dict[str, Any], _tool: RunTool) -> dict[str, Any]:
             await llm_at(args["model_at"], "slow").acall("Write it.")
 
     whose = {"session_id": args["session_id"]}
-    with mock.patch("runpurse_crewai.run.LATE_S", 0.1), attached(args["gateway"], problems, context=whose) as runpurse:
+    with attached(args["gateway"], problems, context=whose) as runpurse:
         for _ in range(3):
             await asyncio.wait([served := asyncio.create_task(work())], timeout=0.5)
             served.cancel()
             await asyncio.wait([served])
             del served
         gc.collect()
-        time.sleep(0.2)
         await asyncio.to_thread(llm_at(args["model_at"], "desk").call, "Write it.")
         await asyncio.to_thread(runpurse.flush)
         open_runs = len(OPEN_RUNS)

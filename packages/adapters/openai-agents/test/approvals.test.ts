@@ -225,6 +225,27 @@ describe('a run made by run() that is resumed', () => {
     },
   );
 
+  it('ends with its own work, also when the agent behind a tool fails of what was approved', async () => {
+    let isBroken = false;
+    const at = await stage((request, count) => {
+      const isNested = JSON.stringify(request.body).includes('NESTED');
+      if (isNested && isBroken) return { error: { status: 400, code: 'bad', message: 'bad' } };
+      return callOnce(isNested ? 'lookup' : 'clerk')(request, count);
+    });
+    const make = (): Agent => {
+      const tools = [toolNamed('lookup', [], { needsApproval: true })];
+      const nested = guardAgent(new Agent({ name: 'nested', instructions: 'NESTED', model: 'm1', tools }));
+      return guardAgent(new Agent({ name: 'front', model: 'm1', tools: [nested.asTool({ toolName: 'clerk', toolDescription: 'c' })] }));
+    };
+    const runner = new Runner({ modelProvider: at.runpurse.models() });
+    const { state } = await runner.run(make(), 'hi');
+    const again = make();
+    isBroken = true;
+    const { finalOutput } = await runner.run(again, await readBack(again, state));
+    await sleep(20);
+    expect([finalOutput, (await at.runs()).map(({ status }) => status)]).toEqual(['done', ['completed', 'completed']]);
+  });
+
   it('ends though one before it in its trace failed', async () => {
     let isBroken = true;
     const at = await stage((request, count) =>

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: The usage of a call that was not made, or that a provider answered with an error: it bills nothing then.
 NOTHING = {"input_tokens": 0, "output_tokens": 0}
-#: How late CrewAI may tell an end.
+#: How long the end of a call that is over, or of one in the background, is waited for.
 LATE_S = 5.0
 
 

@@ -90,8 +90,7 @@ class Run:
     def _abandon(self, _gone: object) -> None:
         # Called by the garbage collector, wherever it strikes: there nothing may wait, for a lock or for the gateway.
         if not self.is_ended:
-            # The end of a lone call is told by CrewAI in a thread of its own, and may come after its task is gone.
-            _ABANDONED.append((time.monotonic() + (LATE_S if self.is_lone else 0), self))
+            _ABANDONED.append(self)
 
     def start(self) -> Decision:
         """Says that the run begins, with its cap and bounds. A denied run must not begin."""
@@ -214,7 +213,7 @@ class Run:
         call.is_settled.set()
 
     def wait_settled(self) -> None:
-        """Waits until the ends of calls that are over have reached us: CrewAI tells them in threads of its own."""
+        """Waits until the ends of calls that are over have reached us: of tools side by side, another thread tells them."""
         with self._lock:
             waited = [call for call in self._open.values() if call.is_over]
         for call in waited:
@@ -309,16 +308,11 @@ AFTER = {"event_phase": "after", "policy_stage": "post_action"}
 
 #: Runs that nobody has ended yet; at the end of the process they are told as stopped.
 OPEN_RUNS: set[Run] = set()
-#: Those of them whose place or owner is gone, and when they may be told so.
-_ABANDONED: deque[tuple[float, Run]] = deque()
+#: Those of them whose place or owner is gone.
+_ABANDONED: deque[Run] = deque()
 
 
 def end_abandoned() -> None:
-    now = time.monotonic()
     with contextlib.suppress(IndexError):  # Another thread was faster.
-        for _ in range(len(_ABANDONED)):
-            due, run = _ABANDONED.popleft()
-            if due > now:
-                _ABANDONED.append((due, run))
-            else:
-                run.end("stopped", reason="it was interrupted")
+        while _ABANDONED:
+            _ABANDONED.popleft().end("stopped", reason="it was interrupted")
